@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every test may use: the ``needs`` marker for real parts, free ports, Hypothesis profiles.
+
+Not here: helpers of one room (they live in that room's test folder or in ``tests/support``, which is importable).
+
+``@pytest.mark.needs("bind", "dig")`` skips a test where a part is missing and says which; with
+``VOLACT_REQUIRE_PARTS=1`` (set by ``make test`` once the parts are installed, and always in CI) it fails instead,
+so that nothing goes green by skipping.
+"""
+
+import itertools
+import os
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+ROOT = Path(__file__).resolve().parent.parent
+NODE_FOLDER = ROOT / "build" / "node"  # tools/setup installs the test-only npm packages there
+
+# Daemons live in sbin, which an ordinary user's PATH leaves out on Debian.
+COMMAND_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"])
+
+# Below Linux's ephemeral range (32768–60999), so that no outgoing connection takes a port between pick and bind.
+FIRST_PORT, PORTS = 20_000, 12_000
+
+# The same examples each run: a failure belongs to a change, not to luck.  No deadline: two cores, shared.
+STEADY = settings(
+    derandomize=True, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow], max_examples=100
+)
+settings.register_profile("default", STEADY)
+settings.register_profile("ci", STEADY, max_examples=300)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A real part of the machine: how to see that it is there, and where it comes from."""
+
+    probe: Callable[[], bool]
+    source: str
+
+
+def _command(name: str) -> Callable[[], bool]:
+    return lambda: _which(name) is not None
+
+
+def _node_package(name: str) -> Callable[[], bool]:
+    return lambda: _which("node") is not None and (NODE_FOLDER / "node_modules" / name / "package.json").is_file()
+
+
+PARTS: dict[str, Part] = {
+    "bind": Part(_command("named"), "Debian package bind9"),
+    "dig": Part(_command("dig"), "Debian package bind9-dnsutils"),
+    "openssl": Part(_command("openssl"), "Debian package openssl"),
+    "curl": Part(_command("curl"), "Debian package curl"),
+    "node": Part(_command("node"), "Debian package nodejs"),
+    "jose": Part(_node_package("jose"), "npm package jose in build/node"),
+}
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    missing = [name for marker in item.iter_markers("needs") for name in marker.args if not _part(name).probe()]
+    if not missing:
+        return
+    reason = "missing: " + ", ".join(f"{name} ({_part(name).source}; see tools/setup)" for name in missing)
+    if os.environ.get("VOLACT_REQUIRE_PARTS") == "1":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def node_folder() -> Path:
+    """Where a Node.js script must stand (``cwd`` or file) to import the test-only npm packages."""
+    return NODE_FOLDER
+
+
+@pytest.fixture(scope="session")
+def find_command() -> Callable[[str], str]:
+    """The path of a command, daemons in sbin included; the test says ``needs`` for it first."""
+
+    def find(name: str) -> str:
+        path = _which(name)
+        assert path is not None, f"{name} is not installed: mark the test with needs"
+        return path
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def pick_port() -> Callable[[], int]:
+    """Gives another port at each call, free for TCP and UDP on both loopback addresses."""
+    candidates = _candidate_ports()
+    return lambda: next(port for port in candidates if _is_free(port))
+
+
+@pytest.fixture
+def free_port(pick_port: Callable[[], int]) -> int:
+    """One free port; ``pick_port`` where a test needs several."""
+    return pick_port()
+
+
+def _part(name: str) -> Part:
+    if name not in PARTS:
+        raise pytest.UsageError(f"needs({name!r}): no such part in tests/conftest.py; known: {', '.join(PARTS)}")
+    return PARTS[name]
+
+
+def _which(name: str) -> str | None:
+    return shutil.which(name, path=COMMAND_PATH)
+
+
+def _candidate_ports() -> Iterator[int]:
+    """Starts at a place of each process's own, so that parallel workers do not hand out the same port."""
+    start = os.getpid() * 97 % PORTS
+    return (FIRST_PORT + (start + step) % PORTS for step in itertools.count())
+
+
+def _is_free(port: int) -> bool:
+    return all(
+        _can_bind(family, kind, host, port)
+        for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
+        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM)
+        if family == socket.AF_INET or _has_ipv6()
+    )
+
+
+def _has_ipv6() -> bool:
+    return socket.has_ipv6 and _can_bind(socket.AF_INET6, socket.SOCK_DGRAM, "::1", 0)
+
+
+def _can_bind(family: int, kind: int, host: str, port: int) -> bool:
+    try:
+        with socket.socket(family, kind) as probe:
+            probe.bind((host, port))
+    except OSError:
+        return False
+    return True
