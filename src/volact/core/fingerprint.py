@@ -6,8 +6,6 @@ machine's identity (that is the hash of its key) and not anonymous to the publis
 Spec: docs/spec/fingerprint.md.
 """
 
-import base64
-import binascii
 import hashlib
 import hmac
 import re
@@ -16,6 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
 
+from .encoding import b64decode, b64encode
 from .errors import MalformedError
 
 HASH_BYTES = 16
@@ -26,7 +25,6 @@ _HASH_CONTEXT = b"volact/fingerprint/v1"
 _DIGEST_CONTEXT = b"volact/fingerprint-digest/v1"
 _MIN_SALT_BYTES = 16
 _TRAIT_NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
-_HASH_TEXT = re.compile(r"[A-Za-z0-9_-]{22}")
 
 # Firmware pads with spaces and NUL and forgets fields as bytes of ff; what identifies is ASCII.
 _NOT_VISIBLE_ASCII = re.compile(r"[^!-~]+")
@@ -134,7 +132,7 @@ class Fingerprint:
 
     def to_claim(self) -> dict[str, str]:
         """The JSON object in licences and requests: base64url without padding, in order of names."""
-        return {name: base64.urlsafe_b64encode(value).rstrip(b"=").decode() for name, value in self.traits.items()}
+        return {name: b64encode(value) for name, value in self.traits.items()}
 
     @property
     def digest(self) -> bytes:
@@ -255,12 +253,10 @@ def _trait_name(what: str, name: object) -> str:
 
 
 def _hash_value(name: str, text: object) -> bytes:
-    """The hash, in its one spelling: 22 characters hold 132 bits, and the last 4 must be zero."""
-    if isinstance(text, str) and _HASH_TEXT.fullmatch(text):
-        value = binascii.a2b_base64(text.replace("-", "+").replace("_", "/") + "==")
-        if base64.urlsafe_b64encode(value).decode() == text + "==":
-            return value
-    raise MalformedError(what="fingerprint", why=f"{name} is not {HASH_BYTES} bytes in base64url without padding")
+    value = b64decode(text, "fingerprint") if isinstance(text, str) else b""
+    if len(value) != HASH_BYTES:
+        raise MalformedError(what="fingerprint", why=f"{name} is not {HASH_BYTES} bytes in base64url")
+    return value
 
 
 def _tolerance_defect(weights: Mapping[str, int], required: int, minimum: int) -> str | None:

@@ -200,14 +200,12 @@ class ProductKey:
         return f"<ProductKey {self.channel} group={self.group} …{self.partial}>"
 
 
-def publisher_tag(root_fingerprint: bytes) -> int:
-    """The publisher's mark in its keys: the first 12 bits of its root certificate's SHA-256 fingerprint.
+def publisher_tag(root: str) -> int:
+    """The publisher's mark in its keys: the first 12 bits of its root certificate's fingerprint (``sha256:…``).
 
     Two publishers share a tag once in 4096: it tells an administrator of a mix-up, and proves nothing.
     """
-    if len(root_fingerprint) != hashlib.sha256().digest_size:
-        raise RuntimeError("a root fingerprint is 32 bytes")
-    return int.from_bytes(root_fingerprint[:2], "big") >> (16 - _TAG_BITS)
+    return int(root.removeprefix("sha256:")[: _TAG_BITS // 4], 16)
 
 
 def _pieces(text: str) -> list[str]:

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a command sees of the world: streams, clock, machine, and how to show things on this terminal.
+
+Commands take it as an argument, so that tests and the demo run the very same commands with another clock or machine
+(:mod:`volact.testing`); the process's own is :meth:`Environment.of_process`.  rich is used for tables and progress
+where it is installed and the output is a terminal; a pipe gets plain aligned text, ``--json`` gets JSON.
+"""
+
+import json
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+from volact.core.errors import ConfigError, VolactError
+
+
+class FolderError(ConfigError):
+    code = "folder-unusable"
+    fmt = "cannot use the folder {path}: {why}"
+    remedy = "run the command as the user that owns the folder, or choose another with --dir"
+
+
+def collect_traits() -> Mapping[Any, str]:
+    """This machine's traits; imported late, since most commands do not look at them."""
+    from volact.client.traits import collect
+
+    return collect()
+
+
+@dataclass
+class Environment:
+    """``clock`` returns Unix seconds; ``traits`` this machine's raw traits; both are the only ways to know them."""
+
+    stdout: TextIO
+    stderr: TextIO
+    stdin: TextIO
+    variables: Mapping[str, str]
+    clock: Callable[[], int]
+    traits: Callable[[], Mapping[Any, str]]
+    hostname: Callable[[], str]
+    json: bool = False
+
+    @classmethod
+    def of_process(cls) -> "Environment":
+        return cls(
+            sys.stdout, sys.stderr, sys.stdin, os.environ, lambda: int(time.time()), collect_traits, socket.gethostname
+        )
+
+    @property
+    def terminal(self) -> bool:
+        return not self.json and self.stdout.isatty()
+
+    def folder(self, role: str, given: str | None) -> Path:
+        """The state folder of a role: ``--dir``, or ``VOLACT_<ROLE>_DIR``, or the system's place."""
+        if given:
+            return Path(given)
+        variable = self.variables.get(f"VOLACT_{role.upper()}_DIR")
+        if variable:
+            return Path(variable)
+        if os.name == "posix" and os.geteuid() == 0:
+            return Path("/var/lib/volact") / role
+        home = self.variables.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+        return Path(home) / "volact" / role
+
+    # ---- data, on stdout
+
+    def write(self, text: str) -> None:
+        """A line of data."""
+        self.stdout.write(text + "\n")
+
+    def write_json(self, value: Any) -> None:
+        self.write(json.dumps(value, indent=2 if self.stdout.isatty() else None, ensure_ascii=False))
+
+    def facts(self, pairs: Iterable[tuple[str, object]], title: str = "") -> None:
+        """Label and value, a line each."""
+        rows = [(label, "" if value is None else _clean(str(value))) for label, value in pairs]
+        width = max((len(label) for label, _ in rows), default=0)
+        console = self._console()
+        if title:
+            self.write(title) if console is None else console.print(f"[bold]{_escape(title)}[/bold]")
+        for label, value in rows:
+            if console is None:
+                self.write(f"{label + ':':<{width + 2}}{value}".rstrip())
+            else:
+                console.print(f"[dim]{_escape(label) + ':':<{width + 2}}[/dim]{_escape(value)}")
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
+        """A table: drawn on a terminal, aligned columns in a pipe."""
+        texts = [["" if cell is None else _clean(str(cell)) for cell in row] for row in rows]
+        console = self._console()
+        if console is None:
+            self._plain_table(columns, texts)
+            return
+        from rich.table import Table
+
+        table = Table(*columns, title=title or None, title_justify="left", header_style="bold")
+        for row in texts:
+            table.add_row(*map(_escape, row))
+        console.print(table)
+
+    def show_time(self, second: int | None) -> str:
+        """A time in the reader's zone, or a dash."""
+        if second is None:
+            return "–"
+        return datetime.fromtimestamp(second, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
+
+    @staticmethod
+    def json_time(second: int | None) -> str | None:
+        """A time as ``--json`` gives it: RFC 3339, UTC."""
+        if second is None:
+            return None
+        return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    # ---- messages, on stderr
+
+    def say(self, message: str) -> None:
+        """Something the user may want to know; never data."""
+        self.stderr.write(f"volact: {message}\n")
+
+    def hint(self, message: str) -> None:
+        self.stderr.write(f"volact: hint: {message}\n")
+
+    def error(self, exc: VolactError) -> None:
+        """The error as its two lines, and as JSON on stdout where JSON was asked for."""
+        self.stderr.write(f"volact: error: {exc}\n")
+        if exc.hint:
+            self.hint(exc.hint)
+        if self.json:
+            self.write_json({"error": exc.to_dict()})
+
+    @contextmanager
+    def progress(self, label: str, total: int) -> Iterator[Callable[[int], None]]:
+        """A progress bar for anything longer than a second: the function it gives is called with what is done."""
+        if not self.stderr.isatty():
+            yield lambda _done: None
+            return
+        try:
+            from rich.console import Console
+            from rich.progress import Progress
+        except ModuleNotFoundError:
+            yield lambda _done: None
+            return
+        with Progress(console=Console(file=self.stderr), transient=True) as bar:
+            task = bar.add_task(label, total=total)
+            yield lambda done: bar.update(task, completed=done)
+
+    def _console(self) -> Any:
+        if not self.terminal:
+            return None
+        try:
+            from rich.console import Console
+        except ModuleNotFoundError:
+            return None
+        return Console(file=self.stdout, highlight=False)
+
+    def _plain_table(self, columns: Sequence[str], rows: list[list[str]]) -> None:
+        widths = [max(len(row[i]) for row in [list(columns), *rows]) for i in range(len(columns))]
+        for row in [list(columns), *rows]:
+            self.write("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _clean(text: str) -> str:
+    """Names come from other machines: no control character of theirs reaches the terminal."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def _escape(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

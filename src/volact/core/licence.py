@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The licence: what every issuer answers with, as claims of a JWS.  Spec: docs/spec/licence.md.
+
+Registered JWT claims say who, for whom and until when; the ``volact`` object says the rest.  A KMS host's answer is a
+licence below the threshold too: it carries the count, and the client's evaluation decides what that means.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from volact.core.encoding import Fields, b64encode
+from volact.core.errors import MalformedError
+from volact.core.fingerprint import Fingerprint
+from volact.core.product_key import Channel
+from volact.core.refusal import MOST_RETRY_AFTER, Refusal
+from volact.core.request import MACHINE_ID_SIZE, NONCE_SIZE
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Licence:
+    """``machine`` is the machine ID; ``expires_at`` is absent for perpetual licences; ``count`` includes the requester
+    and is absent where nothing is counted; ``certificates`` (base64 DER, leaf first) and ``status`` come only with the
+    licence of a KMS host key: they make the machine a host."""
+
+    issuer: str
+    machine: bytes
+    product: str
+    edition: str
+    group: int
+    channel: Channel
+    key_id: str
+    nonce: bytes
+    issued_at: int
+    expires_at: int | None
+    fingerprint: Fingerprint
+    organisation: str = ""
+    count: int | None = None
+    activation_interval_minutes: int | None = None
+    renewal_interval_minutes: int | None = None
+    certificates: tuple[str, ...] = ()
+    status: str = ""
+
+    def to_claim(self) -> dict[str, Any]:
+        inner: dict[str, Any] = {
+            "v": FORMAT,
+            "edition": self.edition,
+            "group": self.group,
+            "channel": str(self.channel),
+            "key": self.key_id,
+            "nonce": b64encode(self.nonce),
+            "fingerprint": self.fingerprint.to_claim(),
+            "organisation": self.organisation,
+        }
+        for name in _OPTIONAL_INTEGERS:
+            value = getattr(self, name)
+            if value is not None:
+                inner[name] = value
+        if self.certificates:
+            inner["certificates"] = list(self.certificates)
+            inner["status"] = self.status
+        claim: dict[str, Any] = {
+            "iss": self.issuer,
+            "sub": self.machine.hex(),
+            "aud": self.product,
+            "iat": self.issued_at,
+        }
+        if self.expires_at is not None:
+            claim["exp"] = self.expires_at
+        claim["volact"] = inner
+        return claim
+
+    @classmethod
+    def from_claim(cls, claim: Fields) -> "Licence":
+        inner = claim.fields("volact")
+        inner.integer("v", least=FORMAT, most=FORMAT)
+        optional = {n: inner.integer(n) if n in inner else None for n in _OPTIONAL_INTEGERS}
+        certified = "certificates" in inner
+        return cls(
+            issuer=claim.text("iss", most=64),
+            machine=machine_id(claim.text("sub", most=64)),
+            product=claim.text("aud", most=63),
+            edition=inner.text("edition", least=0, most=63),
+            group=inner.integer("group", most=65535),
+            channel=_channel(inner),
+            key_id=inner.text("key", least=0, most=64),
+            nonce=inner.octets("nonce", size=NONCE_SIZE),
+            issued_at=claim.integer("iat"),
+            expires_at=claim.integer("exp") if "exp" in claim else None,
+            fingerprint=Fingerprint.from_claim(inner.mapping("fingerprint")),
+            organisation=inner.text("organisation", least=0),
+            certificates=inner.texts("certificates", most=4) if certified else (),
+            status=inner.text("status", least=0, most=65536) if certified else "",
+            **optional,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SignedRefusal:
+    """A refusal with what binds it to one request: its nonce, and the machine where one was proven."""
+
+    issuer: str
+    nonce: bytes
+    issued_at: int
+    refusal: Refusal
+
+    def to_claim(self) -> dict[str, Any]:
+        inner = {
+            "v": FORMAT,
+            "nonce": b64encode(self.nonce),
+            "code": self.refusal.code,
+            "fields": dict(self.refusal.fields),
+            "retry_after": self.refusal.retry_after,
+        }
+        return {"iss": self.issuer, "iat": self.issued_at, "volact": inner}
+
+    @classmethod
+    def from_claim(cls, claim: Fields) -> "SignedRefusal":
+        inner = claim.fields("volact")
+        inner.integer("v", least=FORMAT, most=FORMAT)
+        values = inner.mapping("fields")
+        if len(values) > 16 or any(type(value) not in (str, int) for value in values.values()):
+            inner.fail("fields", "an object of texts and whole numbers")
+        retry_after = min(inner.integer("retry_after"), MOST_RETRY_AFTER)
+        return cls(
+            issuer=claim.text("iss", most=64),
+            nonce=inner.octets("nonce", size=NONCE_SIZE),
+            issued_at=claim.integer("iat"),
+            refusal=Refusal(inner.text("code", most=64), values, retry_after),
+        )
+
+
+def machine_id(text: str) -> bytes:
+    """The 32 bytes of a machine ID written as lower-case hexadecimal."""
+    try:
+        value = bytes.fromhex(text)
+    except ValueError:
+        value = b""
+    if len(value) != MACHINE_ID_SIZE or value.hex() != text:
+        raise MalformedError(what="machine ID", why="not 64 lower-case hexadecimal digits")
+    return value
+
+
+_OPTIONAL_INTEGERS = ("count", "activation_interval_minutes", "renewal_interval_minutes")
+_CHANNELS = {str(channel): channel for channel in Channel}
+
+
+def _channel(claim: Fields) -> Channel:
+    channel = _CHANNELS.get(claim.text("channel", most=20))
+    return channel if channel is not None else claim.fail("channel", "a channel that this version knows")

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Policy: every figure by which clients, hosts and the publisher decide, as one edition's signed product definition
+states it.  Defaults are the field's (functional facts A2, A3, B1, B4).  Spec: docs/spec/product-definition.md §4.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from volact.core.encoding import Fields
+from volact.core.errors import ConfigError
+from volact.core.fingerprint import DEFAULT_TOLERANCE, Tolerance
+from volact.core.states import Enforcement, State
+
+MINUTE, HOUR, DAY = 60, 3600, 86400
+
+CLIENT_THRESHOLD, SERVER_THRESHOLD = 25, 5
+LEAST_INTERVAL, MOST_INTERVAL = 15, 43200  # minutes: 15 min to 30 days (A3)
+
+_GRACEFUL = {
+    State.LICENSED: Enforcement.COUNT_ONLY,
+    State.INITIAL_GRACE: Enforcement.COUNT_ONLY,
+    State.EXTENDED_GRACE: Enforcement.WARN,
+    State.OUT_OF_TOLERANCE_GRACE: Enforcement.WARN,
+    State.NON_GENUINE_GRACE: Enforcement.WARN,
+    State.NOTIFICATION: Enforcement.WARN,
+    State.UNLICENSED: Enforcement.LIMIT,
+}
+
+# name: (least, most) of each whole-number figure; anything outside is refused when a definition is signed or read.
+BOUNDS = {
+    "threshold": (1, 1_000_000),
+    "count_window_days": (1, 366),
+    "lease_days": (1, 3660),
+    "renewal_interval_minutes": (LEAST_INTERVAL, MOST_INTERVAL),
+    "activation_interval_minutes": (LEAST_INTERVAL, MOST_INTERVAL),
+    "initial_grace_days": (0, 366),
+    "out_of_tolerance_grace_days": (0, 366),
+    "non_genuine_grace_days": (0, 366),
+    "extended_grace_days": (0, 366),
+    "clock_tolerance_minutes": (1, 1440),
+    "rearm_limit": (0, 1000),
+    "status_max_age_days": (1, 3660),
+    "hosts_per_key": (1, 1_000_000),
+    "activations_per_host": (1, 1_000_000),
+    "forests_per_key": (0, 1_000_000),
+}
+
+
+class PolicyFigureError(ConfigError):
+    code = "policy-figure"
+    fmt = "policy figure {name} is {value!r}, it must be {expected}"
+    remedy = "correct {name} in the product's TOML file; docs/spec/product-definition.md lists every figure"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """One edition's figures.  Days and minutes as named; the client clamps whatever a host answers to them."""
+
+    threshold: int = CLIENT_THRESHOLD
+    count_window_days: int = 30
+    lease_days: int = 180
+    renewal_interval_minutes: int = 10080
+    activation_interval_minutes: int = 120
+    initial_grace_days: int = 30
+    out_of_tolerance_grace_days: int = 30
+    non_genuine_grace_days: int = 30
+    extended_grace_days: int = 0
+    clock_tolerance_minutes: int = 240
+    rearm_limit: int = 5
+    status_max_age_days: int = 365
+    hosts_per_key: int = 6
+    activations_per_host: int = 10
+    forests_per_key: int = 6
+    collapse_identical_hardware: bool = False
+    suites: tuple[str, ...] = ("x25519", "mlkem768-x25519")
+    enforcement: Mapping[State, Enforcement] = field(default_factory=lambda: dict(_GRACEFUL))
+    tolerance: Tolerance = DEFAULT_TOLERANCE
+
+    def __post_init__(self) -> None:
+        for name, (least, most) in BOUNDS.items():
+            value = getattr(self, name)
+            if type(value) is not int or not least <= value <= most:
+                raise PolicyFigureError(name=name, value=value, expected=f"a whole number from {least} to {most}")
+        if not self.suites:
+            raise PolicyFigureError(name="suites", value=self.suites, expected="at least one suite")
+
+    @property
+    def lease(self) -> int:
+        """Seconds a lease lasts."""
+        return self.lease_days * DAY
+
+    @property
+    def clock_tolerance(self) -> int:
+        """Seconds by which client and host may differ."""
+        return self.clock_tolerance_minutes * MINUTE
+
+    def to_claim(self) -> dict[str, Any]:
+        claim: dict[str, Any] = {name: getattr(self, name) for name in BOUNDS}
+        claim["collapse_identical_hardware"] = self.collapse_identical_hardware
+        claim["suites"] = list(self.suites)
+        claim["enforcement"] = {str(state): str(action) for state, action in self.enforcement.items()}
+        claim["tolerance"] = self.tolerance.to_claim()
+        return claim
+
+    @classmethod
+    def from_claim(cls, claim: Fields) -> "Policy":
+        """Read a signed policy; every figure must be there, so that no default of a reader can change its meaning."""
+        values: dict[str, Any] = {
+            name: claim.integer(name, least=least, most=most) for name, (least, most) in BOUNDS.items()
+        }
+        values["collapse_identical_hardware"] = claim.boolean("collapse_identical_hardware")
+        values["suites"] = claim.texts("suites", most=8) or claim.fail("suites", "at least one suite")
+        values["enforcement"] = _enforcement(claim.mapping("enforcement"), claim)
+        values["tolerance"] = Tolerance.from_claim(claim.mapping("tolerance"))
+        return cls(**values)
+
+    def with_changes(self, changes: Mapping[str, Any]) -> "Policy":
+        """This policy with a TOML table's entries applied; unknown names are refused."""
+        known = {f.name for f in fields(self)}
+        for name, value in changes.items():
+            if name not in known:
+                raise PolicyFigureError(name=name, value=value, expected="a figure that exists; this one does not")
+        values = dict(changes)
+        if "enforcement" in values:
+            values["enforcement"] = {**self.enforcement, **_plain_enforcement(values["enforcement"])}
+        if "suites" in values:
+            values["suites"] = tuple(values["suites"])
+        if "tolerance" in values:
+            values["tolerance"] = Tolerance.from_claim(values["tolerance"])
+        if type(values.get("collapse_identical_hardware", False)) is not bool:
+            raise PolicyFigureError(
+                name="collapse_identical_hardware",
+                value=values["collapse_identical_hardware"],
+                expected="true or false",
+            )
+        return replace(self, **values)
+
+
+def _plain_enforcement(table: Any) -> dict[State, Enforcement]:
+    try:
+        return {State(state): Enforcement(action) for state, action in table.items()}
+    except (ValueError, AttributeError):
+        expected = f"a table from states to one of {', '.join(Enforcement)}"
+        raise PolicyFigureError(name="enforcement", value=table, expected=expected) from None
+
+
+def _enforcement(claim: dict[str, Any], where: Fields) -> dict[State, Enforcement]:
+    try:
+        return {state: Enforcement(claim[state.value]) for state in State}
+    except (KeyError, ValueError):
+        where.fail("enforcement", f"an action ({', '.join(Enforcement)}) for each state")

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Refusals: an issuer's signed "no", bound to the request's nonce.  A value, not an exception, until a person sees it.
+
+Each code is a subclass of :class:`RefusedError`, so that sentence, remedy and documentation come from one place.  A
+refusal never replaces or worsens a stored licence; ``retry_after`` is capped, so that nobody can be told to wait for
+ever.  Spec: docs/spec/licence.md §5.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from volact.core.errors import REGISTRY, VolactError
+
+MOST_RETRY_AFTER = 24 * 3600
+
+
+class RefusedError(VolactError):
+    """An issuer answered with a signed refusal; also the class of codes this version does not know."""
+
+    code = "refused"
+    fmt = "the issuer refused the request: {reason}"
+    remedy = "look the reason up in the issuer's documentation; it may be newer than this program"
+
+
+class HostNotActivatedError(RefusedError):
+    code = "host-not-activated"
+    fmt = "the KMS host has no activated host key for {product}"
+    remedy = "on the host, run `volact host activate`, then `volact host status`"
+
+
+class ClockSkewError(RefusedError):
+    code = "clock-skew"
+    fmt = "this machine's clock differs from the issuer's by {difference} seconds, {tolerance} are allowed"
+    remedy = "set this machine's clock (or the issuer's); time zones do not matter, UTC is compared"
+
+
+class ProductUnknownError(RefusedError):
+    code = "product-unknown"
+    fmt = "the issuer does not know product {product}"
+    remedy = "add the product's definition on the issuer: `volact host add-product FILE`"
+
+
+class EditionUnknownError(RefusedError):
+    code = "edition-unknown"
+    fmt = "the issuer's definition of {product} has no edition {edition}"
+    remedy = "bring the issuer a newer definition of the product: `volact host add-product FILE`"
+
+
+class GroupNotGrantedError(RefusedError):
+    code = "group-not-granted"
+    fmt = "the issuer's keys do not cover product group {group}"
+    remedy = "install and activate a host key of that group, or of one above it"
+
+
+class ChannelNotServedError(RefusedError):
+    code = "channel-not-served"
+    fmt = "this issuer does not serve the {channel} channel"
+    remedy = "MAK, retail and host keys are activated by the publisher, volume keys by a KMS host, vm keys by a VM host"
+
+
+class WrongIssuerError(RefusedError):
+    code = "wrong-issuer"
+    fmt = "the request was made for another issuer"
+    remedy = "make a new request; a request made for one issuer is of no use to another"
+
+
+class RequestUnsignedError(RefusedError):
+    code = "request-signature"
+    fmt = "the request is not signed by the key of the machine that it names"
+    remedy = "make the request again on the machine itself; if it persists, run `volact client generalize` there"
+
+
+class KeyUnknownError(RefusedError):
+    code = "key-unknown"
+    fmt = "the publisher has not issued this product key"
+    remedy = "check the key with whoever bought it; it may be another publisher's or mistyped"
+
+
+class KeyBlockedError(RefusedError):
+    code = "key-blocked"
+    fmt = "the product key ending in {partial} is blocked"
+    remedy = "ask the publisher for a replacement key"
+
+
+class HostLimitError(RefusedError):
+    code = "host-limit-reached"
+    fmt = "the key ending in {partial} is already in use on {limit} hosts"
+    remedy = "use one of those hosts, or ask the publisher to raise the limit"
+
+
+class ActivationLimitError(RefusedError):
+    code = "activation-limit-reached"
+    fmt = "this host has been activated {limit} times with the key ending in {partial}"
+    remedy = "ask the publisher to raise the limit for this host"
+
+
+class IssuerBusyError(RefusedError):
+    code = "issuer-busy"
+    fmt = "the issuer asks to come back later"
+    remedy = "nothing to do: the machine tries again by itself"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """``code``; ``fields`` that fill the sentence; ``retry_after`` in seconds (0: the policy's interval)."""
+
+    code: str
+    fields: Mapping[str, str | int] = field(default_factory=dict)
+    retry_after: int = 0
+
+    @classmethod
+    def of(cls, kind: type[RefusedError], retry_after: int = 0, **fields: str | int) -> "Refusal":
+        return cls(kind.code, fields, retry_after)
+
+    def error(self) -> VolactError:
+        """The refusal as an error to show; a code or fields from a newer issuer still give a sentence."""
+        kind = REGISTRY.get(self.code)
+        if kind is not None and issubclass(kind, RefusedError):
+            try:
+                return kind(**self.fields)
+            except (KeyError, IndexError):
+                pass
+        return RefusedError(reason=self.code)

@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Certificates: publisher root → issuing CA → end certificates with one role each.  Spec: docs/spec/certificates.md.
+
+X.509 v3 on P-256 (RFC 5280).  An end certificate has exactly one extended key usage, its role, and a non-critical
+extension (:class:`Grant`) that says for which organisation and product groups it may speak and which key may sign its
+descriptors.  Making and reading live here; *accepting* lives in :mod:`volact.sealing.verify`.
+"""
+
+import datetime
+from dataclasses import dataclass
+from enum import StrEnum
+
+from cryptography import x509
+from cryptography.hazmat import asn1
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from volact.core.errors import MalformedError
+
+YEAR = 365 * 86400
+ROOT_YEARS, ISSUING_YEARS, DEFINITION_YEARS, END_YEARS = 25, 10, 10, 1
+BACKDATE = 3600  # a certificate made now is good for a verifier whose clock is an hour behind
+
+# Arcs under 2.25 are UUIDs (ITU-T X.667): unique without a registration.
+GRANT_OID = x509.ObjectIdentifier("2.25.239498954501018633009309461544856444572")
+
+
+class Role(StrEnum):
+    PUBLISHER = "publisher-issuer"
+    KMS_HOST = "kms-host"
+    VM_HOST = "vm-host"
+    OEM = "oem"
+    DEFINITION = "definition"
+    REVOCATION = "revocation"
+
+
+ROLE_OIDS = {
+    Role.PUBLISHER: x509.ObjectIdentifier("2.25.190303087804067672443823118541660611768"),
+    Role.KMS_HOST: x509.ObjectIdentifier("2.25.65012826709404806575685309085944254281"),
+    Role.VM_HOST: x509.ObjectIdentifier("2.25.219758891233307246859221993225592104806"),
+    Role.OEM: x509.ObjectIdentifier("2.25.165168669997952584613810141961938402373"),
+    Role.DEFINITION: x509.ObjectIdentifier("2.25.139574580755463457495138279489263633132"),
+    Role.REVOCATION: x509.ObjectIdentifier("2.25.150184654669293724501806133732105100751"),
+}
+_ROLES = {oid: role for role, oid in ROLE_OIDS.items()}
+
+
+@asn1.sequence
+class _GrantDer:
+    version: int
+    organisation: str
+    groups: list[int]
+    descriptor_signer: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What an end certificate may speak for.  ``groups`` is empty for the publisher's own roles: all of them.
+    ``descriptor_signer``: SHA-256 of the SubjectPublicKeyInfo whose signature makes a sealing key this issuer's."""
+
+    organisation: str
+    groups: frozenset[int]
+    descriptor_signer: bytes
+
+    def to_der(self) -> bytes:
+        groups, signer = sorted(self.groups), self.descriptor_signer
+        return asn1.encode_der(
+            _GrantDer(version=1, organisation=self.organisation, groups=groups, descriptor_signer=signer)
+        )
+
+    @classmethod
+    def from_der(cls, data: bytes) -> "Grant":
+        try:
+            value = asn1.decode_der(_GrantDer, data)
+        except ValueError:
+            raise MalformedError(what="certificate grant", why="not the DER of a grant") from None
+        if value.version != 1:
+            raise MalformedError(what="certificate grant", why=f"version {value.version} is not known")
+        return cls(value.organisation, frozenset(value.groups), value.descriptor_signer)
+
+
+@dataclass(frozen=True, slots=True)
+class Certified:
+    """A certificate with its key's holder: what a CA signs with."""
+
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+
+
+def make_root(key: ec.EllipticCurvePrivateKey, publisher: str, now: int, serial: int) -> x509.Certificate:
+    name = _name(f"{publisher} Volact root", publisher)
+    builder = _builder(name, name, key.public_key(), now, ROOT_YEARS, serial)
+    return _sign_ca(builder, key, key.public_key(), key.public_key(), path_length=1)
+
+
+def make_issuing(
+    root: Certified, public_key: ec.EllipticCurvePublicKey, publisher: str, now: int, serial: int
+) -> x509.Certificate:
+    name = _name(f"{publisher} Volact issuing CA", publisher)
+    builder = _builder(name, root.certificate.subject, public_key, now, ISSUING_YEARS, serial)
+    return _sign_ca(builder, root.key, public_key, root.certificate.public_key(), path_length=0)
+
+
+def make_end(
+    issuing: Certified,
+    public_key: ec.EllipticCurvePublicKey,
+    role: Role,
+    grant: Grant,
+    common_name: str,
+    now: int,
+    serial: int,
+    lifetime: int = END_YEARS * YEAR,
+) -> x509.Certificate:
+    """An end certificate of ``role``; never outlives the CA that signs it."""
+    name = _name(common_name, grant.organisation)
+    ends = min(_at(now + lifetime), issuing.certificate.not_valid_after_utc)
+    builder = (
+        _builder(name, issuing.certificate.subject, public_key, now, END_YEARS, serial, ends)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(sign=True), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ROLE_OIDS[role]]), critical=True)
+        .add_extension(x509.UnrecognizedExtension(GRANT_OID, grant.to_der()), critical=False)
+        .add_extension(_authority(issuing.certificate.public_key()), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+    )
+    return builder.sign(issuing.key, hashes.SHA256())
+
+
+def role_of(certificate: x509.Certificate) -> Role:
+    """The one role of an end certificate."""
+    try:
+        usages = list(certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
+    except (x509.ExtensionNotFound, ValueError):
+        usages = []
+    role = _ROLES.get(usages[0]) if len(usages) == 1 else None
+    if role is None:
+        raise MalformedError(what="certificate", why="it has not exactly one extended key usage of ours")
+    return role
+
+
+def grant_of(certificate: x509.Certificate) -> Grant:
+    try:
+        extension = certificate.extensions.get_extension_for_oid(GRANT_OID).value
+    except (x509.ExtensionNotFound, ValueError):
+        raise MalformedError(what="certificate", why="it has no grant") from None
+    assert isinstance(extension, x509.UnrecognizedExtension)
+    return Grant.from_der(extension.value)
+
+
+def load_der(data: bytes) -> x509.Certificate:
+    """Read a certificate and everything of it that is used later, so that nothing fails to parse afterwards."""
+    try:
+        certificate = x509.load_der_x509_certificate(data)
+        certificate.extensions  # noqa: B018 - parsed lazily otherwise
+        key = certificate.public_key()
+    except Exception:  # pyca raises several types here, none of them documented as the only one
+        raise MalformedError(what="certificate", why="not the DER of an X.509 certificate") from None
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise MalformedError(what="certificate", why="its key is not on P-256")
+    return certificate
+
+
+def public_key_of(certificate: x509.Certificate) -> ec.EllipticCurvePublicKey:
+    key = certificate.public_key()
+    assert isinstance(key, ec.EllipticCurvePublicKey), "load_der and make_* only let P-256 through"
+    return key
+
+
+def fingerprint(certificate: x509.Certificate) -> str:
+    """``sha256:…`` over the DER, as ``openssl x509 -fingerprint -sha256`` prints it without the colons."""
+    return "sha256:" + certificate.fingerprint(hashes.SHA256()).hex()
+
+
+def publisher_tag(root: str) -> int:
+    """The 12 bits of a root's fingerprint that a product key carries."""
+    return int(root.removeprefix("sha256:")[:3], 16)
+
+
+def key_thumbprint(key: ec.EllipticCurvePublicKey) -> bytes:
+    """SHA-256 of the SubjectPublicKeyInfo: how certificates and revocations name a key."""
+    digest = hashes.Hash(hashes.SHA256())
+    digest.update(key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo))
+    return digest.finalize()
+
+
+def der(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.DER)
+
+
+def pem(*certificates: x509.Certificate) -> bytes:
+    return b"".join(c.public_bytes(serialization.Encoding.PEM) for c in certificates)
+
+
+def _name(common_name: str, organisation: str) -> x509.Name:
+    # X.520's upper bounds; longer names are shortened on the certificate, the grant keeps the whole name.
+    return x509.Name(
+        [
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, organisation[:64] or "-"),
+            x509.NameAttribute(NameOID.COMMON_NAME, common_name[:64]),
+        ]
+    )
+
+
+def _builder(
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePublicKey,
+    now: int,
+    years: int,
+    serial: int,
+    ends: datetime.datetime | None = None,
+) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(serial)
+        .not_valid_before(_at(now - BACKDATE))
+        .not_valid_after(ends if ends is not None else _at(now + years * YEAR))
+    )
+
+
+def _sign_ca(
+    builder: x509.CertificateBuilder,
+    signer: ec.EllipticCurvePrivateKey,
+    subject_key: ec.EllipticCurvePublicKey,
+    issuer_key: object,
+    path_length: int,
+) -> x509.Certificate:
+    return (
+        builder.add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
+        .add_extension(_usage(sign=False), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(subject_key), critical=False)
+        .add_extension(_authority(issuer_key), critical=False)
+        .sign(signer, hashes.SHA256())
+    )
+
+
+def _authority(key: object) -> x509.AuthorityKeyIdentifier:
+    assert isinstance(key, ec.EllipticCurvePublicKey)
+    return x509.AuthorityKeyIdentifier.from_issuer_public_key(key)
+
+
+def _usage(*, sign: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=sign,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=not sign,
+        crl_sign=not sign,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _at(second: int) -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(second, datetime.UTC)

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run an ASGI application on granian: worker processes on one port, graceful stop, and limits against idle clients."""
+
+import logging
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from granian.constants import Interfaces, Loops
+from granian.http import HTTP1Settings
+from granian.server.mp import MPServer
+
+from volact.core.errors import ConfigError
+
+HEADER_MILLISECONDS = 10_000  # a client that has not sent its headers by then is cut off
+BACKLOG = 4096  # half-open connections cost the kernel little, refused machines cost them two hours
+
+
+class AddressError(ConfigError):
+    code = "address-in-use"
+    fmt = "cannot listen on {address}, port {port}: {why}"
+    remedy = "stop the other server, or choose another port: `volact host set-port`, or --port"
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """``address`` ``::`` is every IPv6 and IPv4 address of the machine, where it has IPv6."""
+
+    address: str
+    port: int
+    workers: int = 1
+
+
+def serve(
+    load: Callable[[], Any],
+    listener: Listener,
+    *,
+    on_start: Callable[[], None],
+    on_stop: Callable[[], None],
+    log_level: str = "warning",
+) -> None:
+    """Serve until SIGINT or SIGTERM.  ``load`` makes the application inside each worker; hooks run in the parent."""
+    address = _reachable(listener)
+    server = MPServer(
+        "volact",
+        address=address,
+        port=listener.port,
+        interface=Interfaces.ASGI,
+        workers=listener.workers,
+        loop=Loops.auto,
+        backlog=BACKLOG,
+        websockets=False,
+        log_level=_LOG_LEVELS[log_level],
+        http1_settings=HTTP1Settings(header_read_timeout=HEADER_MILLISECONDS, max_buffer_size=128 * 1024),
+        respawn_failed_workers=True,
+        respawn_interval=0.5,
+        workers_kill_timeout=10,
+    )
+    server.on_startup(on_start)
+    server.on_shutdown(on_stop)
+    server.serve(target_loader=load, wrap_loader=False)
+
+
+def free_port(address: str = "127.0.0.1") -> int:
+    """A TCP port that nobody listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind((address, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _reachable(listener: Listener) -> str:
+    """The address to bind, tried before any worker starts, so that the error is one sentence and not a trace."""
+    address = listener.address
+    if address == "::" and not _has_ipv6():
+        address = "0.0.0.0"  # noqa: S104 - the administrator asked for every address
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((address, listener.port))
+    except OSError as exc:
+        raise AddressError(address=address, port=listener.port, why=exc.strerror or str(exc)) from None
+    return address
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::", 0))
+    except OSError:
+        return False
+    return True
+
+
+def _levels() -> dict[str, Any]:
+    from granian.log import LogLevels
+
+    return {str(level.value): level for level in LogLevels}
+
+
+_LOG_LEVELS = _levels()
+logging.getLogger("_granian").setLevel(logging.WARNING)
