@@ -12,6 +12,7 @@ at) is written in docs/reference/errors/CODE.md, and goes in under the generated
 import argparse
 import importlib
 import pkgutil
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,10 +24,14 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "reference" / "errors.md"
 MORE = ROOT / "docs" / "reference" / "errors"
 
-# 2: the command could not be carried out as it was asked; 1: it was tried and failed.  A reason is no error: the
-# command that shows it has done its work.
-EXIT_CODES = {"InputError": 2, "ConfigError": 2, "Reason": 0}
-OTHER_EXIT_CODE = 1
+# As volact.cli.main maps them: 2 for a command line that is none, 1 for all else that goes wrong.  A reason is no
+# error: the command that shows it has done its work.
+USAGE, FAILED, SHOWN = 2, 1, 0
+
+TITLES = {"RefusedError": "Refusals", "Reason": "Reasons"}
+
+# Modules that are run, by `python -m` and by Alembic, and do nothing sensible when imported.
+SCRIPTS = {"__main__", "env"}
 
 HEAD = """\
 <!-- Written by tools/make_error_docs.py (`make docs`). Edit the classes, or docs/reference/errors/CODE.md. -->
@@ -77,16 +82,21 @@ def render() -> str:
 def section(code: str, kind: type[VolactError]) -> str:
     more = MORE / f"{code}.md"
     return (
-        f"\n### {code}\n\n> {kind.fmt}\n\n**What to do:** {kind.remedy}\n\n"
+        f"\n### {code}\n\n> {readable(kind.fmt)}\n\n**What to do:** {readable(kind.remedy)}\n\n"
         f"Exit code {exit_code(kind)} · `{kind.__module__}.{kind.__qualname__}`\n"
         + (f"\n{more.read_text(encoding='utf-8').strip()}\n" if more.exists() else "")
     )
 
 
+def readable(fmt: str) -> str:
+    """A format as prose: ``{port}`` for ``{port!r:>5}``, and no mark-up where an angle bracket stands."""
+    return re.sub(r"\{(\w+)[^}]*\}", r"{\1}", fmt).replace("<", "&lt;")
+
+
 def load_errors() -> dict[str, type[VolactError]]:
     """Every code the package defines, sorted; modules register their errors when they are imported."""
     for module in pkgutil.walk_packages(volact.__path__, "volact."):
-        if not module.name.endswith(".__main__"):
+        if module.name.rpartition(".")[2] not in SCRIPTS:
             importlib.import_module(module.name)
     return {code: kind for code, kind in sorted(REGISTRY.items()) if kind.__module__.startswith("volact.")}
 
@@ -98,15 +108,17 @@ def family_of(kind: type[VolactError]) -> type[VolactError]:
 
 
 def exit_code(kind: type[VolactError]) -> int:
-    return EXIT_CODES.get(family_of(kind).__name__, OTHER_EXIT_CODE)
+    if family_of(kind).__name__ == "Reason":
+        return SHOWN
+    return USAGE if kind.code == "usage" else FAILED
 
 
 def title(family: type[VolactError]) -> str:
-    return "Reasons" if family.__name__ == "Reason" else family.__name__.removesuffix("Error") + " errors"
+    return TITLES.get(family.__name__) or family.__name__.removesuffix("Error") + " errors"
 
 
 def summary(family: type[VolactError]) -> str:
-    return (family.__doc__ or "").strip().splitlines()[0]
+    return (family.__doc__ or "").strip().splitlines()[0].replace("``", "`")
 
 
 def check(page: str) -> int:
