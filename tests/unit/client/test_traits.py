@@ -106,7 +106,7 @@ def test_the_disk_below_lvm_and_encryption_is_found(machine):
     machine.disk("nvme0n1", {"device/serial": "S3Z8NB0K812345      \n"}, number="259:0", partitions=3, bus="nvme0")
     crypt = machine.mapper("dm-0", "253:0", machine.root / "sys/class/block/nvme0n1p3")
     machine.mapper("dm-1", "253:1", crypt)
-    machine.disk("sda", {"device/wwid": "naa.1111"}, number="8:0")
+    machine.disk("sda", {"device/wwid": "LOWEST-1111"}, number="8:0")
     write(machine.root / "proc/self/mountinfo", ROOT_ON_SDA2.replace("8:2", "253:1"))
     assert collect(machine.root)[Trait.DISK_SERIAL] == "S3Z8NB0K812345"
 
