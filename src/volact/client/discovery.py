@@ -1,0 +1,507 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Discovery: which KMS hosts a client tries, and in what order.
+
+The order: the configured host alone; else the last good host, where caching is on, and then the SRV records of the
+configured domain, or of the DNS suffixes.  Candidates come lazily: no question is sent before the ones before it
+were tried.  It contacts no KMS host and stores nothing; DNS is not trusted, the answer's signature is.
+
+Imports are the standard library's; dnspython is imported when the first question is asked.
+Spec: docs/spec/discovery.md §3.
+"""
+
+import ipaddress
+import re
+import socket
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from volact.core.errors import ConfigError, InputError, TransportError
+
+if TYPE_CHECKING:  # both cost start-up time that `volact client status` must not pay
+    from random import Random
+
+    import dns.resolver
+
+SERVICE = "_volact._tcp"
+DEFAULT_PORT = 1688
+DNS_PORT = 53
+QUERY_TIMEOUT = 5.0  # for one name over all name servers; a machine with three dead suffixes waits 15 s, not minutes
+RESOLV_CONF = "/etc/resolv.conf"
+MAX_NAME = 253  # RFC 1035 §2.3.4 in text form
+
+_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
+_BRACKETED = re.compile(r"\[([^\[\]]+)\](?::([0-9]{1,5}))?")
+_PLAIN = re.compile(r"([^:\[\]]+)(?::([0-9]{1,5}))?")
+
+
+class HostMalformedError(InputError):
+    code = "host-malformed"
+    fmt = "{text!r} is not a host: {why}"
+    remedy = "write NAME, NAME:PORT, ADDRESS:PORT or [IPv6-ADDRESS]:PORT"
+
+
+class LookupDomainError(ConfigError):
+    code = "lookup-domain-invalid"
+    fmt = "lookup domain {text!r} is not a DNS domain"
+    remedy = "write the domain whose _volact._tcp records are to be used, such as example.com"
+
+
+class ResolverAddressError(ConfigError):
+    code = "resolver-address-invalid"
+    fmt = "{text!r} is not the address of a DNS server"
+    remedy = "write an IP address, or ADDRESS:PORT, or [IPv6-ADDRESS]:PORT"
+
+
+class NoHostFoundError(TransportError):
+    """No candidate at all.  ``steps`` holds the whole search, as :meth:`DiscoveryTrace.to_list` gives it."""
+
+    code = "no-host-found"
+    fmt = "no KMS host was found: {why}"
+    remedy = "set a host with 'volact client set-host NAME:PORT', or publish _volact._tcp in this machine's DNS suffix"
+
+
+class Source(StrEnum):
+    """Where a candidate's name comes from."""
+
+    CONFIGURED_HOST = "configured-host"
+    LAST_GOOD = "last-good-host"
+    CONFIGURED_DOMAIN = "configured-domain"
+    DNS_SUFFIX = "dns-suffix"
+
+
+class Outcome(StrEnum):
+    """How one step of the search ended."""
+
+    USED = "used"
+    ANSWERED = "answered"
+    NXDOMAIN = "nxdomain"
+    NO_ANSWER = "no-answer"
+    NOT_AVAILABLE = "not-available"  # target ".": the domain says that it has no KMS host (RFC 2782)
+    TIMEOUT = "timeout"
+    REFUSED = "refused"
+    SERVER_FAILURE = "server-failure"
+    UNREACHABLE = "unreachable"
+    MALFORMED = "malformed"
+    NO_RESOLVER = "no-resolver"
+    NO_SUFFIX = "no-suffix"
+
+
+_OUTCOME_TEXT = {
+    Outcome.USED: "used",
+    Outcome.ANSWERED: "answered",
+    Outcome.NXDOMAIN: "the name does not exist",
+    Outcome.NO_ANSWER: "the name has no SRV record",
+    Outcome.NOT_AVAILABLE: "the domain says that it has no KMS host",
+    Outcome.TIMEOUT: "no name server answered in time",
+    Outcome.REFUSED: "the name server refused to answer",
+    Outcome.SERVER_FAILURE: "the name server failed",
+    Outcome.UNREACHABLE: "no name server could be reached",
+    Outcome.MALFORMED: "the answer is malformed",
+    Outcome.NO_RESOLVER: "this machine has no usable DNS settings",
+    Outcome.NO_SUFFIX: "this machine has no DNS suffix",
+}
+
+
+class HostPort(NamedTuple):
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A KMS host to try; ``source`` says why it is tried."""
+
+    host: str
+    port: int
+    source: Source
+
+    def __str__(self) -> str:
+        return str(HostPort(self.host, self.port))
+
+
+@dataclass(frozen=True, slots=True)
+class SrvRecord:
+    """One SRV answer; target "" is the root, "not available here"."""
+
+    priority: int
+    weight: int
+    port: int
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the administrator set about discovery.  ``host`` switches it off; ``domain`` replaces the DNS suffixes.
+
+    ``resolver_address`` is the name server to ask instead of the system's.
+    """
+
+    host: str | None = None
+    port: int | None = None
+    domain: str | None = None
+    caching: bool = True
+    resolver_address: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.host is not None:
+            object.__setattr__(self, "host", self.host_port(self.host).host)
+        if self.domain is not None:
+            object.__setattr__(self, "domain", _checked_domain(self.domain))
+        if self.resolver_address is not None:
+            parse_resolver_address(self.resolver_address)
+
+    def host_port(self, host: str) -> HostPort:
+        """``host`` with the port set, or the default one."""
+        return _host_port(host, host, DEFAULT_PORT if self.port is None else self.port)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a search: what was asked or used, how it ended, and the particulars."""
+
+    subject: str
+    outcome: Outcome
+    detail: str = ""
+
+    def __str__(self) -> str:
+        text = f"{self.subject}: {_OUTCOME_TEXT[self.outcome]}"
+        return f"{text} ({self.detail})" if self.detail else text
+
+
+@dataclass(slots=True)
+class DiscoveryTrace:
+    """Every step of one search, in order: what errors quote and what ``volact doctor`` shows."""
+
+    steps: list[Step] = field(default_factory=list)
+
+    def record(self, subject: str, outcome: Outcome, detail: str = "") -> None:
+        self.steps.append(Step(subject, outcome, detail))
+
+    def to_list(self) -> list[dict[str, str]]:
+        return [{key: str(value) for key, value in asdict(step).items()} for step in self.steps]
+
+    def __str__(self) -> str:
+        return "; ".join(str(step) for step in self.steps)
+
+
+class LookupFailedError(Exception):
+    """Raised by a :class:`Resolver` for a name without records; it becomes a step, never a message of its own."""
+
+    def __init__(self, outcome: Outcome, detail: str = "") -> None:
+        super().__init__(outcome, detail)
+        self.outcome = outcome
+        self.detail = detail
+
+
+class Resolver(Protocol):
+    """What discovery needs of DNS."""
+
+    def suffixes(self) -> Iterable[str]:
+        """The machine's DNS suffixes in the order to try, found as they are asked for."""
+
+    def srv(self, name: str) -> Sequence[SrvRecord]:
+        """The SRV records of an absolute name.  Raises :class:`LookupFailedError`, nothing else."""
+
+
+def parse_host_port(text: str, default_port: int = DEFAULT_PORT) -> HostPort:
+    """``NAME``, ``NAME:PORT``, ``192.0.2.1:PORT`` or ``[2001:db8::1]:PORT``, strictly.
+
+    Raises :class:`HostMalformedError`, nothing else.
+    """
+    bracketed = _BRACKETED.fullmatch(text)
+    if bracketed is not None:
+        return _host_port(text, _ipv6(text, bracketed[1]), _port(text, bracketed[2], default_port))
+    plain = _PLAIN.fullmatch(text)
+    if plain is None:
+        raise HostMalformedError(text=text, why=_why_not_plain(text))
+    return _host_port(text, plain[1], _port(text, plain[2], default_port))
+
+
+def parse_resolver_address(text: str) -> HostPort:
+    """The address and port of a DNS server.  Raises :class:`ResolverAddressError`, nothing else."""
+    try:
+        found = parse_host_port(text, DNS_PORT)
+        ipaddress.ip_address(found.host)
+    except (HostMalformedError, ValueError):
+        raise ResolverAddressError(text=text) from None
+    return found
+
+
+def candidates(
+    settings: Settings,
+    resolver: Resolver,
+    last_good: tuple[str, int] | None,
+    rng: "Random",
+    trace: DiscoveryTrace | None = None,
+) -> Iterator[Candidate]:
+    """The KMS hosts to try, best first; a dead one is followed by the next.  Each comes once.
+
+    Steps are added to ``trace`` as they happen, so that a caller whose candidates all failed can say how they were
+    found.  Raises :class:`NoHostFoundError` when there was none at all.
+    """
+    trace = DiscoveryTrace() if trace is None else trace
+    seen = set[tuple[str, int]]()
+    for candidate in _all_candidates(settings, resolver, last_good, rng, trace):
+        if (candidate.host, candidate.port) not in seen:
+            seen.add((candidate.host, candidate.port))
+            yield candidate
+    if not seen:
+        raise NoHostFoundError(why=str(trace), steps=trace.to_list())
+
+
+def selection_order(records: Iterable[SrvRecord], rng: "Random") -> list[SrvRecord]:
+    """RFC 2782: priorities ascending, within one at random by weight.
+
+    dnspython's ``processing_order`` does the same from the ``random`` module's global state; here the randomness is
+    the caller's, so that a test can repeat a draw and fleets that start from one image need not draw alike.
+    """
+    by_priority: dict[int, list[SrvRecord]] = {}
+    for record in records:
+        by_priority.setdefault(record.priority, []).append(record)
+    return [record for priority in sorted(by_priority) for record in _by_weight(by_priority[priority], rng)]
+
+
+class DnsResolver:
+    """The system's DNS, or one name server at ``address`` ("IP:port"); suffixes are the system's in both cases.
+
+    Suffixes: the search list (or ``domain``) of resolv.conf, then the domain of the machine's own full name.
+    """
+
+    def __init__(
+        self, address: str | None = None, *, timeout: float = QUERY_TIMEOUT, resolv_conf: str = RESOLV_CONF
+    ) -> None:
+        self._address = None if address is None else parse_resolver_address(address)
+        self._timeout, self._resolv_conf = timeout, resolv_conf
+        self._opened: dns.resolver.Resolver | None = None
+        self._problem = ""
+
+    def suffixes(self) -> Iterator[str]:
+        resolver = self._open()
+        listed = resolver.search or [resolver.domain]
+        seen = set[str]()
+        for suffix in _then_own_domain(name.to_text(omit_final_dot=True).lower() for name in listed):
+            if suffix not in ("", ".") and suffix not in seen:
+                seen.add(suffix)
+                yield suffix
+
+    def srv(self, name: str) -> list[SrvRecord]:
+        import dns.exception
+
+        resolver = self._open()
+        if not resolver.nameservers:
+            raise LookupFailedError(Outcome.NO_RESOLVER, self._problem)
+        try:
+            answer = resolver.resolve(name.rstrip(".") + ".", "SRV", lifetime=self._timeout)
+        except dns.exception.DNSException as error:
+            raise _lookup_failed(error) from None
+        return [_srv_record(rdata) for rdata in answer]
+
+    def _open(self) -> "dns.resolver.Resolver":
+        if self._opened is None:
+            self._opened = self._configured()
+        return self._opened
+
+    def _configured(self) -> "dns.resolver.Resolver":
+        """A resolver without name servers, and the reason kept, where the system's settings give none."""
+        import dns.exception
+        import dns.resolver
+
+        resolver = dns.resolver.Resolver(configure=False)
+        try:
+            resolver.read_resolv_conf(self._resolv_conf)
+        except (dns.exception.DNSException, ValueError) as error:
+            self._problem = f"{self._resolv_conf}: {_sentence(error)}"
+        if self._address is not None:
+            resolver.nameservers, resolver.port = [self._address.host], self._address.port
+        return resolver
+
+
+def _all_candidates(
+    settings: Settings, resolver: Resolver, last_good: tuple[str, int] | None, rng: "Random", trace: DiscoveryTrace
+) -> Iterator[Candidate]:
+    if settings.host is not None:
+        yield _used(Candidate(*settings.host_port(settings.host), Source.CONFIGURED_HOST), trace)
+        return
+    if settings.caching and last_good is not None:
+        yield _used(Candidate(*last_good, Source.LAST_GOOD), trace)
+    for domain, source in _domains(settings, resolver, trace):
+        for record in selection_order(_usable(f"{SERVICE}.{domain}", resolver, trace), rng):
+            yield Candidate(record.target, record.port, source)
+
+
+def _used(candidate: Candidate, trace: DiscoveryTrace) -> Candidate:
+    trace.record(f"{candidate.source} {candidate}", Outcome.USED)
+    return candidate
+
+
+def _domains(settings: Settings, resolver: Resolver, trace: DiscoveryTrace) -> Iterator[tuple[str, Source]]:
+    if settings.domain is not None:
+        yield settings.domain, Source.CONFIGURED_DOMAIN
+        return
+    found = False
+    for suffix in resolver.suffixes():
+        found = True
+        yield suffix, Source.DNS_SUFFIX
+    if not found:
+        trace.record("DNS suffixes", Outcome.NO_SUFFIX, "no search list, and this machine's name has no domain")
+
+
+def _usable(name: str, resolver: Resolver, trace: DiscoveryTrace) -> list[SrvRecord]:
+    """The records of one name that a client can try; each of the others becomes a step."""
+    try:
+        records = resolver.srv(name)
+    except LookupFailedError as failed:
+        trace.record(name, failed.outcome, failed.detail)
+        return []
+    usable = [record for record in records if _is_usable(name, record, trace)]
+    if usable:
+        targets = ", ".join(str(HostPort(record.target, record.port)) for record in usable)
+        trace.record(name, Outcome.ANSWERED, targets)
+    return usable
+
+
+def _is_usable(name: str, record: SrvRecord, trace: DiscoveryTrace) -> bool:
+    if record.target == "":
+        trace.record(name, Outcome.NOT_AVAILABLE)
+        return False
+    if record.port == 0 or not _is_name(record.target):
+        trace.record(name, Outcome.MALFORMED, f"target {record.target!r} port {record.port}")
+        return False
+    return True
+
+
+def _by_weight(records: list[SrvRecord], rng: "Random") -> Iterator[SrvRecord]:
+    """RFC 2782's draw.  Shuffled first: hosts that all have weight 0, the default, must share the load as well."""
+    waiting = list(records)
+    rng.shuffle(waiting)
+    waiting.sort(key=lambda record: record.weight != 0)  # those of weight 0 first, as the RFC says
+    while waiting:
+        draw = rng.randint(0, sum(record.weight for record in waiting))
+        yield waiting.pop(_first_reaching(draw, waiting))
+
+
+def _first_reaching(draw: int, records: list[SrvRecord]) -> int:
+    running = 0
+    for index, record in enumerate(records):
+        running += record.weight
+        if running >= draw:
+            return index
+    raise RuntimeError("the draw exceeds the sum of the weights")
+
+
+def _then_own_domain(suffixes: Iterable[str]) -> Iterator[str]:
+    yield from suffixes
+    yield own_domain(socket.gethostname())
+
+
+def own_domain(name: str) -> str:
+    """The domain of this machine's full name, as ``hostname -d`` shows it; "" when it has none."""
+    if "." not in name:
+        try:
+            name = socket.getaddrinfo(name, None, flags=socket.AI_CANONNAME)[0][3]
+        except OSError:
+            return ""
+    domain = name.rstrip(".").partition(".")[2].lower()
+    return domain if _is_name(domain) and domain != "localdomain" else ""
+
+
+def _srv_record(rdata: Any) -> SrvRecord:
+    target = rdata.target.to_text(omit_final_dot=True).lower()
+    return SrvRecord(rdata.priority, rdata.weight, rdata.port, "" if target == "." else target)
+
+
+def _lookup_failed(error: Exception) -> LookupFailedError:
+    import dns.resolver
+
+    match error:
+        case dns.resolver.NXDOMAIN():
+            return LookupFailedError(Outcome.NXDOMAIN)
+        case dns.resolver.NoAnswer():
+            return LookupFailedError(Outcome.NO_ANSWER)
+        case dns.resolver.LifetimeTimeout():
+            return LookupFailedError(Outcome.TIMEOUT, _tried(error))
+        case dns.resolver.NoNameservers():
+            return LookupFailedError(_worst(error), _tried(error))
+        case _:
+            return LookupFailedError(Outcome.MALFORMED, _sentence(error))
+
+
+def _worst(error: Any) -> Outcome:
+    """Why no name server was of use, by the last one's fault: an rcode in text, or an exception."""
+    *_, last = error.kwargs["errors"]
+    return {"REFUSED": Outcome.REFUSED, "SERVFAIL": Outcome.SERVER_FAILURE}.get(str(last[3]), _fault(last[3]))
+
+
+def _fault(fault: object) -> Outcome:
+    if isinstance(fault, OSError | EOFError):
+        return Outcome.UNREACHABLE
+    return Outcome.SERVER_FAILURE if isinstance(fault, str) else Outcome.MALFORMED
+
+
+def _tried(error: Any) -> str:
+    """The name servers and what each said, once each."""
+    said = [f"{where}: {_sentence(fault)}" for where, _, _, fault, _ in error.kwargs["errors"]]
+    return ", ".join(dict.fromkeys(said))
+
+
+def _host_port(text: str, host: str, port: int) -> HostPort:
+    """Check the parts; ``text`` is what the error quotes."""
+    if not 1 <= port <= 65535:
+        raise HostMalformedError(text=text, why=f"port {port} is not between 1 and 65535")
+    if ":" in host:
+        return HostPort(_ipv6(text, host), port)
+    name = host.lower().removesuffix(".")
+    if not _is_ipv4(name) and not _is_name(name):
+        raise HostMalformedError(text=text, why=f"{host!r} is neither a host name nor an address")
+    return HostPort(name, port)
+
+
+def _port(text: str, digits: str | None, default: int) -> int:
+    if digits is None:
+        return default
+    if digits.startswith("0"):
+        raise HostMalformedError(text=text, why=f"port {digits} starts with 0")
+    return int(digits)
+
+
+def _ipv6(text: str, address: str) -> str:
+    try:
+        return str(ipaddress.IPv6Address(address))
+    except ValueError:
+        raise HostMalformedError(text=text, why=f"{address!r} is not an IPv6 address") from None
+
+
+def _is_ipv4(text: str) -> bool:
+    try:
+        ipaddress.IPv4Address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_name(text: str) -> bool:
+    """Letters, digits, hyphens and underscores; a last label of digits would be an address that is none."""
+    labels = text.split(".")
+    return len(text) <= MAX_NAME and all(map(_LABEL.fullmatch, labels)) and not labels[-1].isdigit()
+
+
+def _checked_domain(text: str) -> str:
+    domain = text.lower().removesuffix(".")
+    if not _is_name(domain) or len(f"{SERVICE}.{domain}") > MAX_NAME:
+        raise LookupDomainError(text=text)
+    return domain
+
+
+def _why_not_plain(text: str) -> str:
+    if text.count(":") > 1 and "[" not in text:
+        return "an IPv6 address is written in brackets"
+    return "it is not NAME or NAME:PORT" if text else "it is empty"
+
+
+def _sentence(error: object) -> str:
+    return (str(error) or type(error).__name__).rstrip(".")
