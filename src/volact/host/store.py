@@ -31,7 +31,7 @@ from volact.host.recording import (
 from volact.host.schema import COUNTER, DAILY_COUNT, EVENT, FINGERPRINT_SEEN, MACHINE, SCOPE, SEEN_DAY, SETTING
 from volact.sql.engine import checkpoint, open_engine
 from volact.sql.migrate import upgrade
-from volact.sql.transaction import read, write
+from volact.sql.transaction import read, write, write_cursor
 
 __all__ = [
     "HOST_SCOPE",
@@ -212,8 +212,8 @@ class HostStore:
 
     def record(self, seen: Sequence[Seen], today: int, refused: Sequence[Refused] = ()) -> list[Recorded]:
         """Makes a batch durable and counts it.  When this returns, the answers may leave."""
-        with write(self._engine) as conn:
-            batch = Batch(conn, today, self._same_hardware)
+        with write_cursor(self._engine) as cursor:
+            batch = Batch(cursor, today, self._same_hardware)
             recorded = [batch.add(one) for one in seen] if batch.load(seen) else []
             for one in refused:
                 batch.add_refusal(one)
@@ -234,8 +234,8 @@ class HostStore:
         machine_id: bytes | None = None,
     ) -> None:
         """Appends an event that is no activation."""
-        with write(self._engine) as conn:
-            append_events(conn, [(at, level, code, scope_id, machine_id, to_json(dict(data)))])
+        with write_cursor(self._engine) as cursor:
+            append_events(cursor, [(at, level, code, scope_id, machine_id, to_json(dict(data)))])
 
     # -- scopes and settings -------------------------------------------------------------------------------------
 
