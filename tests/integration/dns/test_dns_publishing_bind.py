@@ -108,6 +108,13 @@ def test_a_domain_inside_a_zone_is_published_in_that_zone(server, domain):
     assert server.dig("_volact._tcp.floor3.example.test") == ["0 0 1688 kms1.example.test."]
 
 
+def test_a_delegated_tcp_zone_is_found_by_itself():
+    with bind(["_tcp.example.test", "example.test"]) as server:
+        domain = DnsDomain("example.test", server="127.0.0.1", port=server.port, key_file=server.key_file())
+        assert publish(domain, KMS1, 1688).zone == "_tcp.example.test"
+        assert server.dig(NAME) == ["0 0 1688 kms1.example.test."]
+
+
 def test_the_zones_primary_is_found_by_its_soa_where_no_server_is_set(server, domain):
     done = publish(replace(domain, server=None), KMS1, 1688, resolver=server.resolver())
     assert done.server == f"ns.example.test port {server.port}"

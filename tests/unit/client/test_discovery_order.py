@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The order in which a client tries KMS hosts, against a simulated DNS; the real one is in tests/integration/dns."""
 
+import random
 import subprocess
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from random import Random
 
+import dns.rrset
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -167,6 +169,20 @@ def test_within_a_priority_hosts_are_drawn_by_weight():
     assert first["heavy"] == pytest.approx(3600, rel=0.06)
     assert first["light"] == pytest.approx(1800, rel=0.08)
     assert first["least"] == pytest.approx(600, rel=0.15)
+
+
+def test_selection_draws_as_dnspython_does():
+    random.seed(2782)
+    weights = {"heavy": 50, "middle": 35, "light": 15}
+    theirs = dns.rrset.from_text("a.test.", 60, "IN", "SRV", *(f"0 {weights[name]} 1688 {name}." for name in weights))
+    ours = [record(name, weight=weight) for name, weight in weights.items()]
+    rng = Random(2782)
+    drawn = Counter(tuple(found.target for found in selection_order(ours, rng)) for _ in range(4000))
+    wanted = Counter(
+        tuple(found.target.to_text(omit_final_dot=True) for found in theirs.processing_order()) for _ in range(4000)
+    )
+    assert drawn.keys() == wanted.keys()
+    assert all(drawn[order] == pytest.approx(wanted[order], rel=0.2) for order in wanted)
 
 
 def test_hosts_that_all_have_weight_zero_share_the_load():
