@@ -151,7 +151,7 @@ def _write_config(folder: Path, zones: list[str], policy: str, forward_to: int |
     options = (
         f'options {{ directory "{folder}"; listen-on port {port} {{ {ADDRESS}; }}; listen-on-v6 {{ none; }};'
         f' {recursion} notify no; pid-file "{folder}/named.pid"; session-keyfile "{folder}/session.key";'
-        " dnssec-validation no; empty-zones-enable no; };\ncontrols { };\n"
+        " dnssec-validation no; empty-zones-enable no; check-names primary ignore; };\ncontrols { };\n"
     )
     keys = "".join(f'include "{folder}/{key}.key";\n' for key in (KEY, STRANGER))
     blocks = "".join(
