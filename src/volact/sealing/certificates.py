@@ -172,11 +172,6 @@ def fingerprint(certificate: x509.Certificate) -> str:
     return "sha256:" + certificate.fingerprint(hashes.SHA256()).hex()
 
 
-def publisher_tag(root: str) -> int:
-    """The 12 bits of a root's fingerprint that a product key carries."""
-    return int(root.removeprefix("sha256:")[:3], 16)
-
-
 def key_thumbprint(key: ec.EllipticCurvePublicKey) -> bytes:
     """SHA-256 of the SubjectPublicKeyInfo: how certificates and revocations name a key."""
     digest = hashes.Hash(hashes.SHA256())

@@ -2,6 +2,7 @@
 """Run an ASGI application on granian: worker processes on one port, graceful stop, and limits against idle clients."""
 
 import logging
+import multiprocessing
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,8 +41,11 @@ def serve(
     on_stop: Callable[[], None],
     log_level: str = "warning",
 ) -> None:
-    """Serve until SIGINT or SIGTERM.  ``load`` makes the application inside each worker; hooks run in the parent."""
+    """Serve until SIGINT or SIGTERM.  ``load`` makes the application inside each worker and must be picklable (a
+    ``functools.partial`` of a module's function); the hooks run in the parent."""
     address = _reachable(listener)
+    # Workers start from a clean interpreter: the parent has threads (DNS, housekeeping), which do not survive a fork.
+    multiprocessing.set_start_method("spawn", force=True)
     server = MPServer(
         "volact",
         address=address,

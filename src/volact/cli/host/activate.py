@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Activating a host key with the publisher: online, or by files over an air gap."""
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from volact.cli.environment import Environment
+from volact.cli.host.common import add_passphrase, fingerprint_for, full_name, opened
+from volact.cli.options import add_verb
+from volact.core.errors import VolactError
+from volact.core.exchange import AnswerFile
+from volact.host.activation import Activated, activate_online, apply_answer, write_request
+from volact.host.application import NoPublisherError
+from volact.host.folder import HostFolder, HostKey
+from volact.host.settings import HostSettings
+from volact.host.store import HostStore
+from volact.sealing import keys
+from volact.wire.client import Server
+
+
+def build(group: Any) -> None:
+    verb = add_verb(
+        group,
+        "activate",
+        "activate an installed host key with its publisher, or renew its certificate",
+        run,
+        aliases=["ato"],
+        examples=[
+            "volact host activate                          online, at the publisher that the definition names",
+            "volact host activate --publisher http://activation.acme.example:1690",
+            "volact host activate --request kms1.volreq    without a network: write a request …",
+            "volact publisher answer kms1.volreq -o kms1.volans        … let the publisher answer it …",
+            "volact host activate --answer kms1.volans     … and apply the answer",
+        ],
+    )
+    verb.add_argument("--key", metavar="LAST5", help="which key, where several are installed")
+    verb.add_argument("--publisher", metavar="URL", help="the publisher's service; remembered for renewals")
+    carried = verb.add_mutually_exclusive_group()
+    carried.add_argument("--request", metavar="FILE", help="write a request to carry to the publisher")
+    carried.add_argument("--answer", metavar="FILE", help="apply the answer that was carried back")
+    add_passphrase(verb)
+
+
+def run(args: argparse.Namespace, env: Environment) -> int:
+    with opened(args, env) as (folder, store):
+        host_key = folder.host_key(args.key)
+        if args.request:
+            return _write(args, env, folder, host_key)
+        try:
+            done = _apply(args, folder, host_key) if args.answer else _online(args, env, folder, host_key, store)
+        except VolactError as exc:
+            data = {"key": host_key.key.partial, "code": exc.code, "message": str(exc)[:300]}
+            store.log(env.clock(), "error", "host-activation-failed", data)
+            raise
+        data = {"key": host_key.key.partial, "until": done.certificate_ends_at, "groups": sorted(done.groups)}
+        store.log(env.clock(), "info", "host-activated", data)
+    return _show(env, done)
+
+
+def _write(args: argparse.Namespace, env: Environment, folder: HostFolder, host_key: HostKey) -> int:
+    request = write_request(
+        folder,
+        host_key,
+        now=env.clock(),
+        name=full_name(env),
+        fingerprint=fingerprint_for(env, host_key.root),
+    )
+    keys.write_file(Path(args.request), request.to_bytes(), 0o644)
+    if env.json:
+        env.write_json({"request": args.request, "key": host_key.key.partial})
+    else:
+        env.say(f"wrote the request to {args.request}")
+        env.hint("bring it to the publisher, and its answer back: `volact host activate --answer FILE`")
+    return 0
+
+
+def _apply(args: argparse.Namespace, folder: HostFolder, host_key: HostKey) -> Activated:
+    return apply_answer(folder, host_key, AnswerFile.from_bytes(keys.read_file(Path(args.answer))))
+
+
+def _online(
+    args: argparse.Namespace, env: Environment, folder: HostFolder, host_key: HostKey, store: HostStore
+) -> Activated:
+    settings = HostSettings.load(store)
+    url = args.publisher or settings.publisher or _url_of(folder, host_key)
+    if url is None:
+        raise NoPublisherError(partial=host_key.key.partial)
+    done = activate_online(
+        folder,
+        host_key,
+        Server.from_url(url),
+        now=env.clock(),
+        name=full_name(env),
+        fingerprint=fingerprint_for(env, host_key.root),
+    )
+    if args.publisher and args.publisher != settings.publisher:
+        dataclasses.replace(settings, publisher=args.publisher).save(store)
+    return done
+
+
+def _url_of(folder: HostFolder, host_key: HostKey) -> str | None:
+    for trusted in folder.products():
+        definition = trusted.definition
+        if (definition.root, definition.product) == (host_key.root, host_key.product):
+            return definition.url
+    return None
+
+
+def _show(env: Environment, done: Activated) -> int:
+    if env.json:
+        env.write_json(
+            {
+                "key": done.host_key.key.partial,
+                "organisation": done.organisation,
+                "groups": sorted(done.groups),
+                "certificate_ends": env.json_time(done.certificate_ends_at),
+            }
+        )
+        return 0
+    groups = ", ".join(map(str, sorted(done.groups)))
+    env.say(f"activated for {done.organisation}: product groups {groups}")
+    env.say(f"the host's certificate ends on {env.show_time(done.certificate_ends_at)} and renews itself before")
+    return 0

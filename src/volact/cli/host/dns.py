@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The host's SRV records: domains to publish in, on and off, and a look at what stands there."""
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from volact.cli import options
+from volact.cli.environment import Environment
+from volact.cli.host.common import full_name, opened
+from volact.cli.options import add_verb
+from volact.core.errors import VolactError
+from volact.host import dns
+from volact.host.settings import HostSettings
+
+
+def build(group: Any) -> None:
+    parser = group.add_parser(
+        "dns",
+        help="the host's SRV records: add, remove, on, off, status, publish, withdraw",
+        description="The SRV records by which machines find this host.",
+    )
+    verbs = options.verbs(parser)
+    add = add_verb(
+        verbs,
+        "add",
+        "publish in a domain, from the next start on",
+        run_add,
+        examples=[
+            "volact host dns add example.com",
+            "volact host dns add example.com,10,60 --server 192.0.2.53 --key-file /etc/volact/dns.key",
+        ],
+    )
+    add.add_argument("domain", metavar="DOMAIN[,PRIORITY[,WEIGHT]]")
+    add.add_argument(
+        "--server", metavar="ADDRESS", help="the name server that takes updates (default: the zone's primary)"
+    )
+    add.add_argument("--server-port", type=int, default=53, help="its port (default: %(default)s)")
+    add.add_argument("--key-file", metavar="FILE", help="the TSIG key, as `tsig-keygen` writes it")
+    add.add_argument("--target", metavar="NAME", help="this host's full name in the record (default: its own)")
+    remove = add_verb(
+        verbs, "remove", "stop publishing in a domain", run_remove, examples=["volact host dns remove example.com"]
+    )
+    remove.add_argument("domain", metavar="DOMAIN")
+    add_verb(verbs, "on", "publish at each start", run_on, aliases=["sdns"])
+    add_verb(verbs, "off", "do not publish", run_off, aliases=["cdns"])
+    add_verb(verbs, "status", "show what stands in DNS now", run_status, examples=["volact host dns status"])
+    add_verb(verbs, "publish", "publish now, without starting the host", run_publish)
+    add_verb(verbs, "withdraw", "withdraw this host's records now", run_withdraw)
+
+
+def run_add(args: argparse.Namespace, env: Environment) -> int:
+    key_file = str(Path(args.key_file).resolve()) if args.key_file else None
+    domain = dns.DnsDomain.parse(
+        args.domain, server=args.server, port=args.server_port, key_file=Path(key_file) if key_file else None
+    )
+    domain.key()
+    with opened(args, env) as (_, store):
+        settings = HostSettings.load(store)
+        target = args.target or settings.dns_target
+        if target:
+            dns.checked_target(target)
+        table = {**dataclasses.asdict(domain), "key_file": key_file}
+        others = tuple(t for t in settings.dns if t["domain"] != domain.domain)
+        dataclasses.replace(settings, dns=(*others, table), dns_target=target).save(store)
+    return _done(env, f"publishes in {domain.domain} from the next start on", {"domain": domain.domain})
+
+
+def run_remove(args: argparse.Namespace, env: Environment) -> int:
+    with opened(args, env) as (_, store):
+        settings = HostSettings.load(store)
+        wanted = args.domain.rstrip(".").lower()
+        left = tuple(t for t in settings.dns if t["domain"].rstrip(".").lower() != wanted)
+        if len(left) == len(settings.dns):
+            raise dns.DnsDomainError(text=args.domain, why="the host does not publish in it")
+        dataclasses.replace(settings, dns=left).save(store)
+    return _done(env, f"does not publish in {wanted} any more", {"domain": wanted})
+
+
+def run_on(args: argparse.Namespace, env: Environment) -> int:
+    return _switch(args, env, on=True)
+
+
+def run_off(args: argparse.Namespace, env: Environment) -> int:
+    return _switch(args, env, on=False)
+
+
+def run_status(args: argparse.Namespace, env: Environment) -> int:
+    with opened(args, env) as (_, store):
+        settings = HostSettings.load(store)
+    target = settings.dns_target or full_name(env)
+    rows: list[tuple[str, str, str]] = []
+    for domain in settings.dns_domains():
+        try:
+            found = dns.lookup(domain, target)
+        except VolactError as exc:
+            rows.append((domain.domain, "unknown", f"{exc}; {exc.hint}"))
+            continue
+        rows += [(domain.domain, "this host", str(record)) for record in found.ours]
+        rows += [(domain.domain, "another host", str(record)) for record in found.others]
+        if not found.ours:
+            rows.append((domain.domain, "this host", "no record"))
+    if env.json:
+        names = ("domain", "whose", "record")
+        records = [dict(zip(names, row, strict=True)) for row in rows]
+        env.write_json({"publishing": settings.dns_publishing, "records": records})
+        return 0
+    env.table(("domain", "whose", "record"), rows)
+    if not settings.dns_publishing:
+        env.hint("publishing is off: `volact host dns on`")
+    return 0
+
+
+def run_publish(args: argparse.Namespace, env: Environment) -> int:
+    with opened(args, env) as (_, store):
+        settings = HostSettings.load(store)
+    target = settings.dns_target or full_name(env)
+    for domain in settings.dns_domains():
+        done = dns.publish(domain, target, settings.port)
+        _done(env, f"published {done.record} in {domain.domain}", {"domain": domain.domain, "record": str(done.record)})
+    return 0
+
+
+def run_withdraw(args: argparse.Namespace, env: Environment) -> int:
+    with opened(args, env) as (_, store):
+        settings = HostSettings.load(store)
+    target = settings.dns_target or full_name(env)
+    for domain in settings.dns_domains():
+        done = dns.withdraw(domain, target)
+        _done(env, f"withdrew {len(done.removed)} records of {domain.domain}", {"domain": domain.domain})
+    return 0
+
+
+def _switch(args: argparse.Namespace, env: Environment, *, on: bool) -> int:
+    with opened(args, env) as (_, store):
+        dataclasses.replace(HostSettings.load(store), dns_publishing=on).save(store)
+    return _done(env, f"DNS publishing is {'on' if on else 'off'} from the next start on", {"publishing": on})
+
+
+def _done(env: Environment, text: str, data: dict[str, object]) -> int:
+    if env.json:
+        env.write_json(data)
+    else:
+        env.say(text)
+    return 0

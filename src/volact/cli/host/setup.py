@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Making a host, giving it products and host keys."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from volact.cli.environment import Environment
+from volact.cli.host.common import add_passphrase, open_folder, opened, passphrase_file
+from volact.cli.options import add_verb
+from volact.core.product_key import ProductKey
+from volact.host.activation import SUITES
+from volact.host.application import open_store
+from volact.host.folder import HostFolder
+from volact.sealing import keys
+
+
+def build(group: Any) -> None:
+    init = add_verb(
+        group,
+        "init",
+        "make a KMS host's folder with its database and passphrase",
+        run_init,
+        examples=["volact host init", "volact host init --dir /srv/kms --passphrase-file /run/credentials/kms"],
+    )
+    add_passphrase(init)
+    product = add_verb(
+        group,
+        "add-product",
+        "add a product definition, or a newer version of one, to the host",
+        run_add_product,
+        examples=["volact host add-product acme-cad.volproduct --root sha256:1f0c…"],
+    )
+    product.add_argument("file", metavar="FILE", help="the .volproduct file that came with the product")
+    product.add_argument(
+        "--root", metavar="sha256:…", help="the publisher's root fingerprint, as the publisher tells you; needed once"
+    )
+    install = add_verb(
+        group,
+        "install-key",
+        "install a KMS host key; activate it afterwards",
+        run_install_key,
+        aliases=["ipk"],
+        examples=["volact host install-key - < key.txt", "volact host install-key AAAAA-BBBBB-CCCCC-DDDDD-EEEEE"],
+    )
+    install.add_argument("key", metavar="KEY", help="the key, or - to read it from standard input")
+    install.add_argument(
+        "--suite", choices=SUITES, default=SUITES[0], help="how requests are sealed to this host (default: %(default)s)"
+    )
+    add_passphrase(install)
+    remove = add_verb(
+        group,
+        "remove-key",
+        "remove a host key with its certificate",
+        run_remove_key,
+        aliases=["upk"],
+        examples=["volact host remove-key 7K4RT"],
+    )
+    remove.add_argument("key", metavar="LAST5", help="the last five symbols of the key")
+
+
+def run_init(args: argparse.Namespace, env: Environment) -> int:
+    path = env.folder("host", args.dir)
+    folder = HostFolder.create(path, passphrase_file(args, env))
+    open_store(folder).close()
+    if env.json:
+        env.write_json({"folder": str(path)})
+    else:
+        env.say(f"made a KMS host in {path}")
+        env.hint("add a product: `volact host add-product FILE --root sha256:…`")
+    return 0
+
+
+def run_add_product(args: argparse.Namespace, env: Environment) -> int:
+    folder = open_folder(args, env)
+    token = keys.read_file(Path(args.file)).decode("ascii", "replace").strip()
+    trusted = folder.add_product(token, args.root)
+    definition = trusted.definition
+    if env.json:
+        env.write_json({"product": definition.product, "version": definition.version, "root": definition.root})
+    else:
+        env.say(f"added {definition.product}, version {definition.version}, of {definition.publisher}")
+    return 0
+
+
+def run_install_key(args: argparse.Namespace, env: Environment) -> int:
+    with opened(args, env) as (folder, store):
+        host_key = folder.install_key(_key_text(args.key, env), args.suite)
+        data = {"key": host_key.key.partial, "group": host_key.key.group, "product": host_key.product}
+        store.log(env.clock(), "info", "host-key-installed", data)
+    if env.json:
+        env.write_json({**data, "activated": host_key.activated})
+    else:
+        env.say(f"installed the host key ending in {host_key.key.partial}, for product group {host_key.key.group}")
+        if not host_key.activated:
+            env.hint("activate it: `volact host activate`")
+    return 0
+
+
+def run_remove_key(args: argparse.Namespace, env: Environment) -> int:
+    with opened(args, env) as (folder, store):
+        host_key = folder.host_key(args.key)
+        folder.remove_key(host_key)
+        store.log(env.clock(), "warning", "host-key-removed", {"key": host_key.key.partial})
+    if env.json:
+        env.write_json({"removed": host_key.key.partial})
+    else:
+        env.say(f"removed the host key ending in {host_key.key.partial}")
+    return 0
+
+
+def _key_text(given: str, env: Environment) -> str:
+    """The key, not necessarily from the argument list, which other users of the machine can read."""
+    if given != "-":
+        return given
+    text = env.stdin.readline() if env.stdin is not sys.stdin or not env.stdin.isatty() else _ask()
+    ProductKey.parse(text)
+    return text
+
+
+def _ask() -> str:
+    from getpass import getpass
+
+    return getpass("KMS host key: ")

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options that many verbs share, and how a verb is declared.  Standard library only."""
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from volact.cli.environment import Environment
+
+Run = Callable[[argparse.Namespace, Environment], int]
+
+
+def verbs(parser: argparse.ArgumentParser) -> Any:
+    """The place where a group's verbs are added."""
+    return parser.add_subparsers(title="verbs", metavar="VERB", dest="verb")
+
+
+def add_verb(
+    group: Any, name: str, help_text: str, run: Run, *, examples: Sequence[str] = (), aliases: Sequence[str] = ()
+) -> argparse.ArgumentParser:
+    """A verb with ``--dir``, ``--json`` and examples."""
+    epilog = "\n".join(("examples:", *(f"  {example}" for example in examples))) if examples else None
+    description = help_text[0].upper() + help_text[1:] + "."
+    verb: argparse.ArgumentParser = group.add_parser(
+        name, help=help_text, description=description, epilog=epilog, aliases=list(aliases)
+    )
+    verb.add_argument("--dir", metavar="DIR", help="the role's folder (default: its variable, or the system's place)")
+    verb.add_argument("--json", action="store_true", help="print JSON")
+    verb.set_defaults(run=run)
+    return verb

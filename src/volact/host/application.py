@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Wiring of a running KMS host: the worker's application, and what runs beside it in the parent process.
+
+Workers answer; the parent publishes DNS records, renews certificates and keeps house.  Each process opens the store
+for itself.  A change of the folder (``volact host activate`` while it runs) is picked up within :data:`RELOAD_SECONDS`.
+"""
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from volact.core.count import day_of
+from volact.core.errors import ConfigError, VolactError
+from volact.core.fingerprint import Fingerprint
+from volact.host import activation
+from volact.host.dns import DnsEvent, DnsPublisher
+from volact.host.folder import HostFolder, HostKey
+from volact.host.hardware import same_hardware
+from volact.host.issuing import Intervals
+from volact.host.metrics import metrics_page
+from volact.host.recording import ERROR, INFO, WARNING
+from volact.host.service import HostService, Serving
+from volact.host.settings import HostSettings
+from volact.host.store import HostStore
+from volact.sealing import sign
+from volact.sealing.verify import TrustedDefinition
+from volact.wire.client import Server
+from volact.wire.server import IssuerApplication, Page
+
+RELOAD_SECONDS = 1.0
+CHECKPOINT_SECONDS = 5.0
+DAILY_SECONDS = 3600.0  # housekeeping and the look at certificates; daily would miss a machine that sleeps
+PLAIN = "text/plain; charset=utf-8"
+
+_log = logging.getLogger("volact.host")
+
+
+@dataclass(frozen=True, slots=True)
+class HostRun:
+    """What a worker needs to start by itself, picklable."""
+
+    folder: Path
+    passphrase_file: Path | None
+    name: str
+
+    @staticmethod
+    def clock() -> int:
+        return int(time.time())
+
+    def open_folder(self) -> HostFolder:
+        return HostFolder(self.folder, self.passphrase_file).check()
+
+
+def load_application(run: HostRun) -> IssuerApplication:
+    """Make a worker's application; runs inside the worker."""
+    return _Worker(run).application
+
+
+def load_serving(folder: HostFolder, store: HostStore, name: str) -> list[Serving]:
+    """Every activated host key of the folder, with the scopes that its groups count in."""
+    products = folder.products()
+    passphrase = folder.passphrase()
+    return [_serving(key, products, store, passphrase, name) for key in folder.host_keys() if key.activated]
+
+
+def open_store(folder: HostFolder) -> HostStore:
+    return HostStore.open(folder.database, same_hardware)
+
+
+class _Worker:
+    def __init__(self, run: HostRun) -> None:
+        self._run, self._folder = run, run.open_folder()
+        self._store = open_store(self._folder)
+        self._service = HostService(self._store, run.clock)
+        self._stamp: float | None = None
+        self._watcher: asyncio.Task[None] | None = None
+        pages = {"/healthz": self._health, "/readyz": self._readiness, "/metrics": self._metrics}
+        self.application = IssuerApplication(self._service, pages, on_start=self._start, on_stop=self._stop)
+
+    async def _start(self) -> None:
+        self._reload()
+        self._watcher = asyncio.get_running_loop().create_task(self._watch())
+
+    async def _stop(self) -> None:
+        if self._watcher:
+            self._watcher.cancel()
+        await self._service.finish()
+        self._store.close()
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(RELOAD_SECONDS)
+            if self._changed_at() != self._stamp:
+                try:
+                    self._reload()
+                except VolactError as exc:
+                    _log.error("the folder cannot be read anew, the host goes on as before: %s", exc)
+
+    def _reload(self) -> None:
+        self._stamp = self._changed_at()
+        settings = HostSettings.load(self._store)
+        intervals = Intervals(settings.activation_minutes, settings.renewal_minutes)
+        self._service.use(load_serving(self._folder, self._store, self._run.name), intervals)
+
+    def _changed_at(self) -> float | None:
+        with contextlib.suppress(FileNotFoundError):
+            return self._folder.stamp.stat().st_mtime_ns
+        return None
+
+    async def _health(self) -> Page:
+        return Page(200, PLAIN, b"ok\n")
+
+    async def _readiness(self) -> Page:
+        if self._service.ready:
+            return Page(200, PLAIN, b"ready\n")
+        return Page(503, PLAIN, b"no activated host key: run `volact host activate`\n")
+
+    async def _metrics(self) -> Page:
+        work: Callable[[], bytes] = lambda: metrics_page(self._folder, self._store, self._run.clock())  # noqa: E731
+        return Page(200, "text/plain; version=0.0.4; charset=utf-8", await asyncio.to_thread(work))
+
+
+class Companion:
+    """What runs beside the workers: DNS records, certificate renewal, housekeeping.  One thread each, ends promptly."""
+
+    def __init__(self, run: HostRun, fingerprints: Callable[[str], Fingerprint], target: str, port: int) -> None:
+        self._run, self._fingerprints = run, fingerprints
+        self._target, self._port = target, port
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._keep_house, name="volact-housekeeping", daemon=True)
+
+    def start(self) -> None:
+        self._store = open_store(self._run.open_folder())
+        settings = HostSettings.load(self._store)
+        domains = settings.dns_domains() if settings.dns_publishing else ()
+        self._dns = DnsPublisher(domains, self._target, self._port, self._on_dns)
+        self._log(INFO, "host-started", {"port": self._port})
+        self._dns.start()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """A clean stop: the records are withdrawn."""
+        self._stopping.set()
+        self._dns.stop()
+        self._thread.join()
+        self._log(INFO, "host-stopped", {})
+        self._store.close()
+
+    def _keep_house(self) -> None:
+        due = 0.0
+        while True:
+            self._guarded(self._store.checkpoint)
+            if time.monotonic() >= due:
+                due = time.monotonic() + DAILY_SECONDS
+                self._guarded(self._daily)
+                self._guarded(self._renew)
+            if self._stopping.wait(CHECKPOINT_SECONDS):
+                return
+
+    def _daily(self) -> None:
+        today = day_of(self._run.clock())
+        self._store.note_counts(today)
+        self._store.prune_machines(today)
+        self._store.prune_events()
+
+    def _renew(self) -> None:
+        """Renew certificates that end soon, with the publisher that the definition names."""
+        folder = self._run.open_folder()
+        now = self._run.clock()
+        urls = {(t.trust.fingerprint, t.definition.product): t.definition.url for t in folder.products()}
+        for key in folder.host_keys():
+            if not activation.certificate_due(key, now):
+                continue
+            url = HostSettings.load(self._store).publisher or urls.get((key.root, key.product))
+            try:
+                if url is None:
+                    raise NoPublisherError(partial=key.key.partial)
+                done = activation.activate_online(
+                    folder,
+                    key,
+                    Server.from_url(url),
+                    now=now,
+                    name=self._run.name,
+                    fingerprint=self._fingerprints(key.root),
+                )
+            except VolactError as exc:
+                self._log(ERROR, "certificate-renewal-failed", {"key": key.key.partial, **_about(exc)})
+            else:
+                self._log(INFO, "certificate-renewed", {"key": key.key.partial, "until": done.certificate_ends_at})
+
+    def _on_dns(self, event: DnsEvent) -> None:
+        level = WARNING if event.code.endswith("failed") else INFO
+        self._log(level, event.code, {"domain": event.domain, "text": event.text, **event.fields})
+
+    def _log(self, level: str, code: str, data: dict[str, Any]) -> None:
+        self._store.log(self._run.clock(), level, code, data)
+
+    def _guarded(self, work: Callable[[], object]) -> None:
+        """Housekeeping must outlive its own errors: a full disk is reported and tried again."""
+        try:
+            work()
+        except Exception:
+            _log.exception("housekeeping failed and is tried again")
+
+
+class NoPublisherError(ConfigError):
+    code = "publisher-unknown"
+    fmt = "the product definition of the key ending in {partial} names no publisher service"
+    remedy = "give its address: --publisher URL, or carry a request file: `volact host activate --request FILE`"
+
+
+def _about(exc: VolactError) -> dict[str, Any]:
+    return {"code": exc.code, "message": str(exc)[:300]}
+
+
+def _serving(
+    host_key: HostKey, products: list[TrustedDefinition], store: HostStore, passphrase: bytes, name: str
+) -> Serving:
+    mine = [trusted for trusted in products if trusted.trust.fingerprint == host_key.root]
+    issuer = sign.Issuer(host_key.signing_key(passphrase), host_key.certificates(), mine[0].trust.root)
+    scopes: dict[int, int] = {}
+    for trusted in mine:
+        for edition in trusted.definition.editions:
+            if edition.group in issuer.grant.groups:
+                policy = edition.policy
+                window, collapse = policy.count_window_days, policy.collapse_identical_hardware
+                scopes[edition.group] = store.scope(host_key.root, edition.group, window, collapse).id
+    return Serving(
+        issuer=issuer,
+        opening=host_key.opening_key(passphrase),
+        root=host_key.root,
+        key_id=host_key.key.key_id,
+        status_token=host_key.status_token(),
+        definitions={trusted.definition.product: trusted.definition for trusted in mine},
+        scopes=scopes,
+        name=name,
+    )

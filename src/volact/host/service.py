@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The KMS host's answers: opens and proves requests, counts their machines, signs their licences, in batches.
+
+All requests that wait in a worker are taken together through numbered phases (:meth:`HostService._answer_batch`): one
+durable transaction serves the whole batch, and no licence leaves before its machine is in the table.  One batch is in
+flight at a time, so a batch grows with the load while a lone request is answered at once.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from volact.core.count import day_of
+from volact.core.definition import ProductDefinition
+from volact.core.errors import ConfigError, InputError, TrustError, VolactError
+from volact.core.issuer import IssuerDescriptor
+from volact.core.licence import SignedRefusal
+from volact.core.refusal import IssuerBusyError, Refusal
+from volact.core.request import NONCE_SIZE
+from volact.host.hardware import pack
+from volact.host.issuing import Accepted, Intervals, decide, licence_for
+from volact.host.recording import HOST_SCOPE, Recorded, Refused, Seen
+from volact.host.store import HostStore
+from volact.sealing import envelope, sign, verify
+from volact.sealing.envelope import OpeningKey
+from volact.wire.server import BusyError, IssuerUnknownError
+
+MAX_BATCH = 64  # one batch keeps the event loop for about 20 ms; larger ones gain little (docs/spec/count.md)
+SOFT_LIMIT = 2_000  # waiting requests beyond which newcomers are asked, signed, to come back: about half a second
+HARD_LIMIT = 8_000  # beyond which they are turned away unread; each waiting request holds about 2 KiB
+BACK_OFF = 60  # seconds, spread by the clients' own jitter
+DESCRIPTOR_SECONDS = 86_400
+
+_log = logging.getLogger("volact.host")
+
+
+class HostNotActivatedHereError(ConfigError):
+    code = "no-activated-key"
+    fmt = "this KMS host has no activated key for {product}"
+    remedy = "on the host, run `volact host activate`, then `volact host status`"
+
+
+class NonceSizeError(InputError):
+    code = "nonce-size"
+    fmt = "the nonce has {size} bytes, it must have 16"
+    remedy = "send 16 random bytes, or none"
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """One activated host key, ready to answer.  ``scopes`` maps product groups to the store's scope IDs."""
+
+    issuer: sign.Issuer
+    opening: OpeningKey
+    root: str
+    key_id: str
+    status_token: str
+    definitions: dict[str, ProductDefinition]
+    scopes: dict[int, int]
+    name: str
+
+    def descriptor(self, nonce: bytes, now: int) -> str:
+        key = self.opening
+        ends = min(now + DESCRIPTOR_SECONDS, self.issuer.ends_at)
+        return self.issuer.descriptor(
+            IssuerDescriptor(key.id, self.name, key.suite, key.public, now, ends, nonce, self.status_token)
+        )
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A request on its way through the phases."""
+
+    serving: Serving
+    sealed: bytes
+    future: "asyncio.Future[bytes]"
+    busy: bool
+    proven: verify.ProvenRequest | None = None
+    decision: Accepted | Refusal | None = None
+    error: VolactError | None = None
+
+
+class HostService:
+    """An :class:`~volact.wire.server.IssuerService` over one store.  ``use`` replaces what it serves at any time."""
+
+    def __init__(self, store: HostStore, clock: Callable[[], int]) -> None:
+        self._store, self._clock = store, clock
+        self._serving: dict[str, Serving] = {}
+        self._intervals = Intervals()
+        self._waiting: list[_Waiting] = []
+        self._running: asyncio.Task[None] | None = None
+
+    def use(self, serving: Sequence[Serving], intervals: Intervals) -> None:
+        self._serving = {one.opening.id: one for one in serving}
+        self._intervals = intervals
+
+    @property
+    def ready(self) -> bool:
+        return bool(self._serving)
+
+    async def descriptor(self, root: str, product: str, group: int, nonce: bytes) -> str:
+        if len(nonce) not in (0, NONCE_SIZE):
+            raise NonceSizeError(size=len(nonce))
+        found = [s for s in self._serving.values() if s.root == root and product in s.definitions]
+        granting = [s for s in found if group in s.issuer.grant.groups]
+        # Without a key for the group another key of the publisher answers: it can sign the refusal that says so.
+        for serving in granting or found:
+            return serving.descriptor(nonce, self._clock())
+        raise HostNotActivatedHereError(product=product[:63] or "this product")
+
+    async def activate(self, issuer: str, sealed: bytes) -> bytes:
+        serving = self._serving.get(issuer)
+        if serving is None:
+            raise IssuerUnknownError(issuer=issuer[:64])
+        waiting = len(self._waiting)
+        if waiting >= HARD_LIMIT:
+            raise BusyError(retry_after=BACK_OFF)
+        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(serving, sealed, future, waiting >= SOFT_LIMIT))
+        if self._running is None:
+            self._running = asyncio.get_running_loop().create_task(self._drain())
+        return await future
+
+    async def finish(self) -> None:
+        """Wait until what was accepted is answered: the graceful stop."""
+        while self._running is not None:
+            await asyncio.wait([self._running])
+
+    async def _drain(self) -> None:
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
+                await self._answer_batch(batch)
+        finally:
+            self._running = None
+
+    async def _answer_batch(self, batch: list[_Waiting]) -> None:
+        now = self._clock()
+        try:
+            # (1) open and prove each request, (2) decide it by the rules
+            for waiting in batch:
+                self._open(waiting, now)
+            # (3) count the accepted and note the refused, in one durable transaction
+            recorded = await self._record(batch, now)
+            # (4) sign and seal, (5) answer
+            for waiting in batch:
+                self._answer(waiting, recorded, now)
+        except Exception as exc:  # a full disk, say: every one of the batch is told, none is answered
+            for waiting in batch:
+                if not waiting.future.done():
+                    waiting.future.set_exception(exc)
+
+    def _open(self, waiting: _Waiting, now: int) -> None:
+        serving = waiting.serving
+        try:
+            text = serving.opening.open_request(waiting.sealed).decode("ascii", "replace")
+            waiting.proven = proven = verify.verify_request(text)
+        except (TrustError, InputError) as exc:
+            waiting.error = exc
+            return
+        if waiting.busy:
+            waiting.decision = Refusal.of(IssuerBusyError, retry_after=BACK_OFF)
+            return
+        request = proven.request
+        waiting.decision = decide(
+            request,
+            issuer=serving.opening.id,
+            definition=serving.definitions.get(request.product),
+            groups=serving.issuer.grant.groups,
+            now=now,
+        )
+
+    async def _record(self, batch: list[_Waiting], now: int) -> dict[int, Recorded]:
+        """Returns what was recorded by the request's place in memory, as ``id`` gives it."""
+        seen: list[Seen] = []
+        order: list[int] = []
+        refused: list[Refused] = []
+        for waiting in batch:
+            if isinstance(waiting.decision, Accepted):
+                seen.append(_seen(waiting, now))
+                order.append(id(waiting))
+            else:
+                refused.append(_refused(waiting, now))
+        work: Callable[[], list[Recorded]] = lambda: self._store.record(seen, day_of(now), refused)  # noqa: E731
+        recorded = await asyncio.get_running_loop().run_in_executor(None, work)
+        return dict(zip(order, recorded, strict=True))
+
+    def _answer(self, waiting: _Waiting, recorded: dict[int, Recorded], now: int) -> None:
+        if waiting.future.done():  # the client hung up
+            return
+        if waiting.error is not None:
+            waiting.future.set_exception(waiting.error)
+            return
+        proven, serving = waiting.proven, waiting.serving
+        assert proven is not None
+        request = proven.request
+        if isinstance(waiting.decision, Accepted):
+            licence = licence_for(
+                request,
+                waiting.decision,
+                proven.machine,
+                count=recorded[id(waiting)].count,
+                key_id=serving.key_id,
+                organisation=serving.issuer.grant.organisation,
+                certificate_ends_at=serving.issuer.ends_at,
+                intervals=self._intervals,
+                now=now,
+            )
+            token = serving.issuer.licence(licence)
+        else:
+            assert waiting.decision is not None
+            token = serving.issuer.refusal(SignedRefusal(serving.opening.id, request.nonce, now, waiting.decision))
+        waiting.future.set_result(envelope.seal_answer(request.response_key, request.nonce, token.encode()))
+
+
+def _seen(waiting: _Waiting, now: int) -> Seen:
+    proven, decision = waiting.proven, waiting.decision
+    assert proven is not None
+    assert isinstance(decision, Accepted)
+    request = proven.request
+    return Seen(
+        waiting.serving.scopes[decision.edition.group],
+        proven.machine,
+        pack(request.fingerprint, proven.machine),
+        now,
+        request.at,
+        request.name,
+        request.product,
+        request.edition,
+        request.state.value,
+    )
+
+
+def _refused(waiting: _Waiting, now: int) -> Refused:
+    """An unproven sender is noted without a machine ID: anybody could have claimed one."""
+    if waiting.error is not None:
+        return Refused(HOST_SCOPE, waiting.error.code, now, None, {"message": str(waiting.error)[:200]})
+    assert waiting.proven is not None
+    assert isinstance(waiting.decision, Refusal)
+    request, refusal = waiting.proven.request, waiting.decision
+    data: dict[str, Any] = {"name": request.name, "product": request.product, **refusal.fields}
+    definition = waiting.serving.definitions.get(request.product)
+    edition = definition.edition(request.edition) if definition else None
+    scope = waiting.serving.scopes.get(edition.group, HOST_SCOPE) if edition else HOST_SCOPE
+    return Refused(scope, refusal.code, now, waiting.proven.machine, data)

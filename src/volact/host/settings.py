@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A KMS host's settings: raw values in the store, one validated object everywhere else.  All have a default."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from volact.core.errors import ConfigError
+from volact.core.policy import LEAST_INTERVAL, MOST_INTERVAL
+from volact.host.dns import DnsDomain
+from volact.host.store import HostStore
+
+KEY = "host"  # one row holds them all, so that a change is one write
+
+
+class SettingError(ConfigError):
+    code = "setting-invalid"
+    fmt = "{name} is {value}, it must be {expected}"
+    remedy = "give a value in that range; `volact host status` shows the present settings"
+
+
+@dataclass(frozen=True, slots=True)
+class HostSettings:
+    """``dns`` holds one table a domain (see :class:`~volact.host.dns.DnsDomain`); intervals ``None``: the policy's."""
+
+    port: int = 1688
+    address: str = "::"
+    activation_minutes: int | None = None
+    renewal_minutes: int | None = None
+    publisher: str | None = None
+    dns_publishing: bool = True
+    dns_target: str | None = None
+    dns: tuple[Mapping[str, Any], ...] = ()
+
+    def __post_init__(self) -> None:
+        _in_range("port", self.port, 1, 65535)
+        for name in ("activation_minutes", "renewal_minutes"):
+            value = getattr(self, name)
+            if value is not None:
+                _in_range(name, value, LEAST_INTERVAL, MOST_INTERVAL)
+        self.dns_domains()
+
+    @classmethod
+    def load(cls, store: HostStore) -> "HostSettings":
+        stored = store.setting(KEY, {})
+        known = {f.name for f in fields(cls)}
+        values = {name: value for name, value in stored.items() if name in known}
+        values["dns"] = tuple(values.get("dns", ()))
+        return cls(**values)
+
+    def save(self, store: HostStore) -> None:
+        store.set_setting(KEY, asdict(self))
+
+    def dns_domains(self) -> tuple[DnsDomain, ...]:
+        return tuple(dns_domain(table) for table in self.dns)
+
+
+def dns_domain(table: Mapping[str, Any]) -> DnsDomain:
+    """A domain as settings keep it: paths as text."""
+    values = dict(table)
+    if values.get("key_file"):
+        values["key_file"] = Path(values["key_file"])
+    return DnsDomain(**values)
+
+
+def _in_range(name: str, value: object, least: int, most: int) -> None:
+    if type(value) is not int or not least <= value <= most:
+        raise SettingError(name=name, value=value, expected=f"a whole number from {least} to {most}")

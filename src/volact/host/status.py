@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a KMS host says of itself: keys, counts against thresholds, counters, settings.  Read-only; values, no text."""
+
+from dataclasses import dataclass
+
+from volact.core.count import day_of
+from volact.core.states import State
+from volact.host.folder import HostFolder, HostKey
+from volact.host.recording import FAILED, REFUSED, STATE, TOTAL
+from volact.host.settings import HostSettings
+from volact.host.store import HOST_SCOPE, HostStore
+from volact.sealing import certificates
+from volact.sealing.verify import TrustedDefinition
+
+
+@dataclass(frozen=True, slots=True)
+class KeyStatus:
+    """An installed host key; the last three are known once it is activated."""
+
+    partial: str
+    key_id: str
+    root: str
+    publisher: str
+    product: str
+    group: int
+    activated: bool
+    organisation: str | None
+    groups: tuple[int, ...]
+    certificate_ends_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupStatus:
+    """A product group's count.  ``thresholds`` by edition; ``states`` are cumulative requests by the client's state."""
+
+    root: str
+    group: int
+    name: str
+    count: int
+    thresholds: dict[str, int]
+    total: int
+    failed: int
+    states: dict[str, int]
+    refusals: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class HostStatus:
+    keys: tuple[KeyStatus, ...]
+    groups: tuple[GroupStatus, ...]
+    products: tuple[TrustedDefinition, ...]
+    settings: HostSettings
+    clones: int
+    shared_hardware: int
+    unproven: int
+
+
+def host_status(folder: HostFolder, store: HostStore, now: int) -> HostStatus:
+    products = folder.products()
+    names = {trusted.trust.fingerprint: trusted.definition.publisher for trusted in products}
+    clones = store.clones(since=now - 30 * 86400)
+    return HostStatus(
+        keys=tuple(_key_status(key, names.get(key.root, "")) for key in folder.host_keys()),
+        groups=tuple(_groups(products, store, day_of(now))),
+        products=tuple(products),
+        settings=HostSettings.load(store),
+        clones=sum(clone.proved_at is not None for clone in clones),
+        shared_hardware=len(store.shared_fingerprints()),
+        unproven=store.counters(HOST_SCOPE).get(FAILED, 0),
+    )
+
+
+def _key_status(key: HostKey, publisher: str) -> KeyStatus:
+    leaf = key.certificates()[0] if key.activated else None
+    grant = certificates.grant_of(leaf) if leaf else None
+    return KeyStatus(
+        partial=key.key.partial,
+        key_id=key.key.key_id,
+        root=key.root,
+        publisher=publisher,
+        product=key.product,
+        group=key.key.group,
+        activated=leaf is not None,
+        organisation=grant.organisation if grant else None,
+        groups=tuple(sorted(grant.groups)) if grant else (),
+        certificate_ends_at=int(leaf.not_valid_after_utc.timestamp()) if leaf else None,
+    )
+
+
+def _groups(products: list[TrustedDefinition], store: HostStore, today: int) -> list[GroupStatus]:
+    found = []
+    for scope in store.scopes():
+        mine = [t.definition for t in products if t.trust.fingerprint == scope.root]
+        counters = store.counters(scope.id)
+        group = next((d.group(scope.product_group) for d in mine if d.group(scope.product_group)), None)
+        found.append(
+            GroupStatus(
+                root=scope.root,
+                group=scope.product_group,
+                name=group.name if group else "",
+                count=store.count(scope.id, today),
+                thresholds={
+                    f"{d.product}/{e.id}": e.policy.threshold
+                    for d in mine
+                    for e in d.editions
+                    if e.group == scope.product_group
+                },
+                total=counters[TOTAL],
+                failed=counters[FAILED],
+                states={str(state): counters.get(STATE + state, 0) for state in State},
+                refusals={n.removeprefix(REFUSED): v for n, v in counters.items() if n.startswith(REFUSED)},
+            )
+        )
+    return found
