@@ -190,7 +190,10 @@ class Batch:
             (*key, stored_id, fingerprint, today, at, first_seen, request_iat, name, product, edition, state)
         )
         self._counters[scope_id, STATE + state] += 1
-        data = to_json({"name": name, "product": product, "edition": edition, "state": state, "count": count})
+        data = (  # written out: twice as fast as encoding a dictionary
+            f'{{"name":{to_json(name)},"product":{to_json(product)},"edition":{to_json(edition)},'
+            f'"state":{to_json(state)},"count":{count}}}'
+        )
         self._events.append((at, INFO, event_code, scope_id, machine_id, data))
         if verdict in VERDICT_EVENTS:
             self._events.append((at, WARNING, VERDICT_EVENTS[verdict], scope_id, machine_id, to_json({"name": name})))

@@ -46,13 +46,13 @@ def seats(engine: Engine) -> list[int]:
         return list(conn.exec_driver_sql("SELECT number FROM seat ORDER BY number").scalars())
 
 
-def test_new_database_is_private_durable_and_has_small_pages(engine: Engine, path: Path) -> None:
+def test_new_database_is_private_durable_and_has_its_page_size(engine: Engine, path: Path) -> None:
     with read(engine) as conn:
         said = {
             name: conn.exec_driver_sql(f"PRAGMA {name}").scalar()
             for name in ("journal_mode", "synchronous", "page_size", "foreign_keys")
         }
-    assert said == {"journal_mode": "wal", "synchronous": 2, "page_size": 1024, "foreign_keys": 1}
+    assert said == {"journal_mode": "wal", "synchronous": 2, "page_size": 2048, "foreign_keys": 1}
     modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
     assert modes == dict.fromkeys(("a.db", "a.db-wal", "a.db-shm", "a.db.lock"), 0o600)
 
@@ -138,7 +138,7 @@ def test_damaged_page_is_database_corrupt(engine: Engine, path: Path) -> None:
     checkpoint(engine)
     engine.dispose()
     content = path.read_bytes()
-    path.write_bytes(content[:1024] + b"\xff" * (len(content) - 1024))
+    path.write_bytes(content[:2048] + b"\xff" * (len(content) - 2048))
     damaged = open_engine(path)
     with pytest.raises(DatabaseCorruptError):
         seats(damaged)
