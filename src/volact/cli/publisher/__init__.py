@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``volact publisher``: one file for each family of verbs.  Wires the room ``publisher`` to the terminal."""
+
+import argparse
+
+from volact.cli.publisher import keys, ledger, products, service, setup
+
+
+def build(parser: argparse.ArgumentParser) -> None:
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    setup.build(verbs)
+    products.build(verbs)
+    keys.build(verbs)
+    service.build(verbs)
+    ledger.build(verbs)

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``volact publisher activations`` and ``ledger``: what was done, and that nobody changed the record of it."""
+
+import argparse
+import json
+from typing import Any
+
+from volact.cli.environment import Environment
+from volact.cli.publisher.shared import Verbs, add_family, add_verb, open_publisher, read_file, write_file
+from volact.publisher.ledger import Row, check_against, read_export
+
+MAX_EXPORT = 1024**3
+
+
+def build(verbs: Verbs) -> None:
+    parser = add_verb(
+        verbs,
+        "activations",
+        _activations,
+        "list the hosts that were activated",
+        """
+volact publisher activations
+volact publisher activations --key 33GJK --json""",
+    )
+    parser.add_argument("--key", metavar="KEY", help="only those of one key, by the key, its end or its ID")
+    family = add_family(verbs, "ledger", "the record of every act, each row chained to the one before")
+    add_verb(family, "list", _list, "list every act", "volact publisher ledger list --json")
+    parser = add_verb(
+        family,
+        "verify",
+        _verify,
+        "find rows that were changed, removed or put in",
+        """
+volact publisher ledger verify
+volact publisher ledger verify --against last-month.jsonl""",
+    )
+    parser.add_argument("--against", metavar="FILE", help="an earlier export, which must be the ledger's beginning")
+    parser = add_verb(
+        family,
+        "export",
+        _export,
+        "write the ledger, one JSON object a line; keep it elsewhere, for `verify --against`",
+        "volact publisher ledger export -o ledger.jsonl",
+    )
+    parser.add_argument("-o", "--output", metavar="FILE", help="write to FILE (default: stdout)")
+
+
+def _activations(args: argparse.Namespace, env: Environment) -> int:
+    with open_publisher(args, env) as publisher:
+        key_id = publisher.find_key(args.key).key_id if args.key else None
+        acts = publisher.store.host_activations(key_id)
+    if args.json:
+        shown = [
+            {
+                "at": env.json_time(act.at),
+                "kind": str(act.kind),
+                "machine": act.machine.hex(),
+                "name": act.name,
+                "product": act.product,
+                "key_id": act.key_id,
+                "partial": act.partial,
+                "organisation": act.organisation,
+                "serial": act.serial,
+                "ends_at": env.json_time(act.ends_at),
+            }
+            for act in acts
+        ]
+        env.write_json(shown)
+        return 0
+    rows = [
+        (env.show_time(a.at), a.kind, a.name, a.machine.hex()[:16], a.partial, a.organisation, env.show_time(a.ends_at))
+        for a in acts
+    ]
+    env.table(("TIME", "ACT", "HOST", "MACHINE ID", "KEY", "ORGANISATION", "CERTIFICATE ENDS"), rows)
+    return 0
+
+
+def _list(args: argparse.Namespace, env: Environment) -> int:
+    with open_publisher(args, env) as publisher:
+        rows = publisher.store.ledger()
+    if args.json:
+        env.write_json([_as_json(row, env) for row in rows])
+        return 0
+    shown = [(row.seq, env.show_time(row.at), row.act, row.actor, _told(row)) for row in rows]
+    env.table(("ROW", "TIME", "ACT", "BY", "WHAT"), shown)
+    return 0
+
+
+def _verify(args: argparse.Namespace, env: Environment) -> int:
+    exported = read_export(read_file(args.against, MAX_EXPORT)) if args.against else {}
+    with open_publisher(args, env) as publisher:
+        rows = publisher.store.check_ledger()
+    check_against(rows, exported)
+    head = rows[-1].hash if rows else None
+    if args.json:
+        env.write_json({"rows": len(rows), "head": head, "compared": len(exported)})
+        return 0
+    env.facts((("Rows", f"{len(rows)}, all whole"), ("Head", head), *_compared(exported)))
+    return 0
+
+
+def _export(args: argparse.Namespace, env: Environment) -> int:
+    with open_publisher(args, env) as publisher:
+        rows = publisher.store.check_ledger()
+    lines = [row.to_line() for row in rows]
+    if args.output:
+        write_file(args.output, "".join(f"{line}\n" for line in lines).encode())
+        env.say(f"wrote {len(lines)} rows to {args.output}")
+        if args.json:
+            env.write_json({"rows": len(rows), "head": rows[-1].hash if rows else None, "output": args.output})
+        return 0
+    for line in lines:
+        env.write(line)
+    return 0
+
+
+def _compared(exported: dict[int, str]) -> tuple[tuple[str, object], ...]:
+    return (("Compared", f"{len(exported)} rows of the export, all the same"),) if exported else ()
+
+
+def _as_json(row: Row, env: Environment) -> dict[str, Any]:
+    return {**row.to_dict(), "at": env.json_time(row.at), "data": _data(row)}
+
+
+def _told(row: Row) -> str:
+    data = _data(row)
+    if not isinstance(data, dict):
+        return row.data
+    return ", ".join(f"{name} {value}" for name, value in data.items() if value not in ("", {}, []))
+
+
+def _data(row: Row) -> Any:
+    """A row that was tampered with is still listed: `verify` is what refuses it."""
+    try:
+        return json.loads(row.data)
+    except ValueError:
+        return row.data

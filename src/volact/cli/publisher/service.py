@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``volact publisher serve`` and ``answer``: the same answers, over the network and by file."""
+
+import argparse
+from typing import Any
+
+from volact.cli.environment import Environment
+from volact.cli.publisher.shared import (
+    Verbs,
+    add_verb,
+    folder,
+    open_publisher,
+    read_file,
+    read_passphrase,
+    write_file,
+)
+from volact.core.exchange import MAX_FILE, RequestFile
+from volact.publisher.folder import PublisherFolder
+from volact.publisher.service import Outcome, PublisherService
+
+DEFAULT_PORT = 1690  # beside the KMS host's 1688, so that both can be tried on one machine
+MOST_WORKERS = 64
+
+
+def build(verbs: Verbs) -> None:
+    parser = add_verb(
+        verbs,
+        "serve",
+        _serve,
+        "activate KMS hosts over the network",
+        """
+volact publisher serve --passphrase-file pass.txt
+volact publisher serve --listen 127.0.0.1 --port 8080 --workers 2""",
+        passphrase=True,
+    )
+    parser.add_argument("--listen", default="::", metavar="ADDRESS", help="address (default: every one)")
+    parser.add_argument("--port", type=_port, default=DEFAULT_PORT, help="TCP port (default: %(default)s)")
+    parser.add_argument("--workers", type=_workers, default=1, metavar="N", help="processes (default: 1)")
+    parser = add_verb(
+        verbs,
+        "answer",
+        _answer,
+        "answer a request that was carried here from behind an air gap",
+        "volact publisher answer host1.volrequest -o host1.volanswer --passphrase-file pass.txt",
+        passphrase=True,
+    )
+    parser.add_argument("request", metavar="REQUEST-FILE", help="made by `volact host activate --request FILE`")
+    parser.add_argument("-o", "--output", metavar="ANSWER-FILE", required=True, help="to be carried back")
+
+
+def _serve(args: argparse.Namespace, env: Environment) -> int:
+    from volact.publisher.application import Loader
+    from volact.wire.serve import Listener, serve
+
+    path = folder(args, env)
+    publisher = PublisherFolder.open(path)
+    passphrase = read_passphrase(args, env)
+    publisher.open_keys(passphrase)  # a wrong passphrase is said here, once, and not by each worker
+    publisher.store().close()  # and so is a database of a later version; tables are brought up to date
+    address = f"[{args.listen}]" if ":" in args.listen else args.listen
+
+    def started() -> None:
+        env.say(f"publisher {publisher.name} listens on http://{address}:{args.port}")
+        env.stderr.flush()
+
+    listener = Listener(args.listen, args.port, args.workers)
+    serve(Loader(path, passphrase), listener, on_start=started, on_stop=lambda: env.say("stopped"))
+    return 0
+
+
+def _answer(args: argparse.Namespace, env: Environment) -> int:
+    request = RequestFile.from_bytes(read_file(args.request, MAX_FILE))
+    with open_publisher(args, env) as publisher:
+        keys = publisher.folder.open_keys(read_passphrase(args, env))
+        service = PublisherService(publisher.folder, keys, publisher.store, env.clock)
+        answer, outcome = service.answer_file(request)
+    write_file(args.output, answer.to_bytes())
+    if args.json:
+        env.write_json({**_as_json(outcome, env), "output": args.output})
+        return 0
+    env.say(_sentence(outcome, env))
+    env.hint(f"carry {args.output} back to the host; only that host can open it")
+    return 0
+
+
+def _sentence(outcome: Outcome, env: Environment) -> str:
+    host = outcome.request.name or outcome.machine.hex()[:16]
+    if outcome.refusal is not None:
+        return f"refused {host}: {outcome.refusal.error()}"
+    return f"{outcome.kind} {host} for {outcome.organisation}, certificate until {env.show_time(outcome.ends_at)}"
+
+
+def _as_json(outcome: Outcome, env: Environment) -> dict[str, Any]:
+    refusal = outcome.refusal
+    return {
+        "outcome": "refused" if refusal else str(outcome.kind),
+        "machine": outcome.machine.hex(),
+        "name": outcome.request.name,
+        "product": outcome.request.product,
+        "organisation": outcome.organisation or None,
+        "ends_at": env.json_time(outcome.ends_at),
+        "refusal": {"code": refusal.code, "fields": dict(refusal.fields)} if refusal else None,
+    }
+
+
+def _port(text: str) -> int:
+    return _between(text, 1, 65535)
+
+
+def _workers(text: str) -> int:
+    return _between(text, 1, MOST_WORKERS)
+
+
+def _between(text: str, least: int, most: int) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = least - 1
+    if not least <= value <= most:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from {least} to {most}")
+    return value

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all verbs of ``volact publisher`` share: options, the folder, the passphrase, who is at the keyboard."""
+
+import argparse
+import getpass
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from volact.cli.environment import Environment
+from volact.core.errors import ConfigError, InputError
+from volact.publisher.administration import Publisher
+from volact.sealing import keys
+
+PASSPHRASE_VARIABLE = "VOLACT_PUBLISHER_PASSPHRASE_FILE"  # noqa: S105 - names a file
+
+MAX_ACTOR = 100
+
+Verbs = Any  # argparse's action of subparsers has no public name
+Run = Callable[[argparse.Namespace, Environment], int]
+
+
+class PassphraseMissingError(ConfigError):
+    code = "passphrase-missing"
+    fmt = "the passphrase of the publisher's keys is needed and there is no terminal to ask at"
+    remedy = "put it in a file that only you can read, and give --passphrase-file FILE or set {variable}"
+
+
+class PassphrasesDifferError(ConfigError):
+    code = "passphrases-differ"
+    fmt = "the two passphrases are not the same"
+    remedy = "run the command again; nothing was made"
+
+
+class FileUnreadableError(InputError):
+    code = "file-unreadable"
+    fmt = "cannot read {path}: {why}"
+    remedy = "check the path and its permissions"
+
+
+class FileUnwritableError(ConfigError):
+    code = "file-unwritable"
+    fmt = "cannot write {path}: {why}"
+    remedy = "choose another place, or make room there"
+
+
+def add_verb(
+    verbs: Verbs, name: str, run: Run, help_text: str, examples: str, *, passphrase: bool = False
+) -> argparse.ArgumentParser:
+    """A verb with the options that every one has."""
+    epilog = "examples:\n" + "\n".join(f"  {line}" for line in examples.strip().splitlines())
+    parser: argparse.ArgumentParser = verbs.add_parser(
+        name, help=help_text, description=help_text[0].upper() + help_text[1:] + ".", epilog=epilog
+    )
+    parser.add_argument("--dir", metavar="DIR", help="the publisher's folder (else VOLACT_PUBLISHER_DIR)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    if passphrase:
+        parser.add_argument(
+            "--passphrase-file", metavar="FILE", help=f"first line: the keys' passphrase (else {PASSPHRASE_VARIABLE})"
+        )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def add_family(verbs: Verbs, name: str, help_text: str) -> Verbs:
+    """A noun with verbs of its own: ``product add``."""
+    parser = verbs.add_parser(name, help=help_text, description=help_text[0].upper() + help_text[1:] + ".")
+    return parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+
+
+def folder(args: argparse.Namespace, env: Environment) -> Path:
+    return env.folder("publisher", args.dir)
+
+
+def open_publisher(args: argparse.Namespace, env: Environment) -> Publisher:
+    return Publisher.open(folder(args, env))
+
+
+def read_passphrase(args: argparse.Namespace, env: Environment, *, new: bool = False) -> bytes:
+    """From a file, or at the prompt: twice where it is ``new``."""
+    file = args.passphrase_file or env.variables.get(PASSPHRASE_VARIABLE)
+    if file:
+        return keys.read_passphrase(Path(file))
+    if not env.stdin.isatty():
+        raise PassphraseMissingError(variable=PASSPHRASE_VARIABLE)
+    first = getpass.getpass("Passphrase of the publisher's keys: ", stream=env.stderr)
+    if new and getpass.getpass("The same again: ", stream=env.stderr) != first:
+        raise PassphrasesDifferError()
+    return first.encode()
+
+
+def actor(env: Environment) -> str:
+    """Who the ledger says it was: the user, also behind sudo."""
+    user = env.variables.get("SUDO_USER", "") or _user()
+    return user[:MAX_ACTOR] if user.isprintable() else "unknown"
+
+
+def read_file(path: str, most: int) -> bytes:
+    """A file of at most ``most`` bytes, and one more where it is longer, so that its parser says so."""
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(most + 1)
+    except OSError as exc:
+        raise FileUnreadableError(path=path, why=exc.strerror or str(exc)) from None
+
+
+def write_file(path: str, data: bytes) -> None:
+    """Whole or not at all."""
+    try:
+        keys.write_file(Path(path), data, 0o644)
+    except OSError as exc:
+        raise FileUnwritableError(path=path, why=exc.strerror or str(exc)) from None
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # a container's user without a name
+        return f"uid {os.getuid()}"

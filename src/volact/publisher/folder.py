@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The publisher's folder: where its keys, certificates and database are, how it is made, how it is opened.
+
+    publisher.json                  name, address, suite
+    publisher.db                    the database, see ``schema``
+    root/root.key                   signs the issuing CA, once: to be taken offline; nothing else needs it
+    certificates/NAME.pem           root, issuing, publisher-issuer, definition, revocation
+    keys/NAME.key                   the same without root, and sealing: the keys of a running service
+
+Key files are encrypted under one passphrase.  The folder comes into being whole or not at all.
+Spec: docs/guide/publisher.md.
+"""
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from cryptography import x509
+
+from volact.core.encoding import Fields, dump_object, parse_object
+from volact.core.errors import ConfigError, InputError
+from volact.publisher.store import PublisherStore
+from volact.sealing import certificates, keys
+from volact.sealing.certificates import Certified, Grant, Role
+from volact.sealing.envelope import OpeningKey
+from volact.sealing.keys import LocalKey
+from volact.sealing.sign import Issuer
+
+FORMAT = 1
+MAX_NAME = 200
+MAX_URL = 400
+MAX_PASSPHRASE = 1000  # OpenSSL takes 1023 bytes
+ROLES = (Role.PUBLISHER, Role.DEFINITION, Role.REVOCATION)
+ROLE_YEARS = 10  # clipped to the issuing CA, which is made at the same time
+
+_MODE = 0o700
+
+
+class FolderTakenError(ConfigError):
+    code = "publisher-folder-taken"
+    fmt = "{path} exists and is not empty"
+    remedy = "choose another folder with --dir; an existing publisher is never overwritten"
+
+
+class FolderUnwritableError(ConfigError):
+    code = "publisher-folder-unwritable"
+    fmt = "cannot make the publisher's folder {path}: {why}"
+    remedy = "choose another folder with --dir, or run the command as a user who may write there"
+
+
+class NoPublisherError(ConfigError):
+    code = "publisher-missing"
+    fmt = "there is no publisher in {path}"
+    remedy = "make one with `volact publisher init --name NAME`, or say where it is with --dir"
+
+
+class FolderDamagedError(ConfigError):
+    code = "publisher-folder-damaged"
+    fmt = "the publisher's folder {path} cannot be used: {why}"
+    remedy = "restore the folder from your backup"
+
+
+class NameUnfitError(InputError):
+    code = "name-unfit"
+    fmt = "{what} is not a text of 1 to {most} printable characters"
+    remedy = "give it without control characters and without spaces at its ends"
+
+
+class PassphraseUnfitError(ConfigError):
+    code = "passphrase-unfit"
+    fmt = "the passphrase has {length} bytes, it must have 1 to {most}"
+    remedy = "choose another passphrase"
+
+
+@dataclass(frozen=True, slots=True)
+class PublisherKeys:
+    """The keys of a running publisher, opened.  The root's is not among them."""
+
+    issuer: Issuer
+    definition: Issuer
+    revocation: Issuer
+    issuing: Certified
+    sealing: OpeningKey
+
+
+@dataclass(frozen=True, slots=True)
+class PublisherFolder:
+    path: Path
+    name: str
+    url: str | None
+    suite: str
+    root: x509.Certificate
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """The folder without its keys; raises :class:`NoPublisherError`, :class:`FolderDamagedError`."""
+        if not (path / "publisher.json").is_file():
+            raise NoPublisherError(path=str(path))
+        try:
+            claim = Fields(parse_object(keys.read_file(path / "publisher.json"), "publisher.json"), "publisher.json")
+            claim.integer("v", least=FORMAT, most=FORMAT)
+            root = _read_certificate(path, "root")
+            url = claim.optional_text("url", most=MAX_URL)
+            return cls(path, claim.text("name", most=MAX_NAME), url, claim.text("suite", most=40), root)
+        except InputError as exc:
+            raise FolderDamagedError(path=str(path), why=str(exc)) from None
+
+    @property
+    def fingerprint(self) -> str:
+        """What products embed."""
+        return certificates.fingerprint(self.root)
+
+    @property
+    def root_key(self) -> Path:
+        return self.path / "root" / "root.key"
+
+    @property
+    def database(self) -> Path:
+        return self.path / "publisher.db"
+
+    def store(self) -> PublisherStore:
+        return PublisherStore.open(self.database)
+
+    def open_keys(self, passphrase: bytes) -> PublisherKeys:
+        """Everything that signs and opens: ``KeyFileError``, ``PassphraseError``, :class:`FolderDamagedError`."""
+        try:
+            issuing = Certified(_read_certificate(self.path, "issuing"), self._key("issuing", passphrase).private)
+            issuers = {role: self._issuer(role, issuing.certificate, passphrase) for role in ROLES}
+        except InputError as exc:
+            raise FolderDamagedError(path=str(self.path), why=str(exc)) from None
+        file = _key_path(self.path, "sealing")
+        sealing = OpeningKey.from_pem(keys.read_file(file), passphrase, file)
+        return PublisherKeys(
+            issuers[Role.PUBLISHER], issuers[Role.DEFINITION], issuers[Role.REVOCATION], issuing, sealing
+        )
+
+    def _key(self, name: str, passphrase: bytes) -> LocalKey:
+        return keys.load_signing_key(_key_path(self.path, name), passphrase)
+
+    def _issuer(self, role: Role, issuing: x509.Certificate, passphrase: bytes) -> Issuer:
+        return Issuer(self._key(role, passphrase), (_read_certificate(self.path, role), issuing), self.root)
+
+
+def init(
+    path: Path, name: str, url: str | None, suite: str, passphrase: bytes, now: int, actor: str
+) -> PublisherFolder:
+    """Make a publisher.  Refuses a folder that holds anything; leaves nothing behind where it fails."""
+    check_name("the publisher's name", name)
+    if not 0 < len(passphrase) <= MAX_PASSPHRASE:
+        raise PassphraseUnfitError(length=len(passphrase), most=MAX_PASSPHRASE)
+    with _new_folder(path) as folder:
+        root, issuing = _make_authorities(folder, name, passphrase, now)
+        for role in ROLES:
+            _make_role(folder, role, name, issuing, passphrase, now)
+        sealing = OpeningKey.generate(suite)
+        keys.write_file(_key_path(folder, "sealing"), sealing.to_pem(passphrase))
+        address = {"url": url} if url else {}
+        about = {"format": "volact-publisher", "v": FORMAT, "name": name, **address, "suite": suite}
+        keys.write_file(folder / "publisher.json", dump_object(about) + b"\n")
+        fingerprint = certificates.fingerprint(root.certificate)
+        with PublisherStore.open(folder / "publisher.db") as store:
+            store.note_initialised(name, fingerprint, now, actor)
+    return PublisherFolder.open(path)
+
+
+def check_name(what: str, name: str) -> None:
+    if not 0 < len(name) <= MAX_NAME or not name.isprintable() or name != name.strip():
+        raise NameUnfitError(what=what, most=MAX_NAME)
+
+
+def _make_authorities(folder: Path, name: str, passphrase: bytes, now: int) -> tuple[Certified, Certified]:
+    root_key, issuing_key = LocalKey.generate(), LocalKey.generate()
+    root = Certified(certificates.make_root(root_key.private, name, now, _serial()), root_key.private)
+    certificate = certificates.make_issuing(root, issuing_key.public_key, name, now, _serial())
+    keys.write_file(folder / "root" / "root.key", keys.private_pem(root_key.private, passphrase))
+    _write_certificate(folder, "root", root.certificate)
+    _write(folder, "issuing", issuing_key, certificate, passphrase)
+    return root, Certified(certificate, issuing_key.private)
+
+
+def _make_role(folder: Path, role: Role, name: str, issuing: Certified, passphrase: bytes, now: int) -> None:
+    key = LocalKey.generate()
+    grant = Grant(name, frozenset(), certificates.key_thumbprint(key.public_key))
+    lifetime = ROLE_YEARS * certificates.YEAR
+    certificate = certificates.make_end(
+        issuing, key.public_key, role, grant, f"{name} {role}", now, _serial(), lifetime
+    )
+    _write(folder, role, key, certificate, passphrase)
+
+
+def _write(folder: Path, name: str, key: LocalKey, certificate: x509.Certificate, passphrase: bytes) -> None:
+    keys.write_file(_key_path(folder, name), keys.private_pem(key.private, passphrase))
+    _write_certificate(folder, name, certificate)
+
+
+def _write_certificate(folder: Path, name: str, certificate: x509.Certificate) -> None:
+    keys.write_file(_certificate_path(folder, name), certificates.pem(certificate), 0o644)
+
+
+def _read_certificate(folder: Path, name: str) -> x509.Certificate:
+    path = _certificate_path(folder, name)
+    try:
+        certificate = x509.load_pem_x509_certificate(keys.read_file(path))
+    except ValueError:
+        raise FolderDamagedError(path=str(folder), why=f"{path.name} is not a certificate in PEM") from None
+    return certificates.load_der(certificates.der(certificate))
+
+
+def _key_path(folder: Path, name: str) -> Path:
+    return folder / "keys" / f"{name}.key"
+
+
+def _certificate_path(folder: Path, name: str) -> Path:
+    return folder / "certificates" / f"{name}.pem"
+
+
+def _serial() -> int:
+    return x509.random_serial_number()
+
+
+@contextmanager
+def _new_folder(path: Path) -> Iterator[Path]:
+    """A folder beside ``path`` that takes its place when the block ends well, and is gone when it does not."""
+    path = path.absolute()
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise FolderTakenError(path=str(path))
+    missing = [parent for parent in path.parents if not parent.exists()]
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        for folder in (temporary, temporary / "root", temporary / "keys", temporary / "certificates"):
+            folder.mkdir(mode=_MODE, parents=True)
+        yield temporary
+        temporary.rename(path)  # takes the place of an empty folder, and of nothing else
+    except BaseException as exc:
+        _clean_up(temporary, missing)
+        if isinstance(exc, OSError):
+            raise FolderUnwritableError(path=str(path), why=exc.strerror or str(exc)) from None
+        raise
+    _sync(path.parent)
+
+
+def _clean_up(temporary: Path, parents: list[Path]) -> None:
+    shutil.rmtree(temporary, ignore_errors=True)
+    for parent in parents:  # the deepest first; one that is in use by now stays
+        try:
+            parent.rmdir()
+        except OSError:
+            return
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

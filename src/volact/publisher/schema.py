@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The publisher's tables, for Core statements.  What creates them is ``migrations/``; a test compares the two.
+
+Times are Unix seconds, JSON is text, machine IDs and nonces are bytes.  Spec of the ledger: docs/spec/ledger.md.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+METADATA = MetaData()
+
+Long = BigInteger().with_variant(Integer, "sqlite")  # SQLite's integers are long already
+
+# Every version of every product's definition, as signed.
+DEFINITION = Table(
+    "definition",
+    METADATA,
+    Column("product", Text, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("issued_at", Long, nullable=False),
+    Column("token", Text, nullable=False),
+    sqlite_strict=True,
+)
+
+# Generic keys outlive versions: machines have them installed.  They are public.
+GENERIC_KEY = Table(
+    "generic_key",
+    METADATA,
+    Column("product", Text, primary_key=True),
+    Column("edition", Text, primary_key=True),
+    Column("channel", Text, primary_key=True),
+    Column("product_key", Text, nullable=False),
+    sqlite_strict=True,
+)
+
+ORGANISATION = Table(
+    "organisation",
+    METADATA,
+    Column("name", Text, primary_key=True),
+    Column("added_at", Long, nullable=False),
+    sqlite_strict=True,
+)
+
+# A key's slow hash and its last five symbols, never the key: a copy of this file activates nothing.
+PRODUCT_KEY = Table(
+    "product_key",
+    METADATA,
+    Column("key_id", Text, primary_key=True),
+    Column("partial", Text, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("product", Text, nullable=False),
+    Column("product_group", Integer, nullable=False),
+    Column("organisation", Text, ForeignKey("organisation.name"), nullable=False),
+    Column("hosts", Integer, nullable=False),
+    Column("activations", Integer, nullable=False),
+    Column("issued_at", Long, nullable=False),
+    Column("blocked_at", Long),
+    Column("blocked_reason", Text, nullable=False),
+    Index("product_key_by_partial", "partial"),
+    sqlite_strict=True,
+)
+
+# One row for each certificate that was made for a host.
+HOST_ACTIVATION = Table(
+    "host_activation",
+    METADATA,
+    Column("id", Long, primary_key=True, autoincrement=True),
+    Column("key_id", Text, ForeignKey("product_key.key_id"), nullable=False),
+    Column("machine_id", LargeBinary, nullable=False),
+    Column("nonce", LargeBinary, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("at", Long, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("product", Text, nullable=False),
+    Column("fingerprint", Text, nullable=False),
+    Column("serial", Text, nullable=False),
+    Column("ends_at", Long, nullable=False),
+    Column("certificate", LargeBinary, nullable=False),
+    UniqueConstraint("key_id", "machine_id", "nonce"),
+    UniqueConstraint("serial"),
+    sqlite_strict=True,
+)
+
+# The revocation status is signed from these two whenever it is needed; the epoch only grows.
+REVOCATION_EPOCH = Table(
+    "revocation_epoch",
+    METADATA,
+    Column("epoch", Integer, primary_key=True),
+    Column("at", Long, nullable=False),
+    sqlite_strict=True,
+)
+REVOCATION = Table(
+    "revocation",
+    METADATA,
+    Column("signer", Text, primary_key=True),
+    Column("revoked_at", Long, nullable=False),
+    sqlite_strict=True,
+)
+
+LEDGER = Table(
+    "ledger",
+    METADATA,
+    Column("seq", Long, primary_key=True, autoincrement=False),
+    Column("at", Long, nullable=False),
+    Column("act", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("key_id", Text),
+    Column("data", Text, nullable=False),
+    Column("previous", Text, nullable=False),
+    Column("hash", Text, nullable=False),
+    Index("ledger_by_act", "act", "key_id", "at"),
+    sqlite_strict=True,
+)
