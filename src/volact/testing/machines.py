@@ -2,7 +2,8 @@
 """Machines that never existed: traits from a number, and the production command line run as one of them.
 
 ``python -m volact.testing.machines --machine 7 -- client status --dir …`` runs the very code of ``volact``, with
-machine 7's traits and name in the place of this computer's.  The demo runs its 30 machines this way.
+machine 7's traits and name in the place of this computer's.  Several commands, each after a ``--``, run in turn until
+one fails.  The demo runs its 30 machines this way.
 """
 
 import argparse
@@ -51,12 +52,26 @@ def simulated_environment(
 
 
 def main(argv: list[str] | None = None) -> int:
+    """The exit code of the last command that ran."""
     parser = argparse.ArgumentParser(prog="python -m volact.testing.machines", description=__doc__)
     parser.add_argument("--machine", type=int, required=True, help="which simulated machine to be")
-    parser.add_argument("command", nargs=argparse.REMAINDER, help="-- and a volact command line")
+    parser.add_argument("commands", nargs=argparse.REMAINDER, help="-- and a volact command line; may be repeated")
     args = parser.parse_args(argv)
-    command = args.command[1:] if args.command[:1] == ["--"] else args.command
-    return volact_main(command, simulated_environment(args.machine))
+    for command in _split(args.commands):
+        code = volact_main(command, simulated_environment(args.machine))
+        if code:
+            return code
+    return 0
+
+
+def _split(words: list[str]) -> list[list[str]]:
+    commands: list[list[str]] = []
+    for word in words:
+        if word == "--":
+            commands.append([])
+        elif commands:
+            commands[-1].append(word)
+    return commands
 
 
 if __name__ == "__main__":

@@ -51,8 +51,8 @@ def run(args: argparse.Namespace, env: Environment) -> int:
         try:
             done = _apply(args, folder, host_key) if args.answer else _online(args, env, folder, host_key, store)
         except VolactError as exc:
-            data = {"key": host_key.key.partial, "code": exc.code, "message": str(exc)[:300]}
-            store.log(env.clock(), "error", "host-activation-failed", data)
+            failure = {"key": host_key.key.partial, "code": exc.code, "message": str(exc)[:300]}
+            store.log(env.clock(), "error", "host-activation-failed", failure)
             raise
         data = {"key": host_key.key.partial, "until": done.certificate_ends_at, "groups": sorted(done.groups)}
         store.log(env.clock(), "info", "host-activated", data)

@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The parts of the demo's site: starts them as processes of the production commands, and stops them again."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from volact.cli.demo.product import ACME_CAD, EDITION, GROUP, PRODUCT
+from volact.core.errors import ConfigError
+from volact.wire.serve import free_port
+
+START_SECONDS = 30.0
+STOP_SECONDS = 15.0
+LOOPBACK = "127.0.0.1"
+
+
+class PartFailedError(ConfigError):
+    code = "demo-part-failed"
+    fmt = "the demo's {part} failed: {why}"
+    remedy = "run it again with --dir DIR and look into DIR/*.log"
+
+
+class DemoSite:
+    """A context manager; leaving it stops every process that it started."""
+
+    publisher_name = "Acme Software"
+    product = PRODUCT
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._processes: list[_Server] = []
+        self.root = self.host_key = self.publisher_url = self.host_address = ""
+        self.threshold = 0
+
+    def __enter__(self) -> "DemoSite":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for process in reversed(self._processes):
+            process.stop()
+
+    def start_publisher(self) -> None:
+        """Make the publisher with its product and Contoso's host key, and start its service."""
+        port = free_port(LOOPBACK)
+        self.publisher_url = f"http://{LOOPBACK}:{port}"
+        passphrase = self.folder / "publisher.passphrase"
+        descriptor = os.open(passphrase, os.O_WRONLY | os.O_CREAT, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write("for this demonstration only\n")
+        (self.folder / "acme-cad.toml").write_text(ACME_CAD)
+        init = ("init", "--name", self.publisher_name, "--url", self.publisher_url)
+        self.root = self._publisher(*init)["root"]
+        self._publisher("product", "add", str(self.folder / "acme-cad.toml"))
+        self._publisher("product", "export", PRODUCT, "-o", str(self.definition))
+        self._publisher("organisation", "add", "Contoso")
+        issue = ("--organisation", "Contoso", "--kind", "kms-host", "--product", PRODUCT, "--group", GROUP)
+        self.host_key = self._publisher("key", "issue", *issue)["key"]
+        shown = self._publisher("product", "show", PRODUCT)
+        self.threshold = next(e["threshold"] for e in shown["editions"] if e["id"] == EDITION)
+        serve = ("publisher", "serve", "--listen", LOOPBACK, "--port", str(port), "--workers", "1")
+        self._serve("publisher", port, (*serve, *self._publisher_options()))
+
+    def start_host(self) -> None:
+        """Make the KMS host, have the publisher activate it, and start it."""
+        port = free_port(LOOPBACK)
+        self.host_address = f"{LOOPBACK}:{port}"
+        directory = ("--dir", str(self.folder / "host"))
+        volact("host", "init", *directory)
+        volact("host", "add-product", str(self.definition), "--root", self.root, *directory)
+        volact("host", "install-key", "-", *directory, stdin=self.host_key)
+        volact("host", "activate", *directory)
+        self._serve("host", port, ("host", "serve", "--listen", LOOPBACK, "--port", str(port), *directory))
+
+    def machine(self, number: int) -> "Machine":
+        return Machine(self, number)
+
+    @property
+    def definition(self) -> Path:
+        return self.folder / "acme-cad.volproduct"
+
+    def count(self) -> int:
+        status = volact("host", "status", "--dir", str(self.folder / "host"))
+        return max((group["count"] for group in status["groups"]), default=0)
+
+    def host_status(self) -> str:
+        return volact_text("host", "status", "--dir", str(self.folder / "host"))
+
+    def suggestions(self) -> list[str]:
+        """Commands to try against the running site, ready to be pasted."""
+        host, machine = self.folder / "host", self.folder / "machines" / "001"
+        issuer = json.dumps({"root": self.root, "product": PRODUCT, "group": 101})
+        url = f"http://{self.host_address}/volact.v1.ActivationService/GetIssuer"
+        return [
+            f"volact host status --dir {host}",
+            f"volact host events --dir {host} --last 10m",
+            f"volact client status --dir {machine}",
+            f"volact client licence {PRODUCT} --dir {machine}",
+            f"volact publisher ledger list --dir {self.folder / 'publisher'}",
+            f"curl -s -H 'Content-Type: application/json' -d {shlex.quote(issuer)} {url}",
+        ]
+
+    def wait(self) -> None:
+        """Until a part ends, which none should, or the user interrupts."""
+        while all(process.running for process in self._processes):
+            time.sleep(0.5)
+        raise PartFailedError(part="site", why="one of its processes ended")
+
+    def _publisher(self, *words: str) -> Any:
+        return volact("publisher", *words, *self._publisher_options())
+
+    def _publisher_options(self) -> tuple[str, ...]:
+        return ("--dir", str(self.folder / "publisher"), "--passphrase-file", str(self.folder / "publisher.passphrase"))
+
+    def _serve(self, part: str, port: int, words: Sequence[str]) -> None:
+        server = _Server(part, words, self.folder / f"{part}.log")
+        self._processes.append(server)
+        server.wait_until_ready(f"http://{LOOPBACK}:{port}/readyz")
+
+
+class Machine:
+    """One client machine: its own folder, its own hardware, the production ``volact client``."""
+
+    def __init__(self, site: DemoSite, number: int) -> None:
+        self._site, self.number = site, number
+        self.name = f"machine-{number:03d}"
+        self._directory = ("--dir", str(site.folder / "machines" / f"{number:03d}"))
+        self.state, self.count, self.reason = "unlicensed", None, ""
+
+    @property
+    def licensed(self) -> bool:
+        return self.state == "licensed"
+
+    def set_up(self) -> None:
+        """What an image or an installer does: definition, generic key, host; then the first attempt."""
+        self._run(
+            ("client", "add-product", str(self._site.definition), "--root", self._site.root),
+            ("client", "install-key", PRODUCT, "--generic", "--edition", EDITION),
+            ("client", "set-host", self._site.host_address),
+            ("client", "activate", PRODUCT),
+        )
+
+    def activate(self) -> None:
+        self._run(("client", "activate", PRODUCT))
+
+    def info(self) -> str:
+        words = ["--", "client", "info", PRODUCT, *self._directory]
+        return _check(_python("volact.testing.machines", ["--machine", str(self.number), *words]), "machine")
+
+    def _run(self, *commands: Sequence[str]) -> None:
+        words = [word for command in commands for word in ("--", *command, *self._directory, "--json")]
+        done = _python("volact.testing.machines", ["--machine", str(self.number), *words])
+        # Not licensed yet is exit code 1 and still an answer; anything without JSON is a failure of the demo.
+        lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+        if not lines:
+            _check(done, self.name)
+        self._read(json.loads(lines[-1]))
+
+    def _read(self, result: dict[str, Any]) -> None:
+        if "products" not in result:
+            raise PartFailedError(part=self.name, why=str(result.get("error", result)))
+        (product,) = result["products"]
+        self.state, self.count = product["state"], product["count"]
+        self.reason = (product.get("reason") or {}).get("code", "")
+
+
+class _Server:
+    """A long-running command of the site, in a session of its own, so that Ctrl-C reaches only the demo."""
+
+    def __init__(self, part: str, words: Sequence[str], log: Path) -> None:
+        self._part, self._log = part, log
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "volact.cli.main", *words],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    def wait_until_ready(self, url: str) -> None:
+        pause = threading.Event()
+        end = time.monotonic() + START_SECONDS
+        while self.running and time.monotonic() < end:
+            try:
+                with urllib.request.urlopen(url, timeout=2):  # noqa: S310 - our own loopback address
+                    return
+            except OSError:
+                pause.wait(0.05)
+        raise PartFailedError(part=self._part, why=self._last_words())
+
+    def stop(self) -> None:
+        if self.running:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                self._process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                os.killpg(self._process.pid, signal.SIGKILL)
+                self._process.wait()
+
+    def _last_words(self) -> str:
+        lines = self._log.read_text(errors="replace").strip().splitlines()
+        return " / ".join(lines[-3:]) or "it did not start in time"
+
+
+def volact(*words: str, stdin: str = "") -> Any:
+    """Run a production command with ``--json`` and return what it printed."""
+    text = _check(_python("volact.cli.main", [*words, "--json"], stdin), words[0])
+    return json.loads(text.strip().splitlines()[-1]) if text.strip() else {}
+
+
+def volact_text(*words: str) -> str:
+    """Run a production command as a person sees it in a pipe."""
+    return _check(_python("volact.cli.main", words), words[0])
+
+
+def _python(module: str, words: Sequence[str], stdin: str = "") -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", module, *words]
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
+
+
+def _check(done: "subprocess.CompletedProcess[str]", part: str) -> str:
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        raise PartFailedError(part=part, why=lines[0].removeprefix("volact: error: "))
+    return done.stdout
