@@ -20,6 +20,7 @@ from volact.core.errors import MalformedError
 
 YEAR = 365 * 86400
 ROOT_YEARS, ISSUING_YEARS, DEFINITION_YEARS, END_YEARS = 25, 10, 10, 1
+MOST_GROUPS = 200  # as many as a product definition has
 BACKDATE = 3600  # a certificate made now is good for a verifier whose clock is an hour behind
 
 # Arcs under 2.25 are UUIDs (ITU-T X.667): unique without a registration.
@@ -77,6 +78,7 @@ class Grant:
             raise MalformedError(what="certificate grant", why="not the DER of a grant") from None
         if value.version != 1:
             raise MalformedError(what="certificate grant", why=f"version {value.version} is not known")
+        _check_grant(value)
         return cls(value.organisation, frozenset(value.groups), value.descriptor_signer)
 
 
@@ -152,7 +154,8 @@ def load_der(data: bytes) -> x509.Certificate:
     """Read a certificate and everything of it that is used later, so that nothing fails to parse afterwards."""
     try:
         certificate = x509.load_der_x509_certificate(data)
-        certificate.extensions  # noqa: B018 - parsed lazily otherwise
+        # Parsed lazily otherwise.
+        _ = certificate.extensions, certificate.not_valid_before_utc, certificate.not_valid_after_utc
         key = certificate.public_key()
     except Exception:  # pyca raises several types here, none of them documented as the only one
         raise MalformedError(what="certificate", why="not the DER of an X.509 certificate") from None
@@ -187,14 +190,28 @@ def pem(*certificates: x509.Certificate) -> bytes:
     return b"".join(c.public_bytes(serialization.Encoding.PEM) for c in certificates)
 
 
+def _check_grant(value: _GrantDer) -> None:
+    groups = value.groups
+    if len(groups) > MOST_GROUPS or sorted(set(groups)) != groups or not all(0 < group < 2**16 for group in groups):
+        raise MalformedError(what="certificate grant", why="its product groups are not ascending numbers up to 65535")
+    if not value.organisation.isprintable() or len(value.organisation) > 200:
+        raise MalformedError(what="certificate grant", why="its organisation is not a printable text")
+    if len(value.descriptor_signer) != 32:
+        raise MalformedError(what="certificate grant", why="its descriptor signer is not a SHA-256")
+
+
 def _name(common_name: str, organisation: str) -> x509.Name:
-    # X.520's upper bounds; longer names are shortened on the certificate, the grant keeps the whole name.
     return x509.Name(
         [
-            x509.NameAttribute(NameOID.ORGANIZATION_NAME, organisation[:64] or "-"),
-            x509.NameAttribute(NameOID.COMMON_NAME, common_name[:64]),
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, _short(organisation) or "-"),
+            x509.NameAttribute(NameOID.COMMON_NAME, _short(common_name) or "-"),
         ]
     )
+
+
+def _short(name: str) -> str:
+    """X.520's upper bound, which pyca counts in bytes; the grant keeps the whole name."""
+    return name.encode()[:64].decode(errors="ignore")
 
 
 def _builder(
