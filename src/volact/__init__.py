@@ -5,4 +5,19 @@ A product embeds one call, ``volact.check("acme-cad", root="sha256:…", min_ver
 imported only when used, so that importing :mod:`volact` costs a product next to nothing.
 """
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from volact.client.check import Check, CheckReason, check
+
 __version__ = "0.1.0"
+
+__all__ = ["Check", "CheckReason", "__version__", "check"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("Check", "CheckReason", "check"):
+        from volact.client import check
+
+        return getattr(check, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

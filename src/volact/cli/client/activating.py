@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``activate``: every product named, or every one that has a key; each gets a line, and its error if it has one."""
+
+import argparse
+from collections.abc import Iterable
+from random import SystemRandom
+from typing import Any
+
+from volact.cli.client.shared import machine_of, open_store, reason_json, say_notes, view
+from volact.cli.environment import Environment
+from volact.client import activation
+from volact.client.discovery import DnsResolver
+from volact.client.machine import LocalMachine
+from volact.client.products import NoKeyError, load_product
+from volact.client.routes import Route, find_routes
+from volact.client.store import ClientStore
+from volact.core.errors import StoreError, TrustError, VolactError
+
+LICENSED, NOT_LICENSED = 0, 1
+
+
+def activate(args: argparse.Namespace, env: Environment) -> int:
+    store, machine = open_store(args, env), machine_of(env)
+    products = args.products or [name for name in store.products() if store.installation(name).channel]
+    if not products:
+        raise NoKeyError(product=" or ".join(store.products()) or "any product")
+    results = [_activate(product, store, machine, args, env) for product in products]
+    if env.json:
+        env.write_json({"products": results})
+    say_notes(store, env)
+    return LICENSED if all(one["licensed"] and one["error"] is None for one in results) else NOT_LICENSED
+
+
+def _activate(
+    product: str, store: ClientStore, machine: LocalMachine, args: argparse.Namespace, env: Environment
+) -> dict[str, Any]:
+    random = SystemRandom()
+    try:
+        routes = _routes(product, store, args, random)
+        outcome = activation.activate(product, store, routes, machine, env.clock, random)
+    except VolactError as exc:
+        _show_error(product, exc, env)
+        return {**_present(product, store, machine, env), "error": exc.to_dict()}
+    if not env.json:
+        _show_outcome(product, outcome, env)
+    elif outcome.evaluation.reason is not None:
+        env.say(f"{product} is not licensed: {outcome.evaluation.reason}")
+    return {**_present(product, store, machine, env), "error": None}
+
+
+def _routes(product: str, store: ClientStore, args: argparse.Namespace, random: SystemRandom) -> Iterable[Route]:
+    settings = store.settings()
+    resolver = DnsResolver(settings.discovery.resolver_address)
+    return find_routes(
+        load_product(store, product),
+        settings,
+        store.issuer(product),
+        resolver,
+        random,
+        host=args.host,
+        publisher=args.publisher,
+    )
+
+
+def _show_outcome(product: str, outcome: activation.Outcome, env: Environment) -> None:
+    evaluation = outcome.evaluation
+    until = "" if evaluation.until is None else f" until {env.show_time(evaluation.until)}"
+    env.write(f"{product}: {evaluation.state}{until}, answered by {outcome.host}")
+    if evaluation.reason is not None:
+        env.say(f"{product} is not licensed: {evaluation.reason}")
+        env.hint(evaluation.reason.hint)
+
+
+def _show_error(product: str, exc: VolactError, env: Environment) -> None:
+    """The cause that tells most, and below it everyone who was asked."""
+    env.stderr.write(f"volact: error: {product}: {exc}\n")
+    if exc.hint:
+        env.hint(exc.hint)
+    for attempt in exc.fields.get("attempts", ()):
+        env.hint(f"asked {attempt['host']} ({attempt['source']}): {attempt['message']}")
+
+
+def _present(product: str, store: ClientStore, machine: LocalMachine, env: Environment) -> dict[str, Any]:
+    """What the product is now: a failed attempt took nothing away."""
+    try:
+        return view(product, store, machine, env).to_json(env)
+    except (StoreError, TrustError) as exc:
+        return {"product": product, "state": None, "licensed": False, "reason": reason_json(exc)}

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``add-product``, ``remove-product``, ``install-key``, ``remove-key``, ``set-host``, ``clear-host``."""
+
+import argparse
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from volact.cli.client.shared import machine_of, open_store, say_notes, view
+from volact.cli.environment import Environment
+from volact.client import products
+from volact.client.discovery import Settings, parse_host_port, parse_resolver_address
+from volact.client.store import ClientSettings, ClientStore
+from volact.core.errors import ConfigError, MalformedError
+from volact.sealing import jws
+from volact.wire.client import Server
+
+
+class FileUnreadableError(ConfigError):
+    code = "file-unreadable"
+    fmt = "cannot read {path}: {why}"
+    remedy = "check the path and its permissions"
+
+
+def add_product(args: argparse.Namespace, env: Environment) -> int:
+    store = open_store(args, env)
+    loaded = products.add_product(store, _read_token(args.file), args.root, args.min_version, env.clock())
+    definition = loaded.definition
+    said = f"added {definition.product} version {definition.version} of {definition.publisher}, root {definition.root}"
+    return _done(definition.product, said, store, env)
+
+
+def remove_product(args: argparse.Namespace, env: Environment) -> int:
+    open_store(args, env).remove_product(args.product)
+    env.write_json({"removed": args.product}) if env.json else env.say(f"removed {args.product} and its licence")
+    return 0
+
+
+def install_key(args: argparse.Namespace, env: Environment) -> int:
+    if args.generic == (args.key is not None):
+        args.parser.error("give either KEY or --generic")
+    store = open_store(args, env)
+    if args.generic:
+        loaded = products.install_generic_key(store, args.product, args.edition)
+    else:
+        text = env.stdin.readline() if args.key == "-" else args.key
+        loaded = products.install_key(store, args.product, text, args.edition)
+    key = loaded.installation
+    said = f"installed the {key.channel} key ending in {key.partial}: {args.product}, edition {key.edition}"
+    return _done(args.product, said, store, env)
+
+
+def remove_key(args: argparse.Namespace, env: Environment) -> int:
+    store = open_store(args, env)
+    products.remove_key(store, args.product)
+    return _done(args.product, f"removed the key of {args.product}; its licence stays stored", store, env)
+
+
+def set_host(args: argparse.Namespace, env: Environment) -> int:
+    given = (args.host, args.domain, args.resolver, args.publisher, args.caching)
+    if all(value is None for value in given):
+        args.parser.error("give NAME[:PORT] or one of the options")
+    store = open_store(args, env)
+    with store.lock():
+        settings = store.settings()
+        if args.publisher is not None:
+            Server.from_url(args.publisher)
+            settings = replace(settings, publisher=args.publisher)
+        settings = replace(settings, discovery=_discovery(settings.discovery, args))
+        store.save_settings(settings)
+    return _show_settings(settings, env)
+
+
+def clear_host(args: argparse.Namespace, env: Environment) -> int:
+    store = open_store(args, env)
+    settings = ClientSettings()
+    store.save_settings(settings)
+    return _show_settings(settings, env)
+
+
+def _discovery(settings: Settings, args: argparse.Namespace) -> Settings:
+    """A host replaces a domain and the other way round: only one of them decides."""
+    if args.domain is not None:
+        settings = replace(settings, host=None, port=None, domain=args.domain)
+    if args.host is not None:
+        host, port = parse_host_port(args.host)
+        settings = replace(settings, host=host, port=port, domain=args.domain)
+    if args.resolver is not None:
+        parse_resolver_address(args.resolver)
+        settings = replace(settings, resolver_address=args.resolver)
+    return settings if args.caching is None else replace(settings, caching=args.caching)
+
+
+def _show_settings(settings: ClientSettings, env: Environment) -> int:
+    values = {**asdict(settings.discovery), "publisher": settings.publisher}
+    if env.json:
+        env.write_json(values)
+        return 0
+    found = {name.replace("_", " "): value for name, value in values.items() if value is not None}
+    env.facts([(name, {True: "on", False: "off"}.get(value, value)) for name, value in found.items()])
+    return 0
+
+
+def _read_token(path: str) -> str:
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(jws.MAX_TOKEN + 2)
+    except OSError as exc:
+        raise FileUnreadableError(path=path, why=exc.strerror or str(exc)) from None
+    try:
+        return data.decode("ascii").strip()
+    except UnicodeDecodeError:
+        raise MalformedError(what="product definition", why="not a signed token in ASCII") from None
+
+
+def _done(product: str, said: str, store: ClientStore, env: Environment) -> int:
+    if env.json:
+        env.write_json(view(product, store, machine_of(env), env).to_json(env))
+    else:
+        env.say(said)
+    say_notes(store, env)
+    return 0

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the client's verbs share: the folder, this machine, and one product as it is shown."""
+
+import argparse
+from dataclasses import dataclass
+from typing import Any
+
+from volact.cli.environment import Environment
+from volact.client.machine import LocalMachine
+from volact.client.products import LoadedProduct, load_product, record
+from volact.client.store import Attempt, ClientStore, KnownIssuer, find_folder
+from volact.core.errors import VolactError
+from volact.core.evaluation import Evaluation
+
+
+def open_store(args: argparse.Namespace, env: Environment) -> ClientStore:
+    return ClientStore(find_folder(env.variables, args.dir))
+
+
+def machine_of(env: Environment) -> LocalMachine:
+    return LocalMachine(env.traits, env.hostname)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One product with everything that is shown of it."""
+
+    loaded: LoadedProduct
+    evaluation: Evaluation
+    attempt: Attempt | None
+    known: KnownIssuer | None
+
+    @property
+    def threshold(self) -> int | None:
+        """Only where something is counted."""
+        edition = self.loaded.edition
+        return edition.policy.threshold if edition and self.loaded.installation.channel == "volume" else None
+
+    @property
+    def count(self) -> str | None:
+        if self.threshold is None or self.evaluation.count is None:
+            return None
+        return f"{self.evaluation.count}/{self.threshold}"
+
+    def to_json(self, env: Environment) -> dict[str, Any]:
+        evaluation, installation = self.evaluation, self.loaded.installation
+        return {
+            "product": self.loaded.product,
+            "version": self.loaded.definition.version,
+            "edition": installation.edition,
+            "channel": installation.channel,
+            "partial_key": installation.partial or None,
+            "state": evaluation.state,
+            "licensed": evaluation.licensed,
+            "enforcement": evaluation.enforcement,
+            "until": env.json_time(evaluation.until),
+            "reason": reason_json(evaluation.reason),
+            "count": evaluation.count,
+            "threshold": self.threshold,
+            "host": self.known.address if self.known else None,
+            "host_source": self.known.source if self.known else None,
+            "last_attempt": attempt_json(self.attempt, env),
+            "next_attempt": env.json_time(self.attempt.next_due) if self.attempt else None,
+        }
+
+
+def view(product: str, store: ClientStore, machine: LocalMachine, env: Environment) -> View:
+    """Load and evaluate a product, and keep what that observed of clock and hardware."""
+    loaded, now = load_product(store, product), env.clock()
+    evaluation = loaded.evaluate(machine.fingerprint(loaded.trust.fingerprint), now)
+    record(store, loaded, evaluation, now)
+    return View(loaded, evaluation, store.attempt(product), store.issuer(product))
+
+
+def reason_json(reason: VolactError | None) -> dict[str, str] | None:
+    if reason is None:
+        return None
+    return {"code": reason.code, "message": str(reason), "remedy": reason.hint}
+
+
+def attempt_json(attempt: Attempt | None, env: Environment) -> dict[str, Any] | None:
+    if attempt is None:
+        return None
+    tried = [{"host": t.host, "source": t.source, "code": t.code, "message": t.message} for t in attempt.tried]
+    return {"at": env.json_time(attempt.at), "code": attempt.code, "message": attempt.message, "tried": tried}
+
+
+def say_notes(store: ClientStore, env: Environment) -> None:
+    """What was repaired or left aside while reading the folder."""
+    for note in store.notes:
+        env.say(f"note: {note}")

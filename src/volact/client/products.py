@@ -1,0 +1,328 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Products on this machine: added with their publisher's root, given a key, loaded and evaluated.
+
+A product's state is computed here from verified files at every look (:mod:`volact.core.evaluation`); nothing stores
+it.  Asking an issuer is ``activation``'s work.  Spec: docs/spec/states.md.
+"""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from volact.client.machine import LocalMachine
+from volact.client.store import Anchor, ClientStore, Installation
+from volact.core.definition import GENERIC, Edition, ProductDefinition
+from volact.core.errors import ConfigError, StoreError, TrustError, VolactError
+from volact.core.evaluation import Answer, Evaluation, HardwareChangedReason, Machine, evaluate, trusted_time
+from volact.core.fingerprint import Fingerprint
+from volact.core.licence import Licence
+from volact.core.policy import HOUR
+from volact.core.product_key import Channel, ProductKey, publisher_tag
+from volact.sealing import verify
+from volact.sealing.verify import Trust, TrustedDefinition, TrustedLicence
+
+MARK_STEP = HOUR  # how far the clock's high-water mark may lag: fewer writes for an hour that nobody gains much by
+NO_MACHINE = bytes(32)  # the ID of a machine that has no key yet: no licence names it
+
+
+class OtherRootError(TrustError):
+    code = "product-other-root"
+    fmt = "{product} is installed under the publisher root {known}, this definition is signed under {got}"
+    remedy = (
+        "it is another publisher's, or an impostor's; if the publisher did change its root, run "
+        "`volact client remove-product {product}` first"
+    )
+
+
+class OlderDefinitionError(ConfigError):
+    code = "definition-older"
+    fmt = "version {got} of the definition of {product} is older than the installed version {installed}"
+    remedy = "keep the installed one, or get the newest definition from the product's publisher"
+
+
+class KeyPublisherError(ConfigError):
+    code = "key-other-publisher"
+    fmt = "the key ending in {partial} is not one of {publisher}, the publisher of {product}"
+    remedy = "check which product the key was bought for: `volact client status` lists the products here"
+
+
+class KeyGroupError(ConfigError):
+    code = "key-other-product"
+    fmt = "the key ending in {partial} is for product group {group}, which {product} does not have"
+    remedy = "check which product the key was bought for, or add a newer definition of {product}"
+
+
+class KeyHostChannelError(ConfigError):
+    code = "key-channel-host"
+    fmt = "the key ending in {partial} is a KMS host key: it does not license this machine"
+    remedy = (
+        "install it on a KMS host (`volact host install-key`); here run `volact client install-key {product} --generic`"
+    )
+
+
+class KeyGenericError(ConfigError):
+    code = "key-not-generic"
+    fmt = "the {channel} key ending in {partial} is not a generic key of {product}"
+    remedy = (
+        "run `volact client install-key {product} --generic`, or add the newer definition that brought this key along"
+    )
+
+
+class EditionChoiceError(ConfigError):
+    code = "edition-ambiguous"
+    fmt = "{product} has several editions that fit: {editions}"
+    remedy = "name one: `volact client install-key {product} … --edition EDITION`"
+
+
+class EditionMissingError(ConfigError):
+    code = "edition-not-in-definition"
+    fmt = "{product} has no edition {edition} that fits; its editions are: {editions}"
+    remedy = "name one of these, or add a newer definition of {product}"
+
+
+class NoKeyError(ConfigError):
+    code = "key-missing"
+    fmt = "no product key is installed for {product}"
+    remedy = "run `volact client install-key {product} --generic`, or with the key that was bought"
+
+
+class DefinitionMissingError(StoreError):
+    code = "definition-missing"
+    fmt = "the definition of {product} is not in the client's folder"
+    remedy = "run `volact client add-product FILE --root sha256:…` with the definition that came with the product"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAnswer:
+    """A stored answer that was verified, under the name of its file."""
+
+    name: str
+    token: str
+    trusted: TrustedLicence
+
+    @property
+    def licence(self) -> Licence:
+        return self.trusted.licence
+
+    @property
+    def answer(self) -> Answer:
+        return Answer(self.trusted.licence, self.trusted.issuer_ends_at, self.trusted.revoked_at)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedProduct:
+    """Everything about one product that was read and verified; evaluating it costs microseconds."""
+
+    trusted: TrustedDefinition
+    trust: Trust
+    installation: Installation
+    machine: bytes | None
+    answers: tuple[StoredAnswer, ...]
+    latest_time: int
+
+    @property
+    def definition(self) -> ProductDefinition:
+        return self.trusted.definition
+
+    @property
+    def product(self) -> str:
+        return self.trusted.definition.product
+
+    @property
+    def edition(self) -> Edition | None:
+        wanted = self.installation.edition
+        return None if wanted is None else self.definition.edition(wanted)
+
+    def answer(self, name: str) -> StoredAnswer | None:
+        return next((answer for answer in self.answers if answer.name == name), None)
+
+    def evaluate(
+        self, fingerprint: Fingerprint, clock: int, answers: Sequence[StoredAnswer] | None = None
+    ) -> Evaluation:
+        """The licence's state when the clock says ``clock``; a clock behind its high-water mark gains nothing."""
+        installation = self.installation
+        machine = Machine(
+            self.machine or NO_MACHINE, fingerprint, installation.installed_at, installation.hardware_changed_at
+        )
+        chosen = self.answers if answers is None else answers
+        now = trusted_time(clock, self.latest_time)
+        return evaluate(self.edition, self.product, installation.channel, [one.answer for one in chosen], machine, now)
+
+
+def add_product(store: ClientStore, token: str, root: str, min_version: int, now: int) -> LoadedProduct:
+    """Add a product, or bring it a newer definition, under the root that the administrator was given with it.
+
+    Raises what :func:`~volact.sealing.verify.verify_definition` raises, :class:`OtherRootError` and
+    :class:`OlderDefinitionError`; then nothing was changed.
+    """
+    trusted = verify.verify_definition(token, root, min_version=min_version)
+    product = trusted.definition.product
+    with store.lock():
+        known = _anchor(store, product)
+        if known is not None:
+            _check_succeeds(store, trusted, known)
+        anchor = Anchor(root, max(min_version, known.min_version if known else 0), known.added_at if known else now)
+        store.save_definition(product, token)
+        if known is None:
+            store.save_installation(product, Installation(installed_at=now))
+        store.save_anchor(product, anchor)  # last: it makes the product exist
+    return load_product(store, product)
+
+
+def install_key(store: ClientStore, product: str, text: str, edition_id: str | None = None) -> LoadedProduct:
+    """Install a product key that somebody typed; it replaces the one before.
+
+    Raises the errors of :meth:`ProductKey.parse` and the ``Key…Error`` and ``Edition…Error`` of this module.
+    """
+    key = ProductKey.parse(text)
+    loaded = load_product(store, product)
+    edition = _edition_for(key, loaded.definition, edition_id)
+    return _install(store, product, key, edition)
+
+
+def install_generic_key(store: ClientStore, product: str, edition_id: str | None = None) -> LoadedProduct:
+    """Install the generic volume key that the definition holds, without typing it."""
+    definition = load_product(store, product).definition
+    offered = [edition for edition in definition.editions if Channel.VOLUME in edition.keys]
+    edition = _one_edition(offered, definition, edition_id)
+    return _install(store, product, edition.keys[Channel.VOLUME], edition)
+
+
+def remove_key(store: ClientStore, product: str) -> LoadedProduct:
+    """Remove the product key.  Answers stay: with the key back, a good one counts again."""
+    with store.lock():
+        installation = store.installation(product)
+        store.anchor(product)
+        store.save_installation(product, replace(installation, edition=None, channel=None, partial=""))
+        store.remove_key(product)
+    return load_product(store, product)
+
+
+def load_product(store: ClientStore, product: str) -> LoadedProduct:
+    """A product under the root it was added with.  Raises :class:`ProductUnknownHereError`, ``TrustError``, …"""
+    anchor = store.anchor(product)
+    return load_under_root(store, product, anchor.root, anchor.min_version)
+
+
+def load_under_root(store: ClientStore, product: str, root: str, min_version: int) -> LoadedProduct:
+    """A product under the root that the *product* embeds: the folder's own anchor is not asked."""
+
+    def definition(token: str) -> TrustedDefinition:
+        return verify.verify_definition(token, root, product=product, min_version=min_version)
+
+    store.anchor(product)
+    trusted = store.load_definition(product, definition)
+    if trusted is None:
+        raise DefinitionMissingError(product=product)
+    trust = _newest_status(store, trusted.trust)
+    return LoadedProduct(
+        trusted=trusted,
+        trust=trust,
+        installation=store.installation(product),
+        machine=store.machine_id(),
+        answers=_answers(store, product, trust),
+        latest_time=store.latest_time(),
+    )
+
+
+def evaluate_product(store: ClientStore, product: str, machine: LocalMachine, now: int) -> Evaluation:
+    """The product's state when the clock says ``now``.  What could not be read or believed is in ``store.notes``."""
+    loaded = load_product(store, product)
+    return loaded.evaluate(machine.fingerprint(loaded.trust.fingerprint), now)
+
+
+def record(store: ClientStore, loaded: LoadedProduct, evaluation: Evaluation, clock: int) -> None:
+    """Keep what an evaluation observed: the time, and when the hardware was first seen to differ.
+
+    For looks that are not meant to change anything: where the folder cannot be written, it is left as it is.
+    """
+    with suppress(StoreError):
+        if clock > loaded.latest_time + MARK_STEP:
+            store.raise_latest_time(clock)
+        _record_hardware(store, loaded, evaluation, trusted_time(clock, loaded.latest_time))
+
+
+def _record_hardware(store: ClientStore, loaded: LoadedProduct, evaluation: Evaluation, now: int) -> None:
+    differs = isinstance(evaluation.reason, HardwareChangedReason)
+    if differs == (loaded.installation.hardware_changed_at is not None):
+        return
+    with store.lock():
+        installation = store.installation(loaded.product)
+        store.save_installation(loaded.product, replace(installation, hardware_changed_at=now if differs else None))
+
+
+def _anchor(store: ClientStore, product: str) -> Anchor | None:
+    return store.anchor(product) if product in store.products() else None
+
+
+def _check_succeeds(store: ClientStore, trusted: TrustedDefinition, known: Anchor) -> None:
+    definition = trusted.definition
+    if trusted.trust.fingerprint != known.root:
+        raise OtherRootError(product=definition.product, known=known.root, got=trusted.trust.fingerprint)
+    installed = _installed_version(store, definition.product, known)
+    if definition.version < installed:
+        raise OlderDefinitionError(product=definition.product, got=definition.version, installed=installed)
+
+
+def _installed_version(store: ClientStore, product: str, known: Anchor) -> int:
+    """0 where the stored definition is damaged: a good one of the same root may replace it."""
+    try:
+        return load_under_root(store, product, known.root, known.min_version).definition.version
+    except VolactError:
+        return 0
+
+
+def _edition_for(key: ProductKey, definition: ProductDefinition, edition_id: str | None) -> Edition:
+    product, partial = definition.product, key.partial
+    if key.publisher_tag != publisher_tag(definition.root):
+        raise KeyPublisherError(partial=partial, publisher=definition.publisher, product=product)
+    if key.channel is Channel.KMS_HOST:
+        raise KeyHostChannelError(partial=partial, product=product)
+    if key.channel in GENERIC:
+        edition = definition.edition_of(key)
+        if edition is None:
+            raise KeyGenericError(channel=str(key.channel), partial=partial, product=product)
+        return _one_edition([edition], definition, edition_id)
+    of_group = [edition for edition in definition.editions if edition.group == key.group]
+    if not of_group:
+        raise KeyGroupError(partial=partial, group=key.group, product=product)
+    return _one_edition(of_group, definition, edition_id)
+
+
+def _one_edition(fitting: Sequence[Edition], definition: ProductDefinition, edition_id: str | None) -> Edition:
+    if edition_id is not None:
+        fitting = [edition for edition in fitting if edition.id == edition_id]
+    if not fitting:
+        every = ", ".join(edition.id for edition in definition.editions)
+        wanted = edition_id or "with a generic key"
+        raise EditionMissingError(product=definition.product, edition=wanted, editions=every)
+    if len(fitting) > 1:
+        raise EditionChoiceError(product=definition.product, editions=", ".join(edition.id for edition in fitting))
+    return fitting[0]
+
+
+def _install(store: ClientStore, product: str, key: ProductKey, edition: Edition) -> LoadedProduct:
+    with store.lock():
+        store.save_key(product, key)
+        chosen = {"edition": edition.id, "channel": key.channel, "partial": key.partial}
+        store.save_installation(product, replace(store.installation(product), **chosen))  # type: ignore[arg-type]
+    return load_product(store, product)
+
+
+def _newest_status(store: ClientStore, trust: Trust) -> Trust:
+    status = store.load_status(trust.fingerprint, lambda token: verify.verify_status(token, trust))
+    return trust if status is None else trust.with_status(status)
+
+
+def _answers(store: ClientStore, product: str, trust: Trust) -> tuple[StoredAnswer, ...]:
+    """Every stored answer that verifies; the others are noted and count for nothing."""
+    found = []
+    for name in store.answer_names(product):
+
+        def verified(token: str, name: str = name) -> StoredAnswer:
+            return StoredAnswer(name, token, verify.verify_licence(token, trust))
+
+        answer = store.load_answer(product, name, verified)
+        if answer is not None:
+            found.append(answer)
+    return tuple(found)

@@ -1,0 +1,562 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The client's folder: typed load and save of everything one installation keeps.  Spec: docs/spec/states.md §4.
+
+    machine.pem  machine.json            the machine's key, for its owner only; its ID, for products of every user
+    settings.json  clock.json            what the administrator set; the latest time ever seen
+    status/<root>.volstatus              the newest revocation status of each publisher
+    products/<product>/                  definition.volproduct  trust.json  product.json  key  attempt.json  issuer.json
+    products/<product>/answers/          <channel>.vollicence (the last good one)  latest.vollicence (the newest)
+
+Nothing here is believed because it is stored: definitions, statuses and answers are verified at each load by
+``products``.  Every file is written whole or not at all, the copy before it is kept, and a damaged file is read from
+that copy and noted.  Writers that read first hold the folder's lock; readers need none.
+"""
+
+import os
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from volact.client.discovery import Settings
+from volact.core.encoding import Fields, dump_object, parse_object
+from volact.core.errors import MalformedError, StoreError, VolactError
+from volact.core.licence import machine_id
+from volact.core.product_key import Channel, ProductKey
+from volact.sealing import jws, keys
+from volact.sealing.keys import LocalKey
+
+FORMAT = 1
+SYSTEM_FOLDER = Path("/var/lib/volact/client")
+LOCK_SECONDS = 10.0  # what is done under the lock takes milliseconds: whoever holds it longer hangs
+LATEST = "latest"
+SECRET, PUBLIC = 0o600, 0o644  # products run as any user: they read all but the two keys
+
+_PRODUCT_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+
+T = TypeVar("T")
+
+
+class ClientFolderError(StoreError):
+    code = "client-folder"
+    fmt = "cannot use {path}: {why}"
+    remedy = "run the command as the user that owns the folder, check the disk, or choose another folder with --dir"
+
+
+class ClientBusyError(StoreError):
+    code = "client-folder-busy"
+    fmt = "another command has been changing {path} for {seconds} seconds"
+    remedy = "wait for the other `volact client` command to end, or end it"
+
+
+class ProductUnknownHereError(StoreError):
+    code = "product-not-added"
+    fmt = "{product} has not been added to this machine"
+    remedy = "run `volact client add-product FILE --root sha256:…` with the definition that came with the product"
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSettings:
+    """Where to look for hosts, and the publisher's address where it is not the definition's."""
+
+    discovery: Settings = field(default_factory=Settings)
+    publisher: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """Whom the administrator (or the product's installer) trusts for one product."""
+
+    root: str
+    min_version: int
+    added_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """A product's installation here.  ``edition``, ``channel`` and ``partial`` are of the installed key."""
+
+    installed_at: int
+    edition: str | None = None
+    channel: Channel | None = None
+    partial: str = ""
+    hardware_changed_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """One issuer that was asked, and what became of it; ``code`` is empty where it answered with a licence."""
+
+    host: str
+    source: str
+    code: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """The last attempt to activate: its time, the cause it ended with, whom it asked, and when the next is due."""
+
+    at: int
+    code: str
+    message: str
+    next_due: int
+    tried: tuple[Tried, ...] = ()
+    activation_minutes: int | None = None
+    renewal_minutes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KnownIssuer:
+    """The last issuer that answered well, and its descriptor."""
+
+    address: str
+    source: str
+    descriptor: str
+
+
+class ClientStore:
+    """One folder.  ``notes`` collects what was repaired or left aside while reading, a sentence each."""
+
+    def __init__(self, folder: Path, lock_seconds: float = LOCK_SECONDS) -> None:
+        self.folder = folder
+        self._lock_seconds = lock_seconds
+        self.notes: list[str] = []
+        self._locked = 0
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other commands out while something is read, decided and written; may be nested."""
+        if self._locked:
+            self._locked += 1
+            try:
+                yield
+            finally:
+                self._locked -= 1
+            return
+        _make_folder(self.folder)
+        descriptor = _lock_file(self.folder / "lock", self._lock_seconds)
+        self._locked = 1
+        try:
+            yield
+        finally:
+            self._locked = 0
+            os.close(descriptor)
+
+    # ---- the machine
+
+    def machine_key(self) -> LocalKey:
+        """The machine's own key, made at first use."""
+        with self.lock():
+            path = self.folder / "machine.pem"
+            key = self._load(path, _private_key(path))
+            if key is None:
+                if path.exists():
+                    raise keys.KeyFileError(path=str(path), why="it is damaged")
+                key = LocalKey.generate()
+                pem = keys.private_pem(key.private, None)
+                write_whole(_previous(path), pem, SECRET)
+                write_whole(path, pem, SECRET)
+            self._save_machine_id(jws.thumbprint(jws.jwk_of(key.public_key)))
+            return key
+
+    def machine_id(self) -> bytes | None:
+        """The ID of the machine's key; ``None`` before its first activation."""
+        return self._load(self.folder / "machine.json", _machine_id)
+
+    def _save_machine_id(self, machine: bytes) -> None:
+        if self.machine_id() != machine:
+            self._save(self.folder / "machine.json", _dump(id=machine.hex()), _machine_id)
+
+    # ---- the folder as a whole
+
+    def settings(self) -> ClientSettings:
+        return self._load(self.folder / "settings.json", _settings) or ClientSettings()
+
+    def save_settings(self, settings: ClientSettings) -> None:
+        values = asdict(settings.discovery) | {"publisher": settings.publisher}
+        data = _dump(**{name: value for name, value in values.items() if value is not None})
+        self._save(self.folder / "settings.json", data, _settings)
+
+    def latest_time(self) -> int:
+        """The high-water mark of this machine's clock."""
+        return self._load(self.folder / "clock.json", _latest) or 0
+
+    def save_latest_time(self, latest: int) -> None:
+        """Set the mark, back as well: only a verified answer may do that."""
+        if latest != self.latest_time():
+            self._save(self.folder / "clock.json", _dump(latest=latest), _latest)
+
+    def raise_latest_time(self, now: int) -> None:
+        with self.lock():
+            if now > self.latest_time():
+                self.save_latest_time(now)
+
+    def status_file(self, root: str) -> Path:
+        return self.folder / "status" / f"{root.removeprefix('sha256:')}.volstatus"
+
+    def load_status(self, root: str, verify: Callable[[str], T]) -> T | None:
+        """The publisher's newest status; ``verify`` must raise for one that is not its publisher's."""
+        return self._load(self.status_file(root), _token(verify))
+
+    def save_status(self, root: str, token: str) -> None:
+        self._save(self.status_file(root), token.encode(), _text)
+
+    # ---- products
+
+    def products(self) -> list[str]:
+        try:
+            found = [entry.name for entry in (self.folder / "products").iterdir() if entry.is_dir()]
+        except FileNotFoundError:
+            return []
+        except OSError as exc:
+            raise _folder_error(self.folder, exc) from None
+        names = filter(is_product_name, found)
+        return sorted(name for name in names if (self.product_folder(name) / "trust.json").exists())
+
+    def product_folder(self, product: str) -> Path:
+        if not is_product_name(product):  # a name that is typed never leads out of the folder
+            raise ProductUnknownHereError(product=product)
+        return self.folder / "products" / product
+
+    def anchor(self, product: str) -> Anchor:
+        """Raises :class:`ProductUnknownHereError` for a product that was not added."""
+        found = self._load(self._file(product, "trust.json"), _anchor)
+        if found is None:
+            raise ProductUnknownHereError(product=product)
+        return found
+
+    def save_anchor(self, product: str, anchor: Anchor) -> None:
+        self._save(self._file(product, "trust.json"), _dump(**asdict(anchor)), _anchor)
+
+    def load_definition(self, product: str, verify: Callable[[str], T]) -> T | None:
+        """What ``verify`` makes of the stored definition; its error where no copy satisfies it."""
+        return self._load(self._file(product, "definition.volproduct"), _token(verify), raises=True)
+
+    def save_definition(self, product: str, token: str) -> None:
+        self._save(self._file(product, "definition.volproduct"), token.encode(), _text)
+
+    def installation(self, product: str) -> Installation:
+        found = self._load(self._file(product, "product.json"), _installation)
+        # Without its record a product's grace begins with its oldest trace, not anew.
+        return found or Installation(installed_at=self.anchor(product).added_at)
+
+    def save_installation(self, product: str, installation: Installation) -> None:
+        values = {name: value for name, value in asdict(installation).items() if value is not None}
+        self._save(self._file(product, "product.json"), _dump(**values), _installation)
+
+    def key(self, product: str) -> ProductKey | None:
+        return self._load(self._file(product, "key"), _product_key)
+
+    def save_key(self, product: str, key: ProductKey) -> None:
+        self._save(self._file(product, "key"), f"{key}\n".encode(), _product_key, SECRET)
+
+    def remove_key(self, product: str) -> None:
+        self._remove(self._file(product, "key"))
+
+    def answer_file(self, product: str, name: str) -> Path:
+        return self._file(product, "answers") / f"{name}.vollicence"
+
+    def answer_names(self, product: str) -> list[str]:
+        try:
+            found = sorted(entry.name for entry in self._file(product, "answers").iterdir())
+        except OSError:  # none yet; one that cannot be read cannot license either
+            return []
+        names = (name.removesuffix(".prev").removesuffix(".vollicence") for name in found if ".vollicence" in name)
+        return sorted({name for name in names if not name.startswith(".")})
+
+    def load_answer(self, product: str, name: str, verify: Callable[[str], T]) -> T | None:
+        """What ``verify`` makes of the stored answer, or of the copy before it."""
+        return self._load(self.answer_file(product, name), _token(verify))
+
+    def save_answer(self, product: str, name: str, token: str) -> None:
+        self._save(self.answer_file(product, name), token.encode(), _text)
+
+    def attempt(self, product: str) -> Attempt | None:
+        return self._load(self._file(product, "attempt.json"), _attempt)
+
+    def save_attempt(self, product: str, attempt: Attempt) -> None:
+        values = {name: value for name, value in asdict(attempt).items() if value is not None}
+        self._save(self._file(product, "attempt.json"), _dump(**values), _attempt)
+
+    def issuer(self, product: str) -> KnownIssuer | None:
+        return self._load(self._file(product, "issuer.json"), _issuer)
+
+    def save_issuer(self, product: str, issuer: KnownIssuer) -> None:
+        self._save(self._file(product, "issuer.json"), _dump(**asdict(issuer)), _issuer)
+
+    def remove_product(self, product: str) -> None:
+        """Forget a product, its licence included.  The anchor goes first: without it nothing else is looked at."""
+        import shutil
+
+        with self.lock():
+            self.anchor(product)
+            self._remove(self._file(product, "trust.json"))
+            try:
+                shutil.rmtree(self.product_folder(product))
+            except OSError as exc:
+                raise _folder_error(self.product_folder(product), exc) from None
+
+    # ---- files
+
+    def _file(self, product: str, name: str) -> Path:
+        return self.product_folder(product) / name
+
+    def _load(self, path: Path, parse: Callable[[bytes], T], *, raises: bool = False) -> T | None:
+        """What ``parse`` makes of a file, or of the copy before it where the file is damaged."""
+        first: VolactError | None = None
+        for candidate in (path, _previous(path)):
+            data = _read(candidate)
+            if data is None:
+                continue
+            try:
+                value = parse(data)
+            except VolactError as exc:
+                first = first or exc
+                continue
+            if candidate != path:
+                self._note(f"{path} was damaged or lost ({first or 'missing'}); the copy before it is used")
+            return value
+        if first is not None:
+            if raises:
+                raise first
+            self._note(f"{path} is left aside: {first}")
+        return None
+
+    def _save(self, path: Path, data: bytes, parse: Callable[[bytes], Any], mode: int = PUBLIC) -> None:
+        """Write a file; what it held becomes its previous copy, unless that was damaged."""
+        with self.lock():
+            _make_folder(path.parent)
+            current = _read(path)
+            if current is not None and current != data and _parses(current, parse):
+                keep_previous(path, mode)
+            write_whole(path, data, mode)
+
+    def _remove(self, path: Path) -> None:
+        with self.lock():
+            remove(_previous(path))
+            remove(path)
+
+    def _note(self, sentence: str) -> None:
+        if sentence not in self.notes:
+            self.notes.append(sentence)
+
+
+def is_product_name(text: str) -> bool:
+    return _PRODUCT_NAME.fullmatch(text) is not None
+
+
+def find_folder(variables: Mapping[str, str], given: str | os.PathLike[str] | None = None) -> Path:
+    """The client's folder: the one given, else ``VOLACT_CLIENT_DIR``, else the system's, else the user's own.
+
+    The system's is taken by every user once it exists, so that products see what an administrator activated.
+    """
+    if given:
+        return Path(given)
+    if variables.get("VOLACT_CLIENT_DIR"):
+        return Path(variables["VOLACT_CLIENT_DIR"])
+    if os.geteuid() == 0 or SYSTEM_FOLDER.is_dir():
+        return SYSTEM_FOLDER
+    home = variables.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(home) / "volact" / "client"
+
+
+# ---- the three ways in which this room changes a disk; each leaves the old or the new state, nothing between
+
+
+def write_whole(path: Path, data: bytes, mode: int) -> None:
+    try:
+        keys.write_file(path, data, mode)
+    except OSError as exc:
+        raise _folder_error(path, exc) from None
+
+
+def keep_previous(path: Path, mode: int) -> None:
+    """The file's present contents under its previous copy's name, as a second link where the file system has links."""
+    previous = _previous(path)
+    temporary = previous.with_name(f".{previous.name}.tmp")
+    try:
+        temporary.unlink(missing_ok=True)
+        temporary.hardlink_to(path)
+        temporary.replace(previous)
+    except OSError:
+        write_whole(previous, path.read_bytes(), mode)
+
+
+def remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as exc:
+        raise _folder_error(path, exc) from None
+
+
+def _previous(path: Path) -> Path:
+    return path.with_name(f"{path.name}.prev")
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as exc:
+        raise _folder_error(path, exc) from None
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise _folder_error(folder, exc) from None
+
+
+def _folder_error(path: Path, exc: OSError) -> ClientFolderError:
+    return ClientFolderError(path=str(path), why=exc.strerror or str(exc))
+
+
+def _lock_file(path: Path, seconds: float) -> int:
+    """An open descriptor that holds the lock; closing it, or the process's end, gives the lock back."""
+    import fcntl
+
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, SECRET)
+    except OSError as exc:
+        raise _folder_error(path, exc) from None
+    ends = time.monotonic() + seconds
+    while True:
+        with suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return descriptor
+        if time.monotonic() > ends:
+            os.close(descriptor)
+            raise ClientBusyError(path=str(path.parent), seconds=int(seconds))
+        time.sleep(0.01)
+
+
+# ---- formats: strict, each raises MalformedError or another named error
+
+
+def _dump(**members: Any) -> bytes:
+    return dump_object({"v": FORMAT, **members}) + b"\n"
+
+
+def _fields(data: bytes, what: str) -> Fields:
+    claim = Fields(parse_object(data, what), what)
+    claim.integer("v", least=FORMAT, most=FORMAT)
+    return claim
+
+
+def _optional_integer(claim: Fields, name: str) -> int | None:
+    return claim.integer(name) if name in claim else None
+
+
+def _parses(data: bytes, parse: Callable[[bytes], Any]) -> bool:
+    try:
+        parse(data)
+    except VolactError:
+        return False
+    return True
+
+
+def _text(data: bytes) -> str:
+    """A signed token, taken apart by whoever verifies it."""
+    try:
+        text = data.decode("ascii").strip()
+    except UnicodeDecodeError:
+        text = ""
+    if text.count(".") != 2:
+        raise MalformedError(what="stored token", why="not three base64url parts joined by dots")
+    return text
+
+
+def _token(verify: Callable[[str], T]) -> Callable[[bytes], T]:
+    return lambda data: verify(_text(data))
+
+
+def _private_key(path: Path) -> Callable[[bytes], LocalKey]:
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    def parse(data: bytes) -> LocalKey:
+        key = keys.load_private(data, None, path)
+        if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
+            raise keys.KeyFileError(path=str(path), why="it is not a P-256 key")
+        return LocalKey(key)
+
+    return parse
+
+
+def _machine_id(data: bytes) -> bytes:
+    return machine_id(_fields(data, "machine.json").text("id", most=64))
+
+
+def _settings(data: bytes) -> ClientSettings:
+    claim = _fields(data, "settings.json")
+    discovery = Settings(
+        host=claim.optional_text("host", most=255),
+        port=_optional_integer(claim, "port"),
+        domain=claim.optional_text("domain", most=255),
+        caching=claim.boolean("caching"),
+        resolver_address=claim.optional_text("resolver_address"),
+    )
+    return ClientSettings(discovery, claim.optional_text("publisher", most=400))
+
+
+def _latest(data: bytes) -> int:
+    return _fields(data, "clock.json").integer("latest")
+
+
+def _anchor(data: bytes) -> Anchor:
+    claim = _fields(data, "trust.json")
+    return Anchor(claim.text("root", most=80), claim.integer("min_version"), claim.integer("added_at"))
+
+
+def _installation(data: bytes) -> Installation:
+    claim = _fields(data, "product.json")
+    channel = claim.optional_text("channel", most=20)
+    if channel is not None and channel not in list(Channel):
+        claim.fail("channel", "a channel that this version knows")
+    return Installation(
+        installed_at=claim.integer("installed_at"),
+        edition=claim.optional_text("edition", most=63),
+        channel=None if channel is None else Channel(channel),
+        partial=claim.text("partial", least=0, most=5),
+        hardware_changed_at=_optional_integer(claim, "hardware_changed_at"),
+    )
+
+
+def _product_key(data: bytes) -> ProductKey:
+    return ProductKey.strict(data.decode("ascii", "replace").strip())
+
+
+def _attempt(data: bytes) -> Attempt:
+    claim = _fields(data, "attempt.json")
+    return Attempt(
+        at=claim.integer("at"),
+        code=claim.text("code", least=0, most=64),
+        message=claim.text("message", least=0, most=4000),
+        next_due=claim.integer("next_due"),
+        tried=tuple(_tried(Fields(item, "attempt.json: tried")) for item in claim.items("tried")),
+        activation_minutes=_optional_integer(claim, "activation_minutes"),
+        renewal_minutes=_optional_integer(claim, "renewal_minutes"),
+    )
+
+
+def _tried(claim: Fields) -> Tried:
+    return Tried(
+        host=claim.text("host", most=400),
+        source=claim.text("source", least=0),
+        code=claim.text("code", least=0),
+        message=claim.text("message", least=0, most=4000),
+    )
+
+
+def _issuer(data: bytes) -> KnownIssuer:
+    claim = _fields(data, "issuer.json")
+    return KnownIssuer(
+        address=claim.text("address", most=400),
+        source=claim.text("source", least=0),
+        descriptor=claim.text("descriptor", least=0, most=jws.MAX_TOKEN),
+    )
