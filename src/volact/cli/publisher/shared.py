@@ -55,10 +55,9 @@ def add_verb(
     )
     parser.add_argument("--dir", metavar="DIR", help="the publisher's folder (else VOLACT_PUBLISHER_DIR)")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    if passphrase:
-        parser.add_argument(
-            "--passphrase-file", metavar="FILE", help=f"first line: the keys' passphrase (else {PASSPHRASE_VARIABLE})"
-        )
+    # Taken by every verb, so that a script may give the same options to each; shown where it is used.
+    shown = f"first line: the keys' passphrase (else {PASSPHRASE_VARIABLE})" if passphrase else argparse.SUPPRESS
+    parser.add_argument("--passphrase-file", metavar="FILE", help=shown)
     parser.set_defaults(run=run)
     return parser
 
