@@ -9,7 +9,6 @@ them open, which is how two parsers come to read two different licences from the
 
 import binascii
 import json
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
@@ -17,8 +16,6 @@ from volact.core.errors import MalformedError
 
 MAX_DEPTH = 8  # a product definition is the deepest object we write; it has 5 levels
 MAX_INT = 2**53 - 1  # what every JSON reader holds exactly (RFC 8259 §6)
-
-_BASE64URL = re.compile(r"[A-Za-z0-9_-]*\Z")
 
 
 def b64encode(data: bytes) -> str:
@@ -28,29 +25,25 @@ def b64encode(data: bytes) -> str:
 
 def b64decode(text: str, what: str = "base64url text") -> bytes:
     """Decode unpadded base64url; any other spelling of the same bytes is refused."""
-    if len(text) % 4 == 1 or not _BASE64URL.match(text):
-        raise MalformedError(what=what, why="not unpadded base64url")
-    data = binascii.a2b_base64(text.encode().translate(_FROM_URL) + b"=" * (-len(text) % 4))
-    if len(text) % 4 and b64encode(data) != text:
+    left = len(text) % 4
+    try:
+        data = binascii.a2b_base64(text.encode("ascii").translate(_FROM_URL) + _PADDING[left], strict_mode=True)
+    except ValueError:
+        raise MalformedError(what=what, why="not unpadded base64url") from None
+    if left and text[-1] not in _LAST[left]:
         raise MalformedError(what=what, why="base64url with unused bits set")
     return data
 
 
 def dump_object(value: Mapping[str, Any]) -> bytes:
     """The one way Volact writes JSON: UTF-8, no spaces, members in the order given."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return _ENCODER.encode(value).encode()
 
 
 def parse_object(data: bytes, what: str) -> dict[str, Any]:
     """Parse one JSON object; numbers are integers within ±2⁵³, names occur once, nesting is bounded."""
     try:
-        value = json.loads(
-            data.decode("utf-8"),
-            object_pairs_hook=_unique,
-            parse_float=_no_float,
-            parse_constant=_no_float,
-            parse_int=_bounded_int,
-        )
+        value = _DECODER.decode(data.decode("utf-8"))
     except _ReasonError as reason:
         raise MalformedError(what=what, why=str(reason)) from None
     except (ValueError, RecursionError):
@@ -141,7 +134,11 @@ class Fields:
 
 
 _TO_URL = bytes.maketrans(b"+/", b"-_")
-_FROM_URL = bytes.maketrans(b"-_", b"+/")
+# The characters of the other alphabet, and padding, become one that strict decoding refuses.
+_FROM_URL = bytes.maketrans(b"-_+/=", b"+/!!!")
+_PADDING = (b"", b"", b"==", b"=")  # by the length modulo 4; 1 is no length of base64 and fails in decoding
+# Which last characters leave the unused bits zero: 4 bits of them after 2 characters, 2 bits after 3.
+_LAST = ("", "", "AQgw", "AEIMQUYcgkosw048")
 
 
 class _ReasonError(Exception):
@@ -176,3 +173,10 @@ def _check_depth(value: Any, left: int, what: str) -> None:
     for child in children:
         if type(child) in (dict, list):
             _check_depth(child, left - 1, what)
+
+
+# Made once: json.loads and json.dumps would make one a call.
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_float=_no_float, parse_constant=_no_float, parse_int=_bounded_int
+)
+_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)

@@ -34,7 +34,7 @@ from volact.wire.client import Server
 from volact.wire.server import IssuerApplication, Page
 
 RELOAD_SECONDS = 1.0
-CHECKPOINT_SECONDS = 5.0
+CHECKPOINT_SECONDS = 1.0  # under load the log grows by megabytes a second
 DAILY_SECONDS = 3600.0  # housekeeping and the look at certificates; daily would miss a machine that sleeps
 PLAIN = "text/plain; charset=utf-8"
 
