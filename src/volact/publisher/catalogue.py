@@ -79,7 +79,8 @@ def read_product(data: bytes) -> ProductFile:
     _known(table, _PRODUCT, "the file")
     groups = _groups(table)
     shared = _table(table, "policy", "the file")
-    editions = tuple(_edition(name, entry, groups, shared) for name, entry in _table(table, "editions").items())
+    labels = dict(zip(_table(table, "groups"), (group.number for group in groups), strict=True))
+    editions = tuple(_edition(name, entry, labels, shared) for name, entry in _table(table, "editions").items())
     file = ProductFile(
         product=_text(table, "product", "the file"),
         name=_text(table, "name", "the file"),
@@ -205,7 +206,7 @@ def _groups(table: Mapping[str, Any]) -> tuple[ProductGroup, ...]:
     return groups
 
 
-def _edition(name: str, entry: Any, groups: tuple[ProductGroup, ...], shared: Mapping[str, Any]) -> Edition:
+def _edition(name: str, entry: Any, labels: Mapping[str, int], shared: Mapping[str, Any]) -> Edition:
     where = f"edition {name!r}"
     if type(entry) is not dict:
         raise DefinitionError(why=f"{where} is not a table")
@@ -214,7 +215,7 @@ def _edition(name: str, entry: Any, groups: tuple[ProductGroup, ...], shared: Ma
     if kind not in list(EditionKind):
         raise DefinitionError(why=f"kind of {where} is not one of {', '.join(EditionKind)}")
     policy = _policy(_policy(default_policy(EditionKind(kind)), shared), _table(entry, "policy", where))
-    return Edition(name, _text(entry, "name", where), _group_of(entry, groups, where), EditionKind(kind), policy)
+    return Edition(name, _text(entry, "name", where), _group_of(entry, labels, where), EditionKind(kind), policy)
 
 
 def _policy(policy: Policy, changes: Mapping[str, Any]) -> Policy:
@@ -229,11 +230,13 @@ def _policy(policy: Policy, changes: Mapping[str, Any]) -> Policy:
         raise DefinitionError(why=str(exc)) from None
 
 
-def _group_of(entry: Mapping[str, Any], groups: tuple[ProductGroup, ...], where: str) -> int:
+def _group_of(entry: Mapping[str, Any], labels: Mapping[str, int], where: str) -> int:
+    """``group`` is a number, or the NAME of ``[groups.NAME]``."""
     wanted = entry.get("group")
-    for group in groups:
-        if type(wanted) in (str, int) and wanted in (group.name, group.number):
-            return group.number
+    if type(wanted) is str and wanted in labels:
+        return labels[wanted]
+    if type(wanted) is int and wanted in labels.values():
+        return wanted
     raise DefinitionError(why=f"group of {where} is {wanted!r}, which is neither name nor number of a product group")
 
 
