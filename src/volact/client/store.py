@@ -17,17 +17,19 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from volact.client.discovery import Settings
 from volact.core.encoding import Fields, dump_object, parse_object
 from volact.core.errors import MalformedError, StoreError, VolactError
 from volact.core.licence import machine_id
 from volact.core.product_key import Channel, ProductKey
-from volact.sealing import jws, keys
-from volact.sealing.keys import LocalKey
+from volact.sealing import jws
+
+if TYPE_CHECKING:  # `volact client status` has 0.15 s, cold: what only some commands need is imported by them
+    from volact.client.discovery import Settings
+    from volact.sealing.keys import LocalKey
 
 FORMAT = 1
 SYSTEM_FOLDER = Path("/var/lib/volact/client")
@@ -62,7 +64,7 @@ class ProductUnknownHereError(StoreError):
 class ClientSettings:
     """Where to look for hosts, and the publisher's address where it is not the definition's."""
 
-    discovery: Settings = field(default_factory=Settings)
+    discovery: "Settings"
     publisher: str | None = None
 
 
@@ -148,15 +150,17 @@ class ClientStore:
 
     # ---- the machine
 
-    def machine_key(self) -> LocalKey:
+    def machine_key(self) -> "LocalKey":
         """The machine's own key, made at first use."""
+        from volact.sealing import keys
+
         with self.lock():
             path = self.folder / "machine.pem"
             key = self._load(path, _private_key(path))
             if key is None:
                 if path.exists():
                     raise keys.KeyFileError(path=str(path), why="it is damaged")
-                key = LocalKey.generate()
+                key = keys.LocalKey.generate()
                 pem = keys.private_pem(key.private, None)
                 write_whole(_previous(path), pem, SECRET)
                 write_whole(path, pem, SECRET)
@@ -174,7 +178,7 @@ class ClientStore:
     # ---- the folder as a whole
 
     def settings(self) -> ClientSettings:
-        return self._load(self.folder / "settings.json", _settings) or ClientSettings()
+        return self._load(self.folder / "settings.json", _settings) or default_settings()
 
     def save_settings(self, settings: ClientSettings) -> None:
         values = asdict(settings.discovery) | {"publisher": settings.publisher}
@@ -349,6 +353,12 @@ def is_product_name(text: str) -> bool:
     return _PRODUCT_NAME.fullmatch(text) is not None
 
 
+def default_settings() -> ClientSettings:
+    from volact.client.discovery import Settings
+
+    return ClientSettings(Settings())
+
+
 def find_folder(variables: Mapping[str, str], given: str | os.PathLike[str] | None = None) -> Path:
     """The client's folder: the one given, else ``VOLACT_CLIENT_DIR``, else the system's, else the user's own.
 
@@ -368,6 +378,8 @@ def find_folder(variables: Mapping[str, str], given: str | os.PathLike[str] | No
 
 
 def write_whole(path: Path, data: bytes, mode: int) -> None:
+    from volact.sealing import keys
+
     try:
         keys.write_file(path, data, mode)
     except OSError as exc:
@@ -476,14 +488,16 @@ def _token(verify: Callable[[str], T]) -> Callable[[bytes], T]:
     return lambda data: verify(_text(data))
 
 
-def _private_key(path: Path) -> Callable[[bytes], LocalKey]:
+def _private_key(path: Path) -> Callable[[bytes], "LocalKey"]:
     from cryptography.hazmat.primitives.asymmetric import ec
 
-    def parse(data: bytes) -> LocalKey:
+    from volact.sealing import keys
+
+    def parse(data: bytes) -> "LocalKey":
         key = keys.load_private(data, None, path)
         if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
             raise keys.KeyFileError(path=str(path), why="it is not a P-256 key")
-        return LocalKey(key)
+        return keys.LocalKey(key)
 
     return parse
 
@@ -493,6 +507,8 @@ def _machine_id(data: bytes) -> bytes:
 
 
 def _settings(data: bytes) -> ClientSettings:
+    from volact.client.discovery import Settings
+
     claim = _fields(data, "settings.json")
     discovery = Settings(
         host=claim.optional_text("host", most=255),

@@ -122,7 +122,7 @@ def _verb(verbs: Any, name: str, run: str, what: str, *aliases: str) -> argparse
     """A verb; ``aliases`` are the names that administrators know from slmgr."""
     shown = f"{what} (also: {', '.join(aliases)})" if aliases else what
     parser: argparse.ArgumentParser = verbs.add_parser(
-        name, aliases=list(aliases), help=shown, description=f"{shown[0].upper()}{shown[1:]}."
+        name, aliases=list(aliases), help=what, description=f"{shown[0].upper()}{shown[1:]}."
     )
     parser.add_argument(
         "--dir", metavar="DIR", help="the client's folder (or VOLACT_CLIENT_DIR, or the system's place)"

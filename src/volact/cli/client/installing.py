@@ -9,7 +9,7 @@ from volact.cli.client.shared import machine_of, open_store, say_notes, view
 from volact.cli.environment import Environment
 from volact.client import products
 from volact.client.discovery import Settings, parse_host_port, parse_resolver_address
-from volact.client.store import ClientSettings, ClientStore
+from volact.client.store import ClientSettings, ClientStore, default_settings
 from volact.core.errors import ConfigError, MalformedError
 from volact.sealing import jws
 from volact.wire.client import Server
@@ -72,7 +72,7 @@ def set_host(args: argparse.Namespace, env: Environment) -> int:
 
 def clear_host(args: argparse.Namespace, env: Environment) -> int:
     store = open_store(args, env)
-    settings = ClientSettings()
+    settings = default_settings()
     store.save_settings(settings)
     return _show_settings(settings, env)
 
