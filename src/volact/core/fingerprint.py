@@ -102,6 +102,9 @@ class Trait(StrEnum):
     TPM_EK = "tpm-ek"
 
 
+_KNOWN = frozenset(map(str, Trait))  # looked at first: nearly every name that a message brings is one of them
+
+
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
     """Trait names and 16-byte salted hashes."""
@@ -247,6 +250,8 @@ def _object(what: str, claim: object) -> dict[str, Any]:
 
 
 def _trait_name(what: str, name: object) -> str:
+    if name in _KNOWN:
+        return str(name)
     if not isinstance(name, str) or not _TRAIT_NAME.fullmatch(name):
         raise MalformedError(what=what, why="a trait's name is 1 to 32 of a-z, 0-9 and hyphen")
     return name
