@@ -13,6 +13,7 @@ from typing import Any
 
 from volact.core.encoding import Fields
 from volact.core.errors import ConfigError, InputError, MalformedError
+from volact.core.issuer import MAX_DESCRIPTOR
 from volact.core.policy import CLIENT_THRESHOLD, SERVER_THRESHOLD, Policy
 from volact.core.product_key import Channel, ProductKey
 
@@ -126,7 +127,7 @@ class ProductDefinition:
                 publisher=claim.text("publisher"),
                 root=claim.text("root", most=80),
                 url=claim.optional_text("url", most=400),
-                issuer=claim.text("issuer", most=16384),
+                issuer=claim.text("issuer", most=MAX_DESCRIPTOR),
                 groups=tuple(_group(Fields(item, "product group")) for item in claim.items("groups", most=200)),
                 editions=tuple(_edition(Fields(item, "edition")) for item in claim.items("editions", most=200)),
                 issued_at=issued_at,
@@ -137,7 +138,10 @@ class ProductDefinition:
 
 def read_groups(table: Mapping[str, Any]) -> tuple[ProductGroup, ...]:
     """Product groups from a publisher's TOML: ``[groups.NAME] number = 101, parent = 102``."""
-    return tuple(_toml_group(name, entry) for name, entry in table.get("groups", {}).items())
+    groups = table.get("groups", {})
+    if type(groups) is not dict:
+        raise DefinitionError(why="groups is not a table")
+    return tuple(_toml_group(name, entry) for name, entry in groups.items())
 
 
 def default_policy(kind: EditionKind) -> Policy:
@@ -151,6 +155,8 @@ def _toml_group(name: str, entry: Any) -> ProductGroup:
     unknown = set(entry) - {"number", "parent", "name"}
     if unknown:
         raise DefinitionError(why=f"product group {name!r} has an unknown entry {sorted(unknown)[0]!r}")
+    if type(entry.get("name", name)) is not str or type(entry.get("parent", 0)) is not int:
+        raise DefinitionError(why=f"product group {name!r} has a name that is no text or a parent that is no number")
     return ProductGroup(entry["number"], entry.get("name", name), entry.get("parent"))
 
 

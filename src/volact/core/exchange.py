@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from volact.core.encoding import Fields, b64encode, dump_object, parse_object
+from volact.core.errors import MalformedError
 
 FORMAT = 1
 MAX_FILE = 256 * 1024
@@ -59,7 +60,9 @@ def _dump(kind: str, **members: Any) -> bytes:
 
 
 def _parse(kind: str, data: bytes, what: str) -> Fields:
-    claim = Fields(parse_object(data[: MAX_FILE + 1], what), what)
+    if len(data) > MAX_FILE:
+        raise MalformedError(what=what, why=f"longer than {MAX_FILE} bytes")
+    claim = Fields(parse_object(data, what), what)
     if claim.text("format", most=40) != kind:
         claim.fail("format", f"{kind}; this is another kind of file")
     claim.integer("v", least=FORMAT, most=FORMAT)

@@ -6,6 +6,7 @@ that nobody on the network can choose either.  Made for a nonce, it also proves 
 Spec: docs/spec/issuer.md.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +15,10 @@ from volact.core.encoding import Fields, b64encode
 from volact.core.request import NONCE_SIZE
 
 FORMAT = 1
-MOST_REVOKED = 10_000
+# One status is stapled to a descriptor, which stands in a definition: each layer adds a third in base64url.
+MOST_REVOKED = 500  # 78 characters each: a status of 52 KiB
+MAX_STATUS = 64 * 1024
+MAX_DESCRIPTOR = 96 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,7 @@ class IssuerDescriptor:
             issued_at=claim.integer("iat"),
             expires_at=claim.integer("exp"),
             nonce=inner.octets("nonce", size=NONCE_SIZE) if "nonce" in inner else b"",
-            status=inner.text("status", least=0, most=65536),
+            status=inner.text("status", least=0, most=MAX_STATUS),
         )
 
 
@@ -80,6 +84,13 @@ class RevocationStatus:
         inner = claim.fields("volact")
         inner.integer("v", least=FORMAT, most=FORMAT)
         revoked = inner.mapping("revoked")
-        if len(revoked) > MOST_REVOKED or any(type(at) is not int or at < 0 for at in revoked.values()):
-            inner.fail("revoked", "an object from thumbprints to seconds")
+        if len(revoked) > MOST_REVOKED or not all(_is_revocation(key, at) for key, at in revoked.items()):
+            inner.fail("revoked", f"an object from up to {MOST_REVOKED} thumbprints to seconds")
         return cls(epoch=inner.integer("epoch", least=1), issued_at=claim.integer("iat"), revoked=revoked)
+
+
+_THUMBPRINT = re.compile(r"[0-9a-f]{64}\Z")
+
+
+def _is_revocation(key: str, at: Any) -> bool:
+    return type(at) is int and at >= 0 and _THUMBPRINT.match(key) is not None

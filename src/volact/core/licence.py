@@ -5,17 +5,20 @@ Registered JWT claims say who, for whom and until when; the ``volact`` object sa
 licence below the threshold too: it carries the count, and the client's evaluation decides what that means.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
 from volact.core.encoding import Fields, b64encode
 from volact.core.errors import MalformedError
 from volact.core.fingerprint import Fingerprint
+from volact.core.issuer import MAX_STATUS
 from volact.core.product_key import Channel
 from volact.core.refusal import MOST_RETRY_AFTER, Refusal
 from volact.core.request import MACHINE_ID_SIZE, NONCE_SIZE
 
 FORMAT = 1
+MOST_FIELDS = 16  # of a refusal; the fullest we write has 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,7 @@ class Licence:
             fingerprint=Fingerprint.from_claim(inner.mapping("fingerprint")),
             organisation=inner.text("organisation", least=0),
             certificates=inner.texts("certificates", most=4) if certified else (),
-            status=inner.text("status", least=0, most=65536) if certified else "",
+            status=inner.text("status", least=0, most=MAX_STATUS) if certified else "",
             **optional,
         )
 
@@ -120,8 +123,8 @@ class SignedRefusal:
         inner = claim.fields("volact")
         inner.integer("v", least=FORMAT, most=FORMAT)
         values = inner.mapping("fields")
-        if len(values) > 16 or any(type(value) not in (str, int) for value in values.values()):
-            inner.fail("fields", "an object of texts and whole numbers")
+        if len(values) > MOST_FIELDS or not all(_is_field(name, value) for name, value in values.items()):
+            inner.fail("fields", "an object of short printable texts and whole numbers")
         retry_after = min(inner.integer("retry_after"), MOST_RETRY_AFTER)
         return cls(
             issuer=claim.text("iss", most=64),
@@ -142,6 +145,8 @@ def machine_id(text: str) -> bytes:
     return value
 
 
+# A refusal's fields end in a sentence on somebody's terminal.
+_FIELD_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
 _OPTIONAL_INTEGERS = ("count", "activation_interval_minutes", "renewal_interval_minutes")
 _CHANNELS = {str(channel): channel for channel in Channel}
 
@@ -149,3 +154,9 @@ _CHANNELS = {str(channel): channel for channel in Channel}
 def _channel(claim: Fields) -> Channel:
     channel = _CHANNELS.get(claim.text("channel", most=20))
     return channel if channel is not None else claim.fail("channel", "a channel that this version knows")
+
+
+def _is_field(name: str, value: Any) -> bool:
+    if not _FIELD_NAME.match(name):
+        return False
+    return type(value) is int or (type(value) is str and len(value) <= 200 and value.isprintable())

@@ -125,7 +125,7 @@ class Policy:
         if "enforcement" in values:
             values["enforcement"] = {**self.enforcement, **_plain_enforcement(values["enforcement"])}
         if "suites" in values:
-            values["suites"] = tuple(values["suites"])
+            values["suites"] = _plain_suites(values["suites"])
         if "tolerance" in values:
             values["tolerance"] = Tolerance.from_claim(values["tolerance"])
         if type(values.get("collapse_identical_hardware", False)) is not bool:
@@ -135,6 +135,12 @@ class Policy:
                 expected="true or false",
             )
         return replace(self, **values)
+
+
+def _plain_suites(names: Any) -> tuple[str, ...]:
+    if type(names) not in (list, tuple) or any(type(name) is not str for name in names):
+        raise PolicyFigureError(name="suites", value=names, expected="a list of suites' names")
+    return tuple(names)
 
 
 def _plain_enforcement(table: Any) -> dict[State, Enforcement]:

@@ -117,7 +117,10 @@ class Refusal:
         kind = REGISTRY.get(self.code)
         if kind is not None and issubclass(kind, RefusedError):
             try:
-                return kind(**self.fields)
-            except (KeyError, IndexError):
+                error = kind(**self.fields)
+                _ = error.hint  # the remedy has fields too
+            except (KeyError, IndexError, TypeError):  # TypeError: a field named as a parameter
                 pass
+            else:
+                return error
         return RefusedError(reason=self.code)

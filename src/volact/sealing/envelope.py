@@ -110,7 +110,11 @@ class OpeningKey:
 
 
 def seal_request(suite: str, public: bytes, plaintext: bytes) -> bytes:
-    return _SUITES[_known(suite)].encrypt(plaintext, _public_key(suite, public), _info(suite, key_id(suite, public)))
+    key, info = _public_key(_known(suite), public), _info(suite, key_id(suite, public))
+    try:
+        return _SUITES[suite].encrypt(plaintext, key, info)
+    except ValueError:  # a point of low order: nothing sealed to it would be secret
+        raise MalformedError(what="sealing key", why=f"not a public key of suite {suite}") from None
 
 
 def seal_answer(response_key: bytes, request_nonce: bytes, plaintext: bytes) -> bytes:

@@ -26,6 +26,7 @@ MOST_CERTIFICATES = 4
 _P256 = ec.SECP256R1()
 _ECDSA = ec.ECDSA(hashes.SHA256())
 _MEMBERS = frozenset({"alg", "typ", "x5c", "jwk"})
+_JWK_MEMBERS = frozenset({"kty", "crv", "x", "y"})
 
 
 class SignatureError(TrustError):
@@ -93,7 +94,7 @@ def header(typ: str, *, x5c: tuple[bytes, ...] = (), jwk: dict[str, str] | None 
     members: dict[str, Any] = {"alg": ALGORITHM, "typ": typ}
     if x5c:
         # The one place of JOSE with padded, standard base64 (RFC 7515 §4.1.6).
-        members["x5c"] = [binascii.b2a_base64(der, newline=False).decode() for der in x5c]
+        members["x5c"] = [_standard_base64(der) for der in x5c]
     if jwk:
         members["jwk"] = jwk
     return b64encode(dump_object(members))
@@ -132,6 +133,8 @@ def jwk_of(key: ec.EllipticCurvePublicKey) -> dict[str, str]:
 
 def key_of(jwk: Fields) -> ec.EllipticCurvePublicKey:
     """The public key of a JWK; a point that is not on the curve is malformed."""
+    if set(jwk.names()) != _JWK_MEMBERS:
+        raise MalformedError(what="machine key", why="its members are not exactly kty, crv, x and y")
     if jwk.text("kty", most=8) != "EC" or jwk.text("crv", most=8) != "P-256":
         raise MalformedError(what="machine key", why="not an EC key on P-256")
     point = b"\x04" + jwk.octets("x", size=32) + jwk.octets("y", size=32)
@@ -162,11 +165,17 @@ def _read_header(header: Fields) -> tuple[str, tuple[bytes, ...], dict[str, Any]
     return typ, tuple(_der(text) for text in header.texts("x5c", most=MOST_CERTIFICATES)), None
 
 
+def _standard_base64(data: bytes) -> str:
+    return binascii.b2a_base64(data, newline=False).decode()
+
+
 def _der(text: str) -> bytes:
     try:
         data = binascii.a2b_base64(text, strict_mode=True)
     except (ValueError, binascii.Error):
         raise MalformedError(what="token header", why="x5c is not base64") from None
+    if _standard_base64(data) != text:
+        raise MalformedError(what="token header", why="x5c is base64 with unused bits set")
     if len(data) > 8192:
         raise MalformedError(what="token header", why="x5c has a certificate of more than 8 KiB")
     return data

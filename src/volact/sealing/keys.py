@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -67,7 +68,7 @@ def load_private(data: bytes, passphrase: bytes | None, path: object = "key") ->
     except TypeError:
         why = "it is encrypted and no passphrase was given" if passphrase is None else "it is not encrypted"
         raise KeyFileError(path=str(path), why=why) from None
-    except ValueError as exc:
+    except (ValueError, UnsupportedAlgorithm) as exc:
         if passphrase is not None and b"ENCRYPTED" in data and "password" in str(exc).lower():
             raise PassphraseError(path=str(path)) from None
         raise KeyFileError(path=str(path), why="it is not a private key in PEM, or it is damaged") from None

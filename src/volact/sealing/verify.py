@@ -57,7 +57,6 @@ MAY_LICENSE: dict[Role, frozenset[Channel]] = {
     Role.DEFINITION: frozenset(),
     Role.REVOCATION: frozenset(),
 }
-LONGEST_CLOCK_LEAD = 3600  # a product whose clock is behind may still install a definition signed "in the future"
 
 
 class UntrustedRootError(TrustError):
@@ -349,7 +348,7 @@ def verify_licence(token: str, trust: Trust) -> TrustedLicence:
     licence = Licence.from_claim(verified.claims)
     if licence.channel not in MAY_LICENSE[verified.role]:
         raise RoleError(role=str(verified.role), what=f"a licence of the {licence.channel} channel")
-    if verified.grant.groups and licence.group not in verified.grant.groups:
+    if licence.group not in verified.grant.groups and not _speaks_for_all(verified):
         raise GroupGrantError(group=licence.group)
     revoked_at = trust.status.revoked_at(verified.signer.hex()) if trust.status else None
     return TrustedLicence(licence, verified.role, verified.grant, verified.chain_ends_at, revoked_at)
@@ -364,11 +363,13 @@ def verify_answer(
     group: int | None,
     tolerance: int,
     longest_lease: int | None,
+    status_max_age: int | None = None,
 ) -> TrustedLicence | SignedRefusal:
     """What an issuer answered to ``request``: a licence for exactly that, or a refusal bound to it.
 
     ``group``: that of the edition asked for, ``None`` where the client cannot know it (host keys).  A refusal may
-    come from clocks that differ; a licence may not.
+    come from clocks that differ; a licence may not.  ``status_max_age``: the status in ``trust`` may not be older than
+    that at the licence's time, which stands beside our own; a descriptor's time is only what its issuer says.
     """
     # (1) signed by an issuer of this publisher
     parsed = jws.parse(token, LICENCE, REFUSAL)
@@ -389,6 +390,8 @@ def verify_answer(
     _check_subject(licence, request, group)
     # (4) no longer than the policy, and not from a revoked key
     _check_lease(licence, longest_lease)
+    if status_max_age is not None and trust.status is not None:
+        _check_age(trust.status, licence.issued_at, status_max_age)
     if trusted.revoked_at is not None:
         raise RevokedError(what=LICENCE)
     return trusted
@@ -461,6 +464,11 @@ def _why(chain: list[x509.Certificate], at: int, exc: VerificationError) -> str:
         if at < certificate.not_valid_before_utc.timestamp():
             return f"it begins on {_show(int(certificate.not_valid_before_utc.timestamp()))}"
     return str(exc).removeprefix("validation failed: ")[:200]
+
+
+def _speaks_for_all(verified: Verified) -> bool:
+    """The publisher's own issuer names no groups; a host that names none has none."""
+    return verified.role is Role.PUBLISHER and not verified.grant.groups
 
 
 def _check_binding(nonce: bytes, issuer: str, request: ActivationRequest) -> None:
