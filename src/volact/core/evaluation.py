@@ -125,17 +125,15 @@ def evaluate(
         return _result(_DEFAULT, State.UNLICENSED, None, NoKeyReason(product=product), None, None)
     policy = edition.policy
     mine = [a for a in answers if _is_for(a, edition, product, channel, machine)]
-    newest = max(mine, key=_issued_at, default=None)
-    count = newest.licence.count if newest else None
+    count = _newest_count(mine)
     good = [a for a in mine if meets_policy(a.licence, policy)]
-    trusted = [a for a in good if not _revoked(a)]
-    best = max(trusted, key=lambda a: _end(a, policy) or _FOREVER, default=None)
-    if best is not None:
-        return _with_answer(best, policy, product, machine, now, count)
+    trusted = [_with_answer(a, policy, product, machine, now, count) for a in good if not _revoked(a)]
+    if trusted:
+        return max(trusted, key=_worth)
     if good:
         return _revoked_answer(max(good, key=_issued_at), policy, product, now, count)
     reason: Reason = NoAnswerReason(product=product)
-    if newest is not None and count is not None:
+    if count is not None:
         reason = CountBelowThresholdReason(count=count, threshold=policy.threshold, missing=policy.threshold - count)
     return _without_answer(policy, machine.installed_at, now, reason, product, count)
 
@@ -161,10 +159,24 @@ def trusted_time(clock: int, high_water: int) -> int:
 _DEFAULT = Policy()
 _FOREVER = 1 << 62
 _LEASED = (Channel.VOLUME, Channel.VM)
+# What an answer can come to, best first: time takes each only further down, so the best of several sinks too.
+_RANKS = (State.LICENSED, State.OUT_OF_TOLERANCE_GRACE, State.EXTENDED_GRACE, State.NOTIFICATION)
 
 
 def _issued_at(answer: Answer) -> int:
     return answer.licence.issued_at
+
+
+def _newest_count(answers: Iterable[Answer]) -> int | None:
+    counted = [a for a in answers if a.licence.count is not None]
+    return max(counted, key=_issued_at).licence.count if counted else None
+
+
+def _worth(evaluation: Evaluation) -> tuple[int, int, int]:
+    """The better state, then the one that lasts longer, then the newer licence."""
+    until = _FOREVER if evaluation.until is None else evaluation.until
+    issued_at = evaluation.licence.issued_at if evaluation.licence else 0
+    return -_RANKS.index(evaluation.state), until, issued_at
 
 
 def _is_for(answer: Answer, edition: Edition, product: str, channel: Channel, machine: Machine) -> bool:
@@ -209,11 +221,9 @@ def _with_answer(
 
 
 def _revoked_answer(answer: Answer, policy: Policy, product: str, now: int, count: int | None) -> Evaluation:
-    began = answer.issuer_revoked_at
-    assert began is not None
+    # Only a licence issued at or after the revocation's date is revoked, so its own date is the later one.
     reason = IssuerRevokedReason(product=product)
-    began = max(began, answer.licence.issued_at)
-    until = began + policy.non_genuine_grace_days * DAY
+    until = answer.licence.issued_at + policy.non_genuine_grace_days * DAY
     state, end = (State.NON_GENUINE_GRACE, until) if now < until else (State.NOTIFICATION, None)
     return _result(policy, state, end, reason, answer.licence, count)
 

@@ -69,7 +69,8 @@ TRANSITIONS: dict[State, dict[Event, frozenset[State]]] = {
         Event.ANSWER_BELOW_THRESHOLD: frozenset({_L}),
         Event.TIME_PASSED: _AFTER_A_LEASE | {_L},
         Event.HARDWARE_CHANGED: _AFTER_A_LEASE | {_L},
-        Event.ISSUER_REVOKED: frozenset({_G, _N, _L}),
+        # Another answer, of an issuer still good, may be all that is left.
+        Event.ISSUER_REVOKED: _AFTER_A_LEASE | {_G, _L},
     },
     _O: {
         Event.KEY_INSTALLED: _WITHOUT_ANSWER | _AFTER_A_LEASE,
@@ -77,7 +78,7 @@ TRANSITIONS: dict[State, dict[Event, frozenset[State]]] = {
         Event.ANSWER_BELOW_THRESHOLD: frozenset({_O}),
         Event.TIME_PASSED: _AFTER_A_LEASE,
         Event.HARDWARE_CHANGED: _AFTER_A_LEASE | {_L},
-        Event.ISSUER_REVOKED: frozenset({_G, _N, _O}),
+        Event.ISSUER_REVOKED: _AFTER_A_LEASE | {_G},
     },
     _G: {
         Event.KEY_INSTALLED: _WITHOUT_ANSWER | {_G},
@@ -90,13 +91,16 @@ TRANSITIONS: dict[State, dict[Event, frozenset[State]]] = {
         Event.ANSWER_MEETS_POLICY: frozenset({_L}),
         Event.ANSWER_BELOW_THRESHOLD: frozenset({_E}),
         Event.TIME_PASSED: frozenset({_E, _N}),
+        Event.HARDWARE_CHANGED: _AFTER_A_LEASE | {_L},
+        Event.ISSUER_REVOKED: frozenset({_E, _G, _N}),
     },
     _N: {
         Event.KEY_INSTALLED: _WITHOUT_ANSWER | _AFTER_A_LEASE | {_L, _G},
         Event.ANSWER_MEETS_POLICY: frozenset({_L}),
         Event.ANSWER_BELOW_THRESHOLD: frozenset({_N}),
         Event.TIME_PASSED: frozenset({_N}),
-        Event.HARDWARE_CHANGED: frozenset({_N, _L, _O}),
+        Event.HARDWARE_CHANGED: _AFTER_A_LEASE | {_L},
+        Event.ISSUER_REVOKED: frozenset({_G, _N}),
     },
 }
 # Every state: removing the key, rearming, and a fact that changes nothing here.
