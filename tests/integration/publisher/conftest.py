@@ -2,8 +2,9 @@
 """A whole publisher on disk, and hosts that ask it: real keys, real seals, the production service."""
 
 import secrets
+import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -128,33 +129,30 @@ class Site:
 
 
 @pytest.fixture(scope="session")
-def finished_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Made once: copies of it are what tests work on."""
-    path = tmp_path_factory.mktemp("publisher") / "acme"
-    init(path, "Acme Software", "http://127.0.0.1:1690", X25519, PASSPHRASE, NOW, "tester")
-    with Publisher.open(path) as publisher:
-        publisher.add_product(EXAMPLE.read_bytes(), publisher.folder.open_keys(PASSPHRASE), NOW, "tester")
-        publisher.add_organisation("Example Ltd", NOW, "tester")
-    return path
+def make_publisher() -> Callable[[Path, int], Path]:
+    """A publisher with a product and an organisation, made at a given time."""
 
+    def make(path: Path, now: int) -> Path:
+        init(path, "Acme Software", "http://127.0.0.1:1690", X25519, PASSPHRASE, now, "tester")
+        with Publisher.open(path) as publisher:
+            publisher.add_product(EXAMPLE.read_bytes(), publisher.folder.open_keys(PASSPHRASE), now, "tester")
+            publisher.add_organisation("Example Ltd", now, "tester")
+        return path
 
-@pytest.fixture
-def site(finished_folder: Path, tmp_path: Path, copy_folder: Callable[[Path, Path], None]) -> Any:
-    copy_folder(finished_folder, tmp_path / "acme")
-    with Publisher.open(tmp_path / "acme") as publisher:
-        yield open_site(publisher, Clock())
+    return make
 
 
 @pytest.fixture(scope="session")
-def copy_folder() -> Callable[[Path, Path], None]:
-    import shutil
-
-    return lambda source, target: shutil.copytree(source, target) and None
+def finished_folder(tmp_path_factory: pytest.TempPathFactory, make_publisher: Callable[[Path, int], Path]) -> Path:
+    """Made once: copies of it are what tests work on."""
+    return make_publisher(tmp_path_factory.mktemp("publisher") / "acme", NOW)
 
 
 @pytest.fixture
-def open_site_at() -> Callable[[Path, Clock], Site]:
-    return lambda path, clock: open_site(Publisher.open(path), clock)
+def site(finished_folder: Path, tmp_path: Path) -> Iterator["Site"]:
+    shutil.copytree(finished_folder, tmp_path / "acme")
+    with Publisher.open(tmp_path / "acme") as publisher:
+        yield open_site(publisher, Clock())
 
 
 def open_site(publisher: Publisher, clock: Clock) -> Site:

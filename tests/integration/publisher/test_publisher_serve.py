@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``volact publisher serve`` as a real process: activation over TCP, several workers, kill -9, restart."""
+
+import contextlib
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from volact.core.errors import TransportError
+from volact.core.licence import SignedRefusal
+from volact.core.product_key import Channel
+from volact.sealing.verify import TrustedLicence, verify_descriptor
+from volact.wire.client import Server, ServerError
+
+PATIENCE = 30
+
+
+class Service:
+    """The process; ``kill`` takes its workers with it, as a power cut would."""
+
+    def __init__(self, path, port, workers):
+        self.port = port
+        passphrase = path.parent / "passphrase"
+        passphrase.write_text("a passphrase for tests\n")
+        command = [sys.executable, "-m", "volact.cli.main", "publisher", "serve", "--dir", str(path)]
+        options = ["--listen", "127.0.0.1", "--port", str(port), "--workers", str(workers)]
+        self.process = subprocess.Popen(
+            [*command, *options, "--passphrase-file", str(passphrase)],
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+        )
+        self._wait_until_ready()
+
+    @property
+    def server(self):
+        return Server("127.0.0.1", self.port, timeout=PATIENCE)
+
+    def kill(self):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        return self.process.communicate(timeout=PATIENCE)[1]
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.communicate(timeout=PATIENCE)[1]
+
+    def _wait_until_ready(self):
+        self.first_line = self.process.stderr.readline()
+        deadline = time.monotonic() + PATIENCE
+        while not self._is_ready():
+            assert time.monotonic() < deadline, "the service did not become ready"
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(0.05)
+                raise AssertionError(self.first_line + self.process.communicate()[1])
+
+    def _is_ready(self):
+        try:
+            with urllib.request.urlopen(self.url("readyz"), timeout=PATIENCE) as answer:
+                return answer.read() == b"ok\n"
+        except OSError:
+            return False
+
+    def url(self, page):
+        return f"http://127.0.0.1:{self.port}/{page}"
+
+
+@pytest.fixture
+def start(site, pick_port):
+    """Starts the service on the site's folder; the clock is the machine's own from then on."""
+    site.clock.now = int(time.time())
+    running = []
+
+    def start(workers=1):
+        running.append(Service(site.folder.path, pick_port(), workers))
+        return running[-1]
+
+    yield start
+    for service in running:
+        service.kill()
+
+
+@pytest.fixture(scope="session")
+def finished_folder(tmp_path_factory, make_publisher):
+    """This file's publisher is of today: the process has no other clock."""
+    return make_publisher(tmp_path_factory.mktemp("publisher") / "acme", int(time.time()))
+
+
+def ask(server, host, request):
+    return host.read(request, server.activate(request.issuer, host.seal(request)))
+
+
+def test_a_host_is_activated_over_the_network(site, start):
+    service, host, nonce = start(), site.host(), secrets.token_bytes(16)
+    token = service.server.get_issuer(site.folder.fingerprint, "acme-cad", 0, nonce)
+    found = verify_descriptor(
+        token, site.trust, Channel.KMS_HOST, now=0, nonce=nonce, suites=("x25519",), status_max_age=365 * 86400
+    )
+    assert found.descriptor.id == site.descriptor.id
+    answer = ask(service.server, host, host.request(site.key()))
+    assert isinstance(answer, TrustedLicence)
+    assert service.first_line == f"volact: publisher Acme Software listens on http://127.0.0.1:{service.port}\n"
+    assert service.stop() == "volact: stopped\n"
+    assert service.process.returncode == 0
+
+
+def test_refusals_arrive_signed_and_errors_by_their_name(site, start):
+    service, host, key = start(), site.host(), site.key()
+    site.publisher.block_key(site.publisher.find_key(key), "", site.clock(), "tester")
+    answer = ask(service.server, host, host.request(key))
+    assert isinstance(answer, SignedRefusal)
+    assert answer.refusal.code == "key-blocked"
+    with pytest.raises(ServerError, match="issuer-unknown"):
+        service.server.get_issuer("sha256:" + "0" * 64, "acme-cad", 0, b"")
+    with pytest.raises(ServerError, match="seal-broken"):
+        service.server.activate(site.descriptor.id, bytes(100))
+
+
+def test_a_key_issued_while_the_service_runs_works_at_once(site, start):
+    service = start(workers=2)
+    for _ in range(4):
+        host = site.host()
+        assert isinstance(ask(service.server, host, host.request(site.key())), TrustedLicence)
+
+
+def test_fifty_hosts_at_two_workers_share_six_places(site, start):
+    service, key = start(workers=2), site.key()
+    requests = [(host, host.request(key)) for host in (site.host(f"kms{n}") for n in range(50))]
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda pair: ask(service.server, *pair), requests))
+    assert sum(isinstance(answer, TrustedLicence) for answer in answers) == 6
+    assert {a.refusal.code for a in answers if isinstance(a, SignedRefusal)} == {"host-limit-reached"}
+    site.publisher.store.check_ledger()
+
+
+def test_killed_in_the_middle_it_keeps_every_answer_it_gave_and_no_more_than_the_limit(site, start):
+    key = site.key(hosts=40)
+    requests = [(host, host.request(key)) for host in (site.host(f"kms{n}") for n in range(60))]
+    service = start(workers=2)
+    answered = []
+
+    def attempt(pair):
+        with contextlib.suppress(TransportError):
+            answer = ask(service.server, *pair)
+            answered.append((pair[0].signer.machine, answer))
+            if len(answered) == 15:
+                service.kill()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(attempt, requests))
+    acknowledged = {machine for machine, answer in answered if isinstance(answer, TrustedLicence)}
+    kept = {act.machine for act in site.publisher.store.host_activations()}
+    assert len(acknowledged) >= 15
+    assert acknowledged <= kept
+    site.publisher.store.check_ledger()
+    # Started again, the same requests are answered again: what had a place has it still, and is not counted twice.
+    service = start(workers=2)
+    answers = [(host, ask(service.server, host, request)) for host, request in requests]
+    granted = {host.signer.machine for host, answer in answers if isinstance(answer, TrustedLicence)}
+    assert kept <= granted
+    assert len(granted) == 40
+    assert len(site.publisher.store.host_activations()) == 40
+    site.publisher.store.check_ledger()
+
+
+@pytest.mark.needs("curl")
+def test_curl_asks_for_the_issuer(site, start, find_command):
+    service = start()
+    body = json.dumps({"root": site.folder.fingerprint, "product": "acme-cad"})
+    url = service.url("volact.v1.ActivationService/GetIssuer")
+    command = [find_command("curl"), "-sS", "-H", "Content-Type: application/json", "-d", body, url]
+    answer = subprocess.run(command, capture_output=True, check=True, text=True, timeout=PATIENCE).stdout
+    assert json.loads(answer)["descriptor"].count(".") == 2
