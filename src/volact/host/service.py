@@ -32,6 +32,7 @@ SOFT_LIMIT = 2_000  # waiting requests beyond which newcomers are asked, signed,
 HARD_LIMIT = 8_000  # beyond which they are turned away unread; each waiting request holds about 2 KiB
 BACK_OFF = 60  # seconds, spread by the clients' own jitter
 DESCRIPTOR_SECONDS = 86_400
+UNEXPECTED = "internal"  # the counter and event of what no named error foresees; the log has the rest
 
 _log = logging.getLogger("volact.host")
 
@@ -79,7 +80,7 @@ class _Waiting:
     busy: bool
     proven: verify.ProvenRequest | None = None
     decision: Accepted | Refusal | None = None
-    error: VolactError | None = None
+    error: Exception | None = None
 
 
 class HostService:
@@ -98,7 +99,8 @@ class HostService:
 
     @property
     def ready(self) -> bool:
-        return bool(self._serving)
+        """Whether a licence that it signs now would be accepted."""
+        return any(serving.issuer.ends_at > self._clock() for serving in self._serving.values())
 
     async def descriptor(self, root: str, product: str, group: int, nonce: bytes) -> str:
         if len(nonce) not in (0, NONCE_SIZE):
@@ -141,25 +143,31 @@ class HostService:
         try:
             # (1) open and prove each request, (2) decide it by the rules
             for waiting in batch:
-                self._open(waiting, now)
+                self._take(waiting, now)
             # (3) count the accepted and note the refused, in one durable transaction
             recorded = await self._record(batch, now)
             # (4) sign and seal, (5) answer
             for waiting in batch:
-                self._answer(waiting, recorded, now)
+                self._settle(waiting, recorded, now)
         except Exception as exc:  # a full disk, say: every one of the batch is told, none is answered
             for waiting in batch:
                 if not waiting.future.done():
                     waiting.future.set_exception(exc)
 
-    def _open(self, waiting: _Waiting, now: int) -> None:
-        serving = waiting.serving
+    def _take(self, waiting: _Waiting, now: int) -> None:
+        """Whatever is wrong with one request, the others of its batch are answered."""
         try:
-            text = serving.opening.open_request(waiting.sealed).decode("ascii", "replace")
-            waiting.proven = proven = verify.verify_request(text)
+            self._open(waiting, now)
         except (TrustError, InputError) as exc:
             waiting.error = exc
-            return
+        except Exception as exc:
+            _log.exception("a request could not be read, for no reason that it should have")
+            waiting.error = exc
+
+    def _open(self, waiting: _Waiting, now: int) -> None:
+        serving = waiting.serving
+        text = serving.opening.open_request(waiting.sealed).decode("ascii", "replace")
+        waiting.proven = proven = verify.verify_request(text)
         if waiting.busy:
             waiting.decision = Refusal.of(IssuerBusyError, retry_after=BACK_OFF)
             return
@@ -187,12 +195,18 @@ class HostService:
         recorded = await asyncio.get_running_loop().run_in_executor(None, work)
         return dict(zip(order, recorded, strict=True))
 
-    def _answer(self, waiting: _Waiting, recorded: dict[int, Recorded], now: int) -> None:
+    def _settle(self, waiting: _Waiting, recorded: dict[int, Recorded], now: int) -> None:
         if waiting.future.done():  # the client hung up
             return
         if waiting.error is not None:
             waiting.future.set_exception(waiting.error)
             return
+        try:
+            waiting.future.set_result(self._answer(waiting, recorded, now))
+        except Exception as exc:
+            waiting.future.set_exception(exc)
+
+    def _answer(self, waiting: _Waiting, recorded: dict[int, Recorded], now: int) -> bytes:
         proven, serving = waiting.proven, waiting.serving
         assert proven is not None
         request = proven.request
@@ -212,7 +226,7 @@ class HostService:
         else:
             assert waiting.decision is not None
             token = serving.issuer.refusal(SignedRefusal(serving.opening.id, request.nonce, now, waiting.decision))
-        waiting.future.set_result(envelope.seal_answer(request.response_key, request.nonce, token.encode()))
+        return envelope.seal_answer(request.response_key, request.nonce, token.encode())
 
 
 def _seen(waiting: _Waiting, now: int) -> Seen:
@@ -236,7 +250,8 @@ def _seen(waiting: _Waiting, now: int) -> Seen:
 def _refused(waiting: _Waiting, now: int) -> Refused:
     """An unproven sender is noted without a machine ID: anybody could have claimed one."""
     if waiting.error is not None:
-        return Refused(HOST_SCOPE, waiting.error.code, now, None, {"message": str(waiting.error)[:200]})
+        code = waiting.error.code if isinstance(waiting.error, VolactError) else UNEXPECTED
+        return Refused(HOST_SCOPE, code, now, None, {"message": str(waiting.error)[:200]})
     assert waiting.proven is not None
     assert isinstance(waiting.decision, Refusal)
     request, refusal = waiting.proven.request, waiting.decision
