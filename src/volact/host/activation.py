@@ -26,7 +26,7 @@ from volact.core.states import State
 from volact.host.folder import HostFolder, HostKey, ProductMissingError
 from volact.sealing import certificates, envelope, keys, sign, verify
 from volact.sealing.certificates import Role
-from volact.sealing.verify import TrustedDefinition
+from volact.sealing.verify import Trust, TrustedDefinition
 
 SUITES = (envelope.X25519, envelope.HYBRID)
 HOST_CLOCK_TOLERANCE = 4 * 3600
@@ -45,7 +45,7 @@ class NoPendingRequestError(ConfigError):
 
 class OtherAnswerError(TrustError):
     code = "answer-to-another-request"
-    fmt = "the answer is for another request than the last one made with the key ending in {partial}"
+    fmt = "the answer does not fit the last request made with the key ending in {partial}, or was changed on its way"
     remedy = "bring the answer to the newest request file, or make a new request"
 
 
@@ -86,14 +86,15 @@ def activate_online(
 ) -> Activated:
     """Activate or renew a host key with the publisher's service."""
     trusted = _definition(folder, host_key)
+    known = _known_trust(host_key, trusted)
     nonce = os.urandom(NONCE_SIZE)
     token = publisher.get_issuer(host_key.root, host_key.product, host_key.key.group, nonce)
     descriptor = verify.verify_descriptor(
-        token, trusted.trust, Channel.KMS_HOST, now=now, nonce=nonce, suites=SUITES, status_max_age=ANY_AGE
+        token, known, Channel.KMS_HOST, now=now, nonce=nonce, suites=SUITES, status_max_age=ANY_AGE
     )
     pending, sealed = _request(folder, host_key, trusted, descriptor.descriptor, now, name, fingerprint)
     answer = publisher.activate(descriptor.descriptor.id, sealed)
-    return finish(folder, host_key, trusted, pending, answer, HOST_CLOCK_TOLERANCE)
+    return finish(folder, host_key, descriptor.trust, pending, answer, HOST_CLOCK_TOLERANCE)
 
 
 def write_request(
@@ -103,7 +104,7 @@ def write_request(
     trusted = _definition(folder, host_key)
     descriptor = verify.verify_descriptor(
         trusted.definition.issuer,
-        trusted.trust,
+        trusted.trust,  # its stapled status is as old as the definition, and may be older than one seen since
         Channel.KMS_HOST,
         now=now,
         nonce=b"",
@@ -122,7 +123,7 @@ def apply_answer(folder: HostFolder, host_key: HostKey, answer: AnswerFile) -> A
         raise OtherAnswerError(partial=host_key.key.partial)
     trusted = _definition(folder, host_key)
     try:
-        activated = finish(folder, host_key, trusted, pending, answer.sealed, CARRIED_TOLERANCE)
+        activated = finish(folder, host_key, _known_trust(host_key, trusted), pending, answer.sealed, CARRIED_TOLERANCE)
     except envelope.SealError:
         raise OtherAnswerError(partial=host_key.key.partial) from None
     _pending_path(host_key).unlink()
@@ -132,7 +133,7 @@ def apply_answer(folder: HostFolder, host_key: HostKey, answer: AnswerFile) -> A
 def finish(
     folder: HostFolder,
     host_key: HostKey,
-    trusted: TrustedDefinition,
+    trust: Trust,
     pending: _Pending,
     sealed: bytes,
     tolerance: int,
@@ -144,7 +145,7 @@ def finish(
     # (2) the publisher's, to this request
     answer = verify.verify_answer(
         token,
-        trusted.trust,
+        trust,
         request,
         pending.machine,
         group=host_key.key.group,
@@ -155,9 +156,9 @@ def finish(
         raise answer.refusal.error()
     # (3) the certificate is for our key, for the role, under the same root
     licence = answer.licence
-    chain = _chain(licence, trusted, host_key.signing_key(folder.passphrase()))
-    # (4) the revocation status is the publisher's
-    verify.verify_status(licence.status, trusted.trust)
+    chain = _chain(licence, trust, host_key.signing_key(folder.passphrase()))
+    # (4) the revocation status is the publisher's, and not older than one seen before
+    verify.verify_status(licence.status, trust)
     # (5) keep it
     host_key.store_activation(chain, token, licence.status)
     folder.touch()
@@ -177,6 +178,13 @@ def _definition(folder: HostFolder, host_key: HostKey) -> TrustedDefinition:
         if trusted.trust.fingerprint == host_key.root and trusted.definition.product == host_key.product:
             return trusted
     raise ProductMissingError(what=f"the name {host_key.product}, of the key ending in {host_key.key.partial}")
+
+
+def _known_trust(host_key: HostKey, trusted: TrustedDefinition) -> Trust:
+    """The root, with what this host has last heard of the publisher's revocations."""
+    if not host_key.activated:
+        return trusted.trust
+    return trusted.trust.with_status(verify.verify_status(host_key.status_token(), trusted.trust))
 
 
 def _request(
@@ -207,7 +215,7 @@ def _request(
     return _Pending(request, signer.machine), sealed
 
 
-def _chain(licence: Licence, trusted: TrustedDefinition, key: keys.LocalKey) -> list[x509.Certificate]:
+def _chain(licence: Licence, trust: Trust, key: keys.LocalKey) -> list[x509.Certificate]:
     if not licence.certificates:
         raise HostCertificateError(why="it brings none")
     try:
@@ -220,9 +228,9 @@ def _chain(licence: Licence, trusted: TrustedDefinition, key: keys.LocalKey) -> 
     if certificates.role_of(leaf) is not Role.KMS_HOST:
         raise HostCertificateError(why=f"its role is {certificates.role_of(leaf)}")
     # A trial signature goes through the one verifier, so that the host never serves what its clients would refuse.
-    trial = sign.Issuer(key, chain, trusted.trust.root)
+    trial = sign.Issuer(key, chain, trust.root)
     probe = SignedRefusal("", bytes(NONCE_SIZE), licence.issued_at, _PROBE)
-    verify.verify(trial.refusal(probe), trusted.trust, verify.REFUSAL)
+    verify.verify(trial.refusal(probe), trust, verify.REFUSAL)
     return chain
 
 

@@ -8,6 +8,8 @@ for itself.  A change of the folder (``volact host activate`` while it runs) is 
 import asyncio
 import contextlib
 import logging
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -20,7 +22,7 @@ from volact.core.errors import ConfigError, VolactError
 from volact.core.fingerprint import Fingerprint
 from volact.host import activation
 from volact.host.dns import DnsEvent, DnsPublisher
-from volact.host.folder import HostFolder, HostKey
+from volact.host.folder import HostFolder, HostKey, ProductMissingError
 from volact.host.hardware import same_hardware
 from volact.host.issuing import Intervals
 from volact.host.metrics import metrics_page
@@ -36,6 +38,7 @@ from volact.wire.server import IssuerApplication, Page
 RELOAD_SECONDS = 1.0
 CHECKPOINT_SECONDS = 1.0  # under load the log grows by megabytes a second
 DAILY_SECONDS = 3600.0  # housekeeping and the look at certificates; daily would miss a machine that sleeps
+STOP_SECONDS = 15.0  # a stop does not wait longer for a publisher that is slow to answer a renewal
 PLAIN = "text/plain; charset=utf-8"
 
 _log = logging.getLogger("volact.host")
@@ -78,13 +81,15 @@ class _Worker:
         self._run, self._folder = run, run.open_folder()
         self._store = open_store(self._folder)
         self._service = HostService(self._store, run.clock)
-        self._stamp: float | None = None
+        self._stamp: bytes | None = None
+        self._failed = False
+        self._parent = os.getppid()
         self._watcher: asyncio.Task[None] | None = None
         pages = {"/healthz": self._health, "/readyz": self._readiness, "/metrics": self._metrics}
         self.application = IssuerApplication(self._service, pages, on_start=self._start, on_stop=self._stop)
 
     async def _start(self) -> None:
-        self._reload()
+        await self._reload()
         self._watcher = asyncio.get_running_loop().create_task(self._watch())
 
     async def _stop(self) -> None:
@@ -96,21 +101,36 @@ class _Worker:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(RELOAD_SECONDS)
-            if self._changed_at() != self._stamp:
-                try:
-                    self._reload()
-                except VolactError as exc:
-                    _log.error("the folder cannot be read anew, the host goes on as before: %s", exc)
+            if os.getppid() != self._parent:  # killed without a chance to stop its workers: the port must get free
+                signal.raise_signal(signal.SIGTERM)
+                return
+            if self._stamp_now() != self._stamp:
+                await self._reload_or_go_on()
 
-    def _reload(self) -> None:
-        self._stamp = self._changed_at()
+    async def _reload_or_go_on(self) -> None:
+        """Tried again each time until it works, and complained of once."""
+        try:
+            await self._reload()
+        except Exception as exc:
+            if not self._failed:
+                _log.error("the folder cannot be read anew, the host goes on as before: %s", exc)
+            self._failed = True
+
+    async def _reload(self) -> None:
+        """Keys take milliseconds to open and scopes may wait for the store: answers do not wait for either."""
+        stamp = self._stamp_now()
+        serving, intervals = await asyncio.to_thread(self._load)
+        self._service.use(serving, intervals)
+        self._stamp, self._failed = stamp, False
+
+    def _load(self) -> tuple[list[Serving], Intervals]:
         settings = HostSettings.load(self._store)
-        intervals = Intervals(settings.activation_minutes, settings.renewal_minutes)
-        self._service.use(load_serving(self._folder, self._store, self._run.name), intervals)
+        serving = load_serving(self._folder, self._store, self._run.name)
+        return serving, Intervals(settings.activation_minutes, settings.renewal_minutes)
 
-    def _changed_at(self) -> float | None:
-        with contextlib.suppress(FileNotFoundError):
-            return self._folder.stamp.stat().st_mtime_ns
+    def _stamp_now(self) -> bytes | None:
+        with contextlib.suppress(OSError):
+            return self._folder.stamp.read_bytes()
         return None
 
     async def _health(self) -> Page:
@@ -119,7 +139,7 @@ class _Worker:
     async def _readiness(self) -> Page:
         if self._service.ready:
             return Page(200, PLAIN, b"ready\n")
-        return Page(503, PLAIN, b"no activated host key: run `volact host activate`\n")
+        return Page(503, PLAIN, b"no host key with a valid certificate: run `volact host activate`\n")
 
     async def _metrics(self) -> Page:
         work: Callable[[], bytes] = lambda: metrics_page(self._folder, self._store, self._run.clock())  # noqa: E731
@@ -130,16 +150,16 @@ class Companion:
     """What runs beside the workers: DNS records, certificate renewal, housekeeping.  One thread each, ends promptly."""
 
     def __init__(self, run: HostRun, fingerprints: Callable[[str], Fingerprint], target: str, port: int) -> None:
-        self._run, self._fingerprints = run, fingerprints
-        self._target, self._port = target, port
+        self._run, self._fingerprints, self._port = run, fingerprints, port
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._keep_house, name="volact-housekeeping", daemon=True)
 
-    def start(self) -> None:
-        self._store = open_store(self._run.open_folder())
+        self._store = open_store(run.open_folder())
         settings = HostSettings.load(self._store)
         domains = settings.dns_domains() if settings.dns_publishing else ()
-        self._dns = DnsPublisher(domains, self._target, self._port, self._on_dns)
+        self._dns = DnsPublisher(domains, target, port, self._on_dns)
+
+    def start(self) -> None:
         self._log(INFO, "host-started", {"port": self._port})
         self._dns.start()
         self._thread.start()
@@ -148,9 +168,10 @@ class Companion:
         """A clean stop: the records are withdrawn."""
         self._stopping.set()
         self._dns.stop()
-        self._thread.join()
+        self._thread.join(STOP_SECONDS)
         self._log(INFO, "host-stopped", {})
-        self._store.close()
+        if not self._thread.is_alive():
+            self._store.close()
 
     def _keep_house(self) -> None:
         due = 0.0
@@ -177,7 +198,7 @@ class Companion:
         for key in folder.host_keys():
             if not activation.certificate_due(key, now):
                 continue
-            url = HostSettings.load(self._store).publisher or urls.get((key.root, key.product))
+            url = HostSettings.load(self._store).publishers.get(key.root) or urls.get((key.root, key.product))
             try:
                 if url is None:
                     raise NoPublisherError(partial=key.key.partial)
@@ -223,6 +244,8 @@ def _serving(
     host_key: HostKey, products: list[TrustedDefinition], store: HostStore, passphrase: bytes, name: str
 ) -> Serving:
     mine = [trusted for trusted in products if trusted.trust.fingerprint == host_key.root]
+    if not mine:
+        raise ProductMissingError(what=f"the publisher of the key ending in {host_key.key.partial}")
     issuer = sign.Issuer(host_key.signing_key(passphrase), host_key.certificates(), mine[0].trust.root)
     scopes: dict[int, int] = {}
     for trusted in mine:

@@ -60,8 +60,20 @@ class NotHostKeyError(ConfigError):
 
 class NoSuchKeyError(ConfigError):
     code = "host-key-missing"
-    fmt = "no host key ending in {partial} is installed"
-    remedy = "see `volact host status` for the keys that are"
+    fmt = "no host key{which} is installed"
+    remedy = "see `volact host status` for the keys that are, or install one: `volact host install-key -`"
+
+
+class KeyAmbiguousError(ConfigError):
+    code = "host-key-ambiguous"
+    fmt = "{number} host keys are installed: {partials}"
+    remedy = "say which one is meant by its last five symbols: --key LAST5"
+
+
+class FolderUnusableError(ConfigError):
+    code = "host-folder-unusable"
+    fmt = "cannot make a KMS host in {path}: {why}"
+    remedy = "choose another folder with --dir, or run the command as a user who may write there"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,22 +122,21 @@ class HostFolder:
         """Make a new host's folder; nothing is left behind where it fails."""
         if (path / "keys").exists():
             raise HostExistsError(path=str(path))
-        folder = cls(path, passphrase_file)
-        existed = path.exists()
+        made: list[Path] = []
         try:
-            path.mkdir(parents=True, exist_ok=True, mode=0o700)
-            if passphrase_file is None:
+            _make_folder(path, made)
+            if passphrase_file is None and not (path / "passphrase").exists():
+                made.append(path / "passphrase")
                 keys.write_file(path / "passphrase", keys.new_passphrase() + b"\n")
-            else:
-                keys.read_passphrase(passphrase_file)
-            (path / "products").mkdir(mode=0o700)
-            (path / "keys").mkdir(mode=0o700)
+            cls(path, passphrase_file).passphrase()
+            _make_folder(path / "products", made)
+            _make_folder(path / "keys", made)
         except BaseException as exc:
-            folder._undo(existed)
+            _undo(made)
             if isinstance(exc, OSError):
-                raise keys.KeyFileError(path=str(path), why=exc.strerror or str(exc)) from None
+                raise FolderUnusableError(path=str(path), why=exc.strerror or str(exc)) from None
             raise
-        return folder
+        return cls(path, passphrase_file)
 
     def check(self) -> "HostFolder":
         if not (self.path / "keys").is_dir():
@@ -187,8 +198,10 @@ class HostFolder:
         """The key that ends so; without an argument the only one."""
         installed = self.host_keys()
         found = [k for k in installed if partial is None or k.key.partial == partial.upper() or str(k.key) == partial]
-        if len(found) != 1:
-            raise NoSuchKeyError(partial=partial or "…")
+        if not found:
+            raise NoSuchKeyError(which=f" ending in {partial[-5:]}" if partial else "")
+        if len(found) > 1:
+            raise KeyAmbiguousError(number=len(found), partials=", ".join(k.key.partial for k in found))
         return found[0]
 
     def install_key(self, text: str, suite: str) -> HostKey:
@@ -244,14 +257,19 @@ class HostFolder:
             return None
         return verify.verify_definition(keys.read_file(path).decode("ascii", "replace").strip(), root)
 
-    def _undo(self, existed: bool) -> None:
-        if not existed:
-            shutil.rmtree(self.path, ignore_errors=True)
-            return
-        for name in ("passphrase", "products", "keys"):
-            target = self.path / name
-            with contextlib.suppress(OSError):
-                shutil.rmtree(target) if target.is_dir() else target.unlink()
+
+def _make_folder(path: Path, made: list[Path]) -> None:
+    """With its parents; what is made is noted, for :func:`_undo`."""
+    if not path.is_dir():
+        _make_folder(path.parent, made)
+        made.append(path)
+        path.mkdir(mode=0o700)
+
+
+def _undo(made: list[Path]) -> None:
+    for path in reversed(made):
+        with contextlib.suppress(OSError):
+            path.rmdir() if path.is_dir() else path.unlink()
 
 
 def _short(root: str) -> str:

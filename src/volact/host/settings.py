@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A KMS host's settings: raw values in the store, one validated object everywhere else.  All have a default."""
 
+import ipaddress
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +23,21 @@ class SettingError(ConfigError):
 
 @dataclass(frozen=True, slots=True)
 class HostSettings:
-    """``dns`` holds one table a domain (see :class:`~volact.host.dns.DnsDomain`); intervals ``None``: the policy's."""
+    """``dns`` holds one table a domain (see :class:`~volact.host.dns.DnsDomain`); intervals ``None``: the policy's.
+    ``publishers``: services to use instead of those that the definitions name, by the publisher's root."""
 
     port: int = 1688
     address: str = "::"
     activation_minutes: int | None = None
     renewal_minutes: int | None = None
-    publisher: str | None = None
+    publishers: Mapping[str, str] = field(default_factory=dict)
     dns_publishing: bool = True
     dns_target: str | None = None
     dns: tuple[Mapping[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
         _in_range("port", self.port, 1, 65535)
+        _check_address(self.address)
         for name in ("activation_minutes", "renewal_minutes"):
             value = getattr(self, name)
             if value is not None:
@@ -67,3 +70,10 @@ def dns_domain(table: Mapping[str, Any]) -> DnsDomain:
 def _in_range(name: str, value: object, least: int, most: int) -> None:
     if type(value) is not int or not least <= value <= most:
         raise SettingError(name=name, value=value, expected=f"a whole number from {least} to {most}")
+
+
+def _check_address(text: str) -> None:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        raise SettingError(name="address", value=text, expected="an IPv4 or IPv6 address") from None

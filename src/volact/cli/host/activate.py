@@ -3,20 +3,18 @@
 
 import argparse
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 from volact.cli.environment import Environment
-from volact.cli.host.common import add_passphrase, fingerprint_for, full_name, opened
+from volact.cli.host.common import add_passphrase, fingerprint_for, full_name, opened, read_file, write_file
 from volact.cli.options import add_verb
 from volact.core.errors import VolactError
-from volact.core.exchange import AnswerFile
+from volact.core.exchange import MAX_FILE, AnswerFile
 from volact.host.activation import Activated, activate_online, apply_answer, write_request
 from volact.host.application import NoPublisherError
 from volact.host.folder import HostFolder, HostKey
 from volact.host.settings import HostSettings
 from volact.host.store import HostStore
-from volact.sealing import keys
 from volact.wire.client import Server
 
 
@@ -36,7 +34,7 @@ def build(group: Any) -> None:
         ],
     )
     verb.add_argument("--key", metavar="LAST5", help="which key, where several are installed")
-    verb.add_argument("--publisher", metavar="URL", help="the publisher's service; remembered for renewals")
+    verb.add_argument("--publisher", metavar="URL", help="this key's publisher; remembered for renewals")
     carried = verb.add_mutually_exclusive_group()
     carried.add_argument("--request", metavar="FILE", help="write a request to carry to the publisher")
     carried.add_argument("--answer", metavar="FILE", help="apply the answer that was carried back")
@@ -67,7 +65,7 @@ def _write(args: argparse.Namespace, env: Environment, folder: HostFolder, host_
         name=full_name(env),
         fingerprint=fingerprint_for(env, host_key.root),
     )
-    keys.write_file(Path(args.request), request.to_bytes(), 0o644)
+    write_file(args.request, request.to_bytes())
     if env.json:
         env.write_json({"request": args.request, "key": host_key.key.partial})
     else:
@@ -77,14 +75,14 @@ def _write(args: argparse.Namespace, env: Environment, folder: HostFolder, host_
 
 
 def _apply(args: argparse.Namespace, folder: HostFolder, host_key: HostKey) -> Activated:
-    return apply_answer(folder, host_key, AnswerFile.from_bytes(keys.read_file(Path(args.answer))))
+    return apply_answer(folder, host_key, AnswerFile.from_bytes(read_file(args.answer, MAX_FILE)))
 
 
 def _online(
     args: argparse.Namespace, env: Environment, folder: HostFolder, host_key: HostKey, store: HostStore
 ) -> Activated:
     settings = HostSettings.load(store)
-    url = args.publisher or settings.publisher or _url_of(folder, host_key)
+    url = args.publisher or settings.publishers.get(host_key.root) or _url_of(folder, host_key)
     if url is None:
         raise NoPublisherError(partial=host_key.key.partial)
     done = activate_online(
@@ -95,8 +93,9 @@ def _online(
         name=full_name(env),
         fingerprint=fingerprint_for(env, host_key.root),
     )
-    if args.publisher and args.publisher != settings.publisher:
-        dataclasses.replace(settings, publisher=args.publisher).save(store)
+    if args.publisher:
+        publishers = {**settings.publishers, host_key.root: args.publisher}
+        dataclasses.replace(settings, publishers=publishers).save(store)
     return done
 
 

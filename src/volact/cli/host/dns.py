@@ -59,8 +59,7 @@ def run_add(args: argparse.Namespace, env: Environment) -> int:
     with opened(args, env) as (_, store):
         settings = HostSettings.load(store)
         target = args.target or settings.dns_target
-        if target:
-            dns.checked_target(target)
+        dns.checked_target(target or full_name(env))
         table = {**dataclasses.asdict(domain), "key_file": key_file}
         others = tuple(t for t in settings.dns if t["domain"] != domain.domain)
         dataclasses.replace(settings, dns=(*others, table), dns_target=target).save(store)

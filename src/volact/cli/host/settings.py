@@ -41,14 +41,16 @@ def build(group: Any) -> None:
     intervals.add_argument("--activation", type=int, metavar="MINUTES", help="machines that are not activated yet")
     intervals.add_argument("--renewal", type=int, metavar="MINUTES", help="activated machines")
     intervals.add_argument("--policy", action="store_true", help="leave both to the products' policy")
+    intervals.set_defaults(parser=intervals)
     publisher = add_verb(
         group,
         "set-publisher",
-        "set the publisher's service for renewals",
+        "set the service of a key's publisher, instead of the one that the definition names",
         run_publisher,
         examples=["volact host set-publisher https://activation.acme.example"],
     )
     publisher.add_argument("url", metavar="URL")
+    publisher.add_argument("--key", metavar="LAST5", help="whose publisher, where several keys are installed")
 
 
 def run_port(args: argparse.Namespace, env: Environment) -> int:
@@ -60,6 +62,8 @@ def run_listen(args: argparse.Namespace, env: Environment) -> int:
 
 
 def run_intervals(args: argparse.Namespace, env: Environment) -> int:
+    if args.policy == (args.activation is not None or args.renewal is not None):
+        args.parser.error("give --activation, --renewal or both, or --policy")
     if args.policy:
         return _change(args, env, activation_minutes=None, renewal_minutes=None)
     given = {"activation_minutes": args.activation, "renewal_minutes": args.renewal}
@@ -68,7 +72,10 @@ def run_intervals(args: argparse.Namespace, env: Environment) -> int:
 
 def run_publisher(args: argparse.Namespace, env: Environment) -> int:
     Server.from_url(args.url)
-    return _change(args, env, publisher=args.url)
+    with opened(args, env) as (folder, store):
+        root = folder.host_key(args.key).root
+        publishers = {**HostSettings.load(store).publishers, root: args.url}
+    return _change(args, env, publishers=publishers)
 
 
 def _change(args: argparse.Namespace, env: Environment, **values: Any) -> int:

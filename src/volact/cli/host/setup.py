@@ -3,17 +3,15 @@
 
 import argparse
 import sys
-from pathlib import Path
 from typing import Any
 
 from volact.cli.environment import Environment
-from volact.cli.host.common import add_passphrase, open_folder, opened, passphrase_file
+from volact.cli.host.common import add_passphrase, open_folder, opened, passphrase_file, read_file
 from volact.cli.options import add_verb
-from volact.core.product_key import ProductKey
 from volact.host.activation import SUITES
 from volact.host.application import open_store
 from volact.host.folder import HostFolder
-from volact.sealing import keys
+from volact.sealing import jws
 
 
 def build(group: Any) -> None:
@@ -74,7 +72,7 @@ def run_init(args: argparse.Namespace, env: Environment) -> int:
 
 def run_add_product(args: argparse.Namespace, env: Environment) -> int:
     folder = open_folder(args, env)
-    token = keys.read_file(Path(args.file)).decode("ascii", "replace").strip()
+    token = read_file(args.file, jws.MAX_TOKEN).decode("ascii", "replace").strip()
     trusted = folder.add_product(token, args.root)
     definition = trusted.definition
     if env.json:
@@ -114,9 +112,7 @@ def _key_text(given: str, env: Environment) -> str:
     """The key, not necessarily from the argument list, which other users of the machine can read."""
     if given != "-":
         return given
-    text = env.stdin.readline() if env.stdin is not sys.stdin or not env.stdin.isatty() else _ask()
-    ProductKey.parse(text)
-    return text
+    return env.stdin.readline() if env.stdin is not sys.stdin or not env.stdin.isatty() else _ask()
 
 
 def _ask() -> str:

@@ -11,9 +11,10 @@ from volact.cli.host.common import opened
 from volact.cli.options import add_verb
 from volact.core.errors import InputError
 from volact.host.status import GroupStatus, HostStatus, KeyStatus, host_status
-from volact.host.store import HOST_SCOPE, Event, HostStore
+from volact.host.store import Event, HostStore, Machine, Scope
 
 PAGE = 1000
+MOST_SHOWN = 100_000
 UNITS = {"m": 60, "h": 3600, "d": 86400}
 
 
@@ -45,7 +46,7 @@ def build(group: Any) -> None:
     )
     events.add_argument("--last", metavar="SPAN", help="only of the last 30m, 12h, 7d …")
     events.add_argument("--code", action="append", default=[], help="only events of this code; may be repeated")
-    events.add_argument("--limit", type=int, default=50, help="at most so many, the newest (default: %(default)s)")
+    events.add_argument("--limit", type=_limit, default=50, help="at most so many, the newest (default: %(default)s)")
     events.add_argument("--jsonl", action="store_true", help="export all that match as JSON lines, oldest first")
     machines = add_verb(
         group,
@@ -55,7 +56,7 @@ def build(group: Any) -> None:
         examples=["volact host machines", "volact host machines --group 101 --jsonl > machines.jsonl"],
     )
     machines.add_argument("--group", type=int, help="only of this product group")
-    machines.add_argument("--limit", type=int, default=100, help="at most so many (default: %(default)s)")
+    machines.add_argument("--limit", type=_limit, default=100, help="at most so many (default: %(default)s)")
     machines.add_argument("--jsonl", action="store_true", help="export all as JSON lines")
     add_verb(
         group,
@@ -83,13 +84,14 @@ def run_status(args: argparse.Namespace, env: Environment) -> int:
 
 
 def run_events(args: argparse.Namespace, env: Environment) -> int:
-    since = env.clock() - _seconds(args.last) if args.last else 0
+    since = max(0, env.clock() - _seconds(args.last)) if args.last else 0
     with opened(args, env) as (_, store):
+        scopes = {scope.id: scope for scope in store.scopes()}
         if args.jsonl:
-            return _export_events(env, store, since, args.code)
+            return _export_events(env, store, scopes, since, args.code)
         events = store.events(since, args.limit, args.code, newest_first=True)[::-1]
     if env.json:
-        env.write_json([_event_json(env, event) for event in events])
+        env.write_json([_event_json(env, scopes, event) for event in events])
         return 0
     rows = [
         (env.show_time(event.at), event.level, event.code, _short(event.machine_id), _sentence(event))
@@ -106,7 +108,7 @@ def run_machines(args: argparse.Namespace, env: Environment) -> int:
         for scope in scopes:
             after = b""
             while page := store.machines(scope.id, PAGE if args.jsonl else min(PAGE, args.limit - len(rows)), after):
-                found = [_machine_json(env, scope.product_group, machine) for machine in page]
+                found = [_machine_json(env, scope, machine) for machine in page]
                 after = page[-1].identity
                 if args.jsonl:
                     for machine in found:
@@ -264,21 +266,25 @@ def _key_json(env: Environment, key: KeyStatus) -> dict[str, Any]:
     return values
 
 
-def _event_json(env: Environment, event: Event) -> dict[str, Any]:
+def _event_json(env: Environment, scopes: dict[int, Scope], event: Event) -> dict[str, Any]:
+    """``root`` and ``group`` are null for what belongs to no product group."""
+    scope = scopes.get(event.scope_id)
     return {
         "id": event.id,
         "time": env.json_time(event.at),
         "level": event.level,
         "code": event.code,
-        "scope": None if event.scope_id == HOST_SCOPE else event.scope_id,
+        "root": scope.root if scope else None,
+        "group": scope.product_group if scope else None,
         "machine": event.machine_id.hex() if event.machine_id else None,
         "data": event.data,
     }
 
 
-def _machine_json(env: Environment, group: int, machine: Any) -> dict[str, Any]:
+def _machine_json(env: Environment, scope: Scope, machine: Machine) -> dict[str, Any]:
     return {
-        "group": group,
+        "root": scope.root,
+        "group": scope.product_group,
         "machine": machine.machine_id.hex(),
         "name": machine.name,
         "product": machine.product,
@@ -290,11 +296,11 @@ def _machine_json(env: Environment, group: int, machine: Any) -> dict[str, Any]:
     }
 
 
-def _export_events(env: Environment, store: HostStore, since: int, codes: list[str]) -> int:
+def _export_events(env: Environment, store: HostStore, scopes: dict[int, Scope], since: int, codes: list[str]) -> int:
     after = 0
     while page := store.events(since, PAGE, codes, after_id=after):
         for event in page:
-            env.write(json.dumps(_event_json(env, event), ensure_ascii=False))
+            env.write(json.dumps(_event_json(env, scopes, event), ensure_ascii=False))
         after = page[-1].id
     return 0
 
@@ -314,6 +320,12 @@ def _sentence(event: Event) -> str:
 
 def _short(machine: bytes | None) -> str:
     return machine.hex()[:16] if machine else ""
+
+
+def _limit(text: str) -> int:
+    if not text.isdecimal() or int(text) > MOST_SHOWN:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to {MOST_SHOWN}; --jsonl exports all")
+    return int(text)
 
 
 def _seconds(text: str) -> int:
