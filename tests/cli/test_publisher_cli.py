@@ -6,6 +6,9 @@ import io
 import json
 import re
 import secrets
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,6 +26,7 @@ from volact.sealing.keys import LocalKey
 from volact.sealing.sign import MachineSigner
 from volact.sealing.verify import verify_definition
 
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 NOW = 1_800_000_000
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "acme-cad.toml"
 
@@ -309,6 +313,37 @@ def test_every_verb_has_examples_a_folder_and_json():
         assert f"volact publisher {name}" in text.split("examples:")[1], name
         assert "--dir" in text
         assert "--json" in text
+
+
+def test_every_command_of_the_guide_is_one():
+    guide = (DOCS / "guide" / "publisher.md").read_text("utf-8")
+    commands = [line for block in re.findall(r"```sh\n(.*?)```", guide, re.DOTALL) for line in block.splitlines()]
+    assert len(commands) > 15
+    for command in commands:
+        program, group, *words = shlex.split(command)
+        assert (program, group) == ("volact", "publisher")
+        assert callable(build_parser("publisher").parse_args(words).run), command
+
+
+def test_every_example_of_the_help_is_a_command():
+    for name, parser in _verbs(build_parser("publisher"), ""):
+        for line in parser.format_help().split("examples:")[1].strip().splitlines():
+            words = shlex.split(line.split(" > ")[0])[2:]
+            assert " ".join(words).startswith(name)
+            assert callable(build_parser("publisher").parse_args(words).run), line
+
+
+def test_the_specification_checks_an_export_with_standard_tools(site):
+    site.ok("organisation", "add", "Überseehandel")
+    export = site.ok("ledger", "export")
+    program = (DOCS / "spec" / "ledger.md").read_text("utf-8").split("```python")[1].split("```")[0]
+    assert _python(program, export) == 0
+    assert _python(program, export.replace("Example Ltd", "Example SE")) != 0
+
+
+def _python(program, text):
+    done = subprocess.run([sys.executable, "-X", "utf8", "-c", program], input=text.encode(), capture_output=True)
+    return done.returncode
 
 
 def _verbs(parser, prefix):

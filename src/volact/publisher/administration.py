@@ -70,6 +70,7 @@ class Publisher:
         last = newest.get(file.product)
         catalogue.check_newer(file, last.version if last else None)
         catalogue.check_groups(file, (self.definition(signed) for signed in newest.values()))
+        catalogue.check_suite(file, self.folder.suite)
         kept = self.store.generic_keys(file.product)
         generic = catalogue.complete_keys(file, kept, self.folder.fingerprint, secrets.token_bytes)
         definition = catalogue.define(file, generic, self._facts(keys, now), now)

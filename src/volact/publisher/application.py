@@ -8,7 +8,7 @@ Database connections and opened keys do not cross into another process; this is 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from volact.core.errors import StoreError
@@ -25,7 +25,7 @@ class Loader:
     """Call it in the worker; it can be handed to one by fork and by pickle."""
 
     path: Path
-    passphrase: bytes
+    passphrase: bytes = field(repr=False)
 
     def __call__(self) -> IssuerApplication:
         folder = PublisherFolder.open(self.path)

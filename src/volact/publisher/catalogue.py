@@ -21,10 +21,12 @@ from volact.core.definition import (
 from volact.core.errors import ConfigError, VolactError
 from volact.core.policy import Policy, PolicyFigureError
 from volact.core.product_key import SECRET_BYTES, Channel, ProductKey, publisher_tag
+from volact.sealing.envelope import HYBRID, X25519
 
 MAX_FILE = 1024 * 1024
 MAX_NAME = 200  # what readers of definitions accept
 MAX_VERSION = 2**31 - 1
+SUITES = (X25519, HYBRID)
 
 GenericKeys = Mapping[tuple[str, Channel], ProductKey]
 
@@ -44,6 +46,12 @@ class VersionNotNewerError(ConfigError):
     code = "product-version-not-newer"
     fmt = "version {version} of {product} is not newer than version {last}, which was added before"
     remedy = "raise `version` in the TOML file to {next} or more"
+
+
+class SuiteNotAllowedError(ConfigError):
+    code = "publisher-suite-not-allowed"
+    fmt = "edition {edition} allows only {allowed}, but requests to this publisher are sealed with {suite}"
+    remedy = "add {suite} to the edition's `suites`; a publisher's suite is chosen once, by `volact publisher init`"
 
 
 class EditionMovedError(ConfigError):
@@ -108,6 +116,13 @@ def check_groups(file: ProductFile, others: Iterable[ProductDefinition]) -> None
                 raise GroupConflictError(
                     group=group.number, now=_describe(group), before=_describe(before), product=definition.product
                 )
+
+
+def check_suite(file: ProductFile, suite: str) -> None:
+    """No host could activate with a definition that refuses its own publisher's descriptor."""
+    for edition in file.editions:
+        if suite not in edition.policy.suites:
+            raise SuiteNotAllowedError(edition=edition.id, allowed=", ".join(edition.policy.suites), suite=suite)
 
 
 def complete_keys(file: ProductFile, kept: GenericKeys, root: str, random: Callable[[int], bytes]) -> GenericKeys:
@@ -220,8 +235,8 @@ def _edition(name: str, entry: Any, labels: Mapping[str, int], shared: Mapping[s
 
 def _policy(policy: Policy, changes: Mapping[str, Any]) -> Policy:
     suites = changes.get("suites", [])
-    if type(suites) is not list or any(type(suite) is not str for suite in suites):
-        raise PolicyFigureError(name="suites", value=suites, expected="a list of names of sealing suites")
+    if type(suites) is not list or any(suite not in SUITES for suite in suites):
+        raise PolicyFigureError(name="suites", value=suites, expected=f"a list of any of {', '.join(SUITES)}")
     try:
         return policy.with_changes(changes)
     except ConfigError:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from volact.core.definition import DefinitionError, EditionKind, ProductDefinition
 from volact.core.errors import ConfigError
-from volact.core.policy import PolicyFigureError
+from volact.core.policy import BOUNDS, Policy, PolicyFigureError
 from volact.core.product_key import Channel
 from volact.core.states import Enforcement, State
 from volact.publisher import catalogue
@@ -22,9 +22,11 @@ from volact.publisher.catalogue import (
     GroupMissingError,
     ProductFile,
     PublisherFacts,
+    SuiteNotAllowedError,
     VersionNotNewerError,
     check_groups,
     check_newer,
+    check_suite,
     complete_keys,
     define,
     find_group,
@@ -115,6 +117,7 @@ def test_what_is_wrong_is_named(old: str, new: str, named: str) -> None:
         ("suites = 3", "suites"),
         ('suites = "x25519"', "suites"),
         ("suites = []", "suites"),
+        ('suites = ["rot13"]', "suites"),
         ("collapse_identical_hardware = 1", "collapse_identical_hardware"),
     ],
 )
@@ -212,3 +215,22 @@ def test_limits_are_those_of_the_strictest_edition_that_the_key_covers() -> None
     text = EXAMPLE.replace("lease_days = 90", "hosts_per_key = 2\nactivations_per_host = 3")
     assert default_limits(101, definition(text)) == (2, 3)
     assert default_limits(102, definition(text)) == (6, 10)
+
+
+def test_a_product_must_allow_the_suite_of_its_own_publisher() -> None:
+    file = read(EXAMPLE.replace("lease_days = 90", 'suites = ["mlkem768-x25519"]'))
+    check_suite(file, "mlkem768-x25519")
+    with pytest.raises(SuiteNotAllowedError):
+        check_suite(file, "x25519")
+
+
+def test_the_specification_lists_every_figure_with_its_default_and_bounds() -> None:
+    spec = (Path(__file__).resolve().parents[3] / "docs" / "spec" / "product-definition.md").read_text("utf-8")
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in spec.splitlines() if line.startswith("| `")]
+    rows = {row[0].strip("`"): row[1:] for row in cells}
+    for name, (least, most) in BOUNDS.items():
+        assert rows[name][0].split(",")[0] == str(getattr(Policy(), name)), name
+        assert rows[name][1] == f"{least} to {most}", name
+    assert {field.name for field in dataclasses.fields(Policy)} <= rows.keys()
+    written = tomllib.loads(spec.split("```toml")[1].split("```")[0])["policy"]["tolerance"]
+    assert written == Policy().tolerance.to_claim()
