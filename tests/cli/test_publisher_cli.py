@@ -185,7 +185,7 @@ def test_a_file_that_cannot_be_read_or_used_is_named(site):
     (site.folder / "bad.toml").write_text("product = ")
     assert site.fail("product", "add", site.folder / "bad.toml") == "definition-invalid"
     assert site.fail("product", "add", EXAMPLE) == "product-version-not-newer"
-    assert site.fail("product", "export", "other") == "product-not-added"
+    assert site.fail("product", "export", "other") == "product-not-published"
     assert site.fail("product", "export", "acme-cad", "--version", 9) == "product-version-missing"
     assert site.fail("product", "export", "acme-cad", "-o", "/nowhere/x") == "file-unwritable"
 
@@ -216,7 +216,7 @@ def test_keys_are_only_issued_for_what_exists(site):
     words[3] = "Nobody"
     assert site.fail(*words, "101") == "organisation-missing"
     words[3], words[7] = "Example Ltd", "other"
-    assert site.fail(*words, "101") == "product-not-added"
+    assert site.fail(*words, "101") == "product-not-published"
     assert site.json("key", "list") == []
 
 

@@ -63,9 +63,9 @@ class OrganisationMissingError(ConfigError):
     remedy = "add it with `volact publisher organisation add NAME`; `volact publisher organisation list` shows all"
 
 
-class ProductMissingError(ConfigError):
-    code = "product-not-added"
-    fmt = "there is no product {product}"
+class ProductNotPublishedError(ConfigError):
+    code = "product-not-published"
+    fmt = "this publisher has no product {product}"
     remedy = "add it with `volact publisher product add FILE.toml`; `volact publisher product list` shows all"
 
 
@@ -215,7 +215,7 @@ class PublisherStore:
         with read(self._engine) as conn:
             newest = _newest(conn, product)
             if newest is None:
-                raise ProductMissingError(product=product)
+                raise ProductNotPublishedError(product=product)
             found = newest if version is None else _version(conn, product, version)
         if found is None:
             raise VersionMissingError(product=product, version=version)
