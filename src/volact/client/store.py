@@ -8,8 +8,9 @@
     products/<product>/answers/          <channel>.vollicence (the last good one)  latest.vollicence (the newest)
 
 Nothing here is believed because it is stored: definitions, statuses and answers are verified at each load by
-``products``.  Every file is written whole or not at all, the copy before it is kept, and a damaged file is read from
-that copy and noted.  Writers that read first hold the folder's lock; readers need none.
+``products``.  Every file is written whole or not at all, and what cannot be made anew twice: where it is damaged or
+lost it is read from its copy, and that is noted.  Who reads, decides and writes holds the folder's lock; readers need
+none.
 """
 
 import os
@@ -161,9 +162,7 @@ class ClientStore:
                 if path.exists():
                     raise keys.KeyFileError(path=str(path), why="it is damaged")
                 key = keys.LocalKey.generate()
-                pem = keys.private_pem(key.private, None)
-                write_whole(_previous(path), pem, SECRET)
-                write_whole(path, pem, SECRET)
+                self._save(path, keys.private_pem(key.private, None), SECRET)
             self._save_machine_id(jws.thumbprint(jws.jwk_of(key.public_key)))
             return key
 
@@ -173,7 +172,7 @@ class ClientStore:
 
     def _save_machine_id(self, machine: bytes) -> None:
         if self.machine_id() != machine:
-            self._save(self.folder / "machine.json", _dump(id=machine.hex()), _machine_id)
+            self._save(self.folder / "machine.json", _dump(id=machine.hex()))
 
     # ---- the folder as a whole
 
@@ -183,7 +182,7 @@ class ClientStore:
     def save_settings(self, settings: ClientSettings) -> None:
         values = asdict(settings.discovery) | {"publisher": settings.publisher}
         data = _dump(**{name: value for name, value in values.items() if value is not None})
-        self._save(self.folder / "settings.json", data, _settings)
+        self._save(self.folder / "settings.json", data)
 
     def latest_time(self) -> int:
         """The high-water mark of this machine's clock."""
@@ -192,7 +191,7 @@ class ClientStore:
     def save_latest_time(self, latest: int) -> None:
         """Set the mark, back as well: only a verified answer may do that."""
         if latest != self.latest_time():
-            self._save(self.folder / "clock.json", _dump(latest=latest), _latest)
+            self._save(self.folder / "clock.json", _dump(latest=latest))
 
     def raise_latest_time(self, now: int) -> None:
         with self.lock():
@@ -207,7 +206,7 @@ class ClientStore:
         return self._load(self.status_file(root), _token(verify))
 
     def save_status(self, root: str, token: str) -> None:
-        self._save(self.status_file(root), token.encode(), _text)
+        self._save(self.status_file(root), token.encode())
 
     # ---- products
 
@@ -219,7 +218,7 @@ class ClientStore:
         except OSError as exc:
             raise _folder_error(self.folder, exc) from None
         names = filter(is_product_name, found)
-        return sorted(name for name in names if (self.product_folder(name) / "trust.json").exists())
+        return sorted(name for name in names if _exists(self._file(name, "trust.json")))
 
     def product_folder(self, product: str) -> Path:
         if not is_product_name(product):  # a name that is typed never leads out of the folder
@@ -234,14 +233,14 @@ class ClientStore:
         return found
 
     def save_anchor(self, product: str, anchor: Anchor) -> None:
-        self._save(self._file(product, "trust.json"), _dump(**asdict(anchor)), _anchor)
+        self._save(self._file(product, "trust.json"), _dump(**asdict(anchor)))
 
     def load_definition(self, product: str, verify: Callable[[str], T]) -> T | None:
         """What ``verify`` makes of the stored definition; its error where no copy satisfies it."""
         return self._load(self._file(product, "definition.volproduct"), _token(verify), raises=True)
 
     def save_definition(self, product: str, token: str) -> None:
-        self._save(self._file(product, "definition.volproduct"), token.encode(), _text)
+        self._save(self._file(product, "definition.volproduct"), token.encode())
 
     def installation(self, product: str) -> Installation:
         found = self._load(self._file(product, "product.json"), _installation)
@@ -250,13 +249,13 @@ class ClientStore:
 
     def save_installation(self, product: str, installation: Installation) -> None:
         values = {name: value for name, value in asdict(installation).items() if value is not None}
-        self._save(self._file(product, "product.json"), _dump(**values), _installation)
+        self._save(self._file(product, "product.json"), _dump(**values))
 
     def key(self, product: str) -> ProductKey | None:
         return self._load(self._file(product, "key"), _product_key)
 
     def save_key(self, product: str, key: ProductKey) -> None:
-        self._save(self._file(product, "key"), f"{key}\n".encode(), _product_key, SECRET)
+        self._save(self._file(product, "key"), f"{key}\n".encode(), SECRET)
 
     def remove_key(self, product: str) -> None:
         self._remove(self._file(product, "key"))
@@ -269,28 +268,28 @@ class ClientStore:
             found = sorted(entry.name for entry in self._file(product, "answers").iterdir())
         except OSError:  # none yet; one that cannot be read cannot license either
             return []
-        names = (name.removesuffix(".prev").removesuffix(".vollicence") for name in found if ".vollicence" in name)
+        names = (name.removesuffix(".copy").removesuffix(".vollicence") for name in found if ".vollicence" in name)
         return sorted({name for name in names if not name.startswith(".")})
 
     def load_answer(self, product: str, name: str, verify: Callable[[str], T]) -> T | None:
-        """What ``verify`` makes of the stored answer, or of the copy before it."""
+        """What ``verify`` makes of the stored answer, or of its copy."""
         return self._load(self.answer_file(product, name), _token(verify))
 
     def save_answer(self, product: str, name: str, token: str) -> None:
-        self._save(self.answer_file(product, name), token.encode(), _text)
+        self._save(self.answer_file(product, name), token.encode(), copy=name != LATEST)
 
     def attempt(self, product: str) -> Attempt | None:
         return self._load(self._file(product, "attempt.json"), _attempt)
 
     def save_attempt(self, product: str, attempt: Attempt) -> None:
         values = {name: value for name, value in asdict(attempt).items() if value is not None}
-        self._save(self._file(product, "attempt.json"), _dump(**values), _attempt)
+        self._save(self._file(product, "attempt.json"), _dump(**values), copy=False)
 
     def issuer(self, product: str) -> KnownIssuer | None:
         return self._load(self._file(product, "issuer.json"), _issuer)
 
     def save_issuer(self, product: str, issuer: KnownIssuer) -> None:
-        self._save(self._file(product, "issuer.json"), _dump(**asdict(issuer)), _issuer)
+        self._save(self._file(product, "issuer.json"), _dump(**asdict(issuer)), copy=False)
 
     def remove_product(self, product: str) -> None:
         """Forget a product, its licence included.  The anchor goes first: without it nothing else is looked at."""
@@ -298,7 +297,7 @@ class ClientStore:
 
         with self.lock():
             self.anchor(product)
-            self._remove(self._file(product, "trust.json"))
+            self._remove(self._file(product, "trust.json"))  # its copy first, so that it cannot come back
             try:
                 shutil.rmtree(self.product_folder(product))
             except OSError as exc:
@@ -310,9 +309,9 @@ class ClientStore:
         return self.product_folder(product) / name
 
     def _load(self, path: Path, parse: Callable[[bytes], T], *, raises: bool = False) -> T | None:
-        """What ``parse`` makes of a file, or of the copy before it where the file is damaged."""
+        """What ``parse`` makes of a file, or of its copy where the file is damaged or lost."""
         first: VolactError | None = None
-        for candidate in (path, _previous(path)):
+        for candidate in (path, _copy(path)):
             data = _read(candidate)
             if data is None:
                 continue
@@ -322,7 +321,7 @@ class ClientStore:
                 first = first or exc
                 continue
             if candidate != path:
-                self._note(f"{path} was damaged or lost ({first or 'missing'}); the copy before it is used")
+                self._note(f"{path} was damaged or lost ({first or 'missing'}); its copy is used")
             return value
         if first is not None:
             if raises:
@@ -330,18 +329,20 @@ class ClientStore:
             self._note(f"{path} is left aside: {first}")
         return None
 
-    def _save(self, path: Path, data: bytes, parse: Callable[[bytes], Any], mode: int = PUBLIC) -> None:
-        """Write a file; what it held becomes its previous copy, unless that was damaged."""
+    def _save(self, path: Path, data: bytes, mode: int = PUBLIC, *, copy: bool = True) -> None:
+        """Write a file, then its copy: at any moment one of them is whole, and is what the other was or will be.
+
+        Without a copy goes what the next attempt makes anew.
+        """
         with self.lock():
             _make_folder(path.parent)
-            current = _read(path)
-            if current is not None and current != data and _parses(current, parse):
-                keep_previous(path, mode)
             write_whole(path, data, mode)
+            if copy:
+                write_whole(_copy(path), data, mode)
 
     def _remove(self, path: Path) -> None:
         with self.lock():
-            remove(_previous(path))
+            remove(_copy(path))
             remove(path)
 
     def _note(self, sentence: str) -> None:
@@ -374,7 +375,7 @@ def find_folder(variables: Mapping[str, str], given: str | os.PathLike[str] | No
     return Path(home) / "volact" / "client"
 
 
-# ---- the three ways in which this room changes a disk; each leaves the old or the new state, nothing between
+# ---- the two ways in which this room changes files; each leaves the old or the new state, nothing between
 
 
 def write_whole(path: Path, data: bytes, mode: int) -> None:
@@ -386,18 +387,6 @@ def write_whole(path: Path, data: bytes, mode: int) -> None:
         raise _folder_error(path, exc) from None
 
 
-def keep_previous(path: Path, mode: int) -> None:
-    """The file's present contents under its previous copy's name, as a second link where the file system has links."""
-    previous = _previous(path)
-    temporary = previous.with_name(f".{previous.name}.tmp")
-    try:
-        temporary.unlink(missing_ok=True)
-        temporary.hardlink_to(path)
-        temporary.replace(previous)
-    except OSError:
-        write_whole(previous, path.read_bytes(), mode)
-
-
 def remove(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
@@ -405,8 +394,12 @@ def remove(path: Path) -> None:
         raise _folder_error(path, exc) from None
 
 
-def _previous(path: Path) -> Path:
-    return path.with_name(f"{path.name}.prev")
+def _copy(path: Path) -> Path:
+    return path.with_name(f"{path.name}.copy")
+
+
+def _exists(path: Path) -> bool:
+    return path.exists() or _copy(path).exists()
 
 
 def _read(path: Path) -> bytes | None:
@@ -463,14 +456,6 @@ def _fields(data: bytes, what: str) -> Fields:
 
 def _optional_integer(claim: Fields, name: str) -> int | None:
     return claim.integer(name) if name in claim else None
-
-
-def _parses(data: bytes, parse: Callable[[bytes], Any]) -> bool:
-    try:
-        parse(data)
-    except VolactError:
-        return False
-    return True
 
 
 def _text(data: bytes) -> str:
