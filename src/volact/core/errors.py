@@ -35,8 +35,8 @@ class VolactError(Exception):
         code = cls.__dict__.get("code", "")
         if code:
             known = REGISTRY.get(code)
-            if known is not None and known.__qualname__ != cls.__qualname__:
-                raise RuntimeError(f"error code {code!r} is defined by {known.__qualname__} and {cls.__qualname__}")
+            if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
+                raise RuntimeError(f"error code {code!r} is defined by {known} and {cls}")
             REGISTRY[code] = cls
 
     def __init__(self, **fields: Any) -> None:

@@ -47,7 +47,7 @@ class RootUnconfirmedError(ConfigError):
 
 
 class ProductMissingError(ConfigError):
-    code = "product-not-added"
+    code = "host-product-missing"
     fmt = "no product of this host has {what}"
     remedy = "add the product's definition first: `volact host add-product FILE`"
 

@@ -3,27 +3,20 @@
 
 import argparse
 from dataclasses import asdict, replace
-from pathlib import Path
 
 from volact.cli.client.shared import machine_of, open_store, say_notes, view
 from volact.cli.environment import Environment
+from volact.cli.files import read_token
 from volact.client import products
 from volact.client.discovery import Settings, parse_host_port, parse_resolver_address
 from volact.client.store import ClientSettings, ClientStore, default_settings
-from volact.core.errors import ConfigError, MalformedError
 from volact.sealing import jws
 from volact.wire.client import Server
 
 
-class FileUnreadableError(ConfigError):
-    code = "file-unreadable"
-    fmt = "cannot read {path}: {why}"
-    remedy = "check the path and its permissions"
-
-
 def add_product(args: argparse.Namespace, env: Environment) -> int:
     store = open_store(args, env)
-    loaded = products.add_product(store, _read_token(args.file), args.root, args.min_version, env.clock())
+    loaded = products.add_product(store, read_token(args.file, jws.MAX_TOKEN), args.root, args.min_version, env.clock())
     definition = loaded.definition
     said = f"added {definition.product} version {definition.version} of {definition.publisher}, root {definition.root}"
     return _done(definition.product, said, store, env)
@@ -98,18 +91,6 @@ def _show_settings(settings: ClientSettings, env: Environment) -> int:
     found = {name.replace("_", " "): value for name, value in values.items() if value is not None}
     env.facts([(name, {True: "on", False: "off"}.get(value, value)) for name, value in found.items()])
     return 0
-
-
-def _read_token(path: str) -> str:
-    try:
-        with Path(path).open("rb") as file:
-            data = file.read(jws.MAX_TOKEN + 2)
-    except OSError as exc:
-        raise FileUnreadableError(path=path, why=exc.strerror or str(exc)) from None
-    try:
-        return data.decode("ascii").strip()
-    except UnicodeDecodeError:
-        raise MalformedError(what="product definition", why="not a signed token in ASCII") from None
 
 
 def _done(product: str, said: str, store: ClientStore, env: Environment) -> int:

@@ -6,7 +6,8 @@ import dataclasses
 from typing import Any
 
 from volact.cli.environment import Environment
-from volact.cli.host.common import add_passphrase, fingerprint_for, full_name, opened, read_file, write_file
+from volact.cli.files import read_file, write_file
+from volact.cli.host.common import add_passphrase, fingerprint_for, full_name, opened
 from volact.cli.options import add_verb
 from volact.core.errors import VolactError
 from volact.core.exchange import MAX_FILE, AnswerFile

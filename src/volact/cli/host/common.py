@@ -8,24 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from volact.cli.environment import Environment
-from volact.core.errors import ConfigError, InputError
 from volact.core.fingerprint import Fingerprint
 from volact.host.application import open_store
 from volact.host.folder import HostFolder
 from volact.host.store import HostStore
-from volact.sealing import keys
-
-
-class FileUnreadableError(InputError):
-    code = "file-unreadable"
-    fmt = "cannot read {path}: {why}"
-    remedy = "check the path and its permissions"
-
-
-class FileUnwritableError(ConfigError):
-    code = "file-unwritable"
-    fmt = "cannot write {path}: {why}"
-    remedy = "choose another place, or make room there"
 
 
 def add_passphrase(verb: argparse.ArgumentParser) -> None:
@@ -53,23 +39,6 @@ def opened(args: argparse.Namespace, env: Environment) -> Iterator[tuple[HostFol
         yield folder, store
     finally:
         store.close()
-
-
-def read_file(path: str, most: int) -> bytes:
-    """A file of at most ``most`` bytes, and one more where it is longer, so that its parser says so."""
-    try:
-        with Path(path).open("rb") as file:
-            return file.read(most + 1)
-    except OSError as exc:
-        raise FileUnreadableError(path=path, why=exc.strerror or str(exc)) from None
-
-
-def write_file(path: str, data: bytes) -> None:
-    """Whole or not at all."""
-    try:
-        keys.write_file(Path(path), data, 0o644)
-    except OSError as exc:
-        raise FileUnwritableError(path=path, why=exc.strerror or str(exc)) from None
 
 
 def fingerprint_for(env: Environment, root: str) -> Fingerprint:

@@ -6,7 +6,8 @@ import sys
 from typing import Any
 
 from volact.cli.environment import Environment
-from volact.cli.host.common import add_passphrase, open_folder, opened, passphrase_file, read_file
+from volact.cli.files import read_token
+from volact.cli.host.common import add_passphrase, open_folder, opened, passphrase_file
 from volact.cli.options import add_verb
 from volact.host.activation import SUITES
 from volact.host.application import open_store
@@ -72,7 +73,7 @@ def run_init(args: argparse.Namespace, env: Environment) -> int:
 
 def run_add_product(args: argparse.Namespace, env: Environment) -> int:
     folder = open_folder(args, env)
-    token = read_file(args.file, jws.MAX_TOKEN).decode("ascii", "replace").strip()
+    token = read_token(args.file, jws.MAX_TOKEN)
     trusted = folder.add_product(token, args.root)
     definition = trusted.definition
     if env.json:

@@ -6,7 +6,8 @@ import json
 from typing import Any
 
 from volact.cli.environment import Environment
-from volact.cli.publisher.shared import Verbs, add_family, add_verb, open_publisher, read_file, write_file
+from volact.cli.files import read_file, write_file
+from volact.cli.publisher.shared import Verbs, add_family, add_verb, open_publisher
 from volact.publisher.ledger import Row, check_against, read_export
 
 MAX_EXPORT = 1024**3

@@ -4,16 +4,8 @@
 import argparse
 
 from volact.cli.environment import Environment
-from volact.cli.publisher.shared import (
-    Verbs,
-    actor,
-    add_family,
-    add_verb,
-    open_publisher,
-    read_file,
-    read_passphrase,
-    write_file,
-)
+from volact.cli.files import read_file, write_file
+from volact.cli.publisher.shared import Verbs, actor, add_family, add_verb, open_publisher, read_passphrase
 from volact.core.definition import Edition, ProductDefinition
 from volact.publisher.catalogue import MAX_FILE
 

@@ -5,15 +5,8 @@ import argparse
 from typing import Any
 
 from volact.cli.environment import Environment
-from volact.cli.publisher.shared import (
-    Verbs,
-    add_verb,
-    folder,
-    open_publisher,
-    read_file,
-    read_passphrase,
-    write_file,
-)
+from volact.cli.files import read_file, write_file
+from volact.cli.publisher.shared import Verbs, add_verb, folder, open_publisher, read_passphrase
 from volact.core.exchange import MAX_FILE, RequestFile
 from volact.publisher.folder import PublisherFolder
 from volact.publisher.service import Outcome, PublisherService

@@ -4,7 +4,8 @@
 import argparse
 
 from volact.cli.environment import Environment
-from volact.cli.publisher.shared import Verbs, actor, add_verb, folder, read_passphrase, write_file
+from volact.cli.files import write_file
+from volact.cli.publisher.shared import Verbs, actor, add_verb, folder, read_passphrase
 from volact.publisher.folder import MAX_URL, PublisherFolder, init
 from volact.sealing import certificates
 from volact.sealing.envelope import HYBRID, X25519

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from volact.cli.environment import Environment
-from volact.core.errors import ConfigError, InputError
+from volact.core.errors import ConfigError
 from volact.publisher.administration import Publisher
 from volact.sealing import keys
 
@@ -31,18 +31,6 @@ class PassphrasesDifferError(ConfigError):
     code = "passphrases-differ"
     fmt = "the two passphrases are not the same"
     remedy = "run the command again; nothing was made"
-
-
-class FileUnreadableError(InputError):
-    code = "file-unreadable"
-    fmt = "cannot read {path}: {why}"
-    remedy = "check the path and its permissions"
-
-
-class FileUnwritableError(ConfigError):
-    code = "file-unwritable"
-    fmt = "cannot write {path}: {why}"
-    remedy = "choose another place, or make room there"
 
 
 def add_verb(
@@ -93,23 +81,6 @@ def actor(env: Environment) -> str:
     """Who the ledger says it was: the user, also behind sudo."""
     user = env.variables.get("SUDO_USER", "") or _user()
     return user[:MAX_ACTOR] if user.isprintable() else "unknown"
-
-
-def read_file(path: str, most: int) -> bytes:
-    """A file of at most ``most`` bytes, and one more where it is longer, so that its parser says so."""
-    try:
-        with Path(path).open("rb") as file:
-            return file.read(most + 1)
-    except OSError as exc:
-        raise FileUnreadableError(path=path, why=exc.strerror or str(exc)) from None
-
-
-def write_file(path: str, data: bytes) -> None:
-    """Whole or not at all."""
-    try:
-        keys.write_file(Path(path), data, 0o644)
-    except OSError as exc:
-        raise FileUnwritableError(path=path, why=exc.strerror or str(exc)) from None
 
 
 def _user() -> str:

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files that a user names on the command line: read within a bound, written whole or not at all."""
+
+from pathlib import Path
+
+from volact.core.errors import ConfigError, InputError, MalformedError
+
+
+class FileUnreadableError(InputError):
+    code = "file-unreadable"
+    fmt = "cannot read {path}: {why}"
+    remedy = "check the path and its permissions"
+
+
+class FileUnwritableError(ConfigError):
+    code = "file-unwritable"
+    fmt = "cannot write {path}: {why}"
+    remedy = "choose another place, or make room there"
+
+
+def read_file(path: str, most: int) -> bytes:
+    """A file of at most ``most`` bytes, and one more where it is longer, so that its parser says so."""
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(most + 1)
+    except OSError as exc:
+        raise FileUnreadableError(path=path, why=exc.strerror or str(exc)) from None
+
+
+def read_token(path: str, most: int) -> str:
+    """A signed token: one line of ASCII."""
+    try:
+        return read_file(path, most + 1).decode("ascii").strip()
+    except UnicodeDecodeError:
+        raise MalformedError(what="product definition", why="not a signed token in ASCII") from None
+
+
+def write_file(path: str, data: bytes) -> None:
+    """Whole or not at all, readable by everybody: for what is handed on, not for keys."""
+    from volact.sealing import keys
+
+    try:
+        keys.write_file(Path(path), data, 0o644)
+    except OSError as exc:
+        raise FileUnwritableError(path=path, why=exc.strerror or str(exc)) from None
