@@ -72,7 +72,7 @@ class ClientMachine:
 
     def check(self, root: str | None = None, min_version: int = 0) -> Check:
         world = World(self.clock, self.local)
-        root = root or self.site.publisher.fingerprint
+        root = self.site.publisher.fingerprint if root is None else root
         return check(PRODUCT, root=root, min_version=min_version, dir=self.folder, _world=world)
 
     def licences(self) -> dict[str, bytes]:

@@ -14,15 +14,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from volact.client.machine import LocalMachine
-from volact.client.products import MARK_STEP, LoadedProduct, load_under_root, record
+from volact.client.products import LoadedProduct, load_under_root, record
 from volact.client.store import ClientStore, find_folder
-from volact.core.errors import VolactError
+from volact.core.errors import StoreError, VolactError
 from volact.core.evaluation import Evaluation, trusted_time
 from volact.core.policy import DAY, HOUR, Policy
 from volact.core.states import Enforcement, State
 
+MARK_STEP = HOUR  # how far the stored high-water mark of the clock may lag behind what a running product has seen
 HARDWARE_SECONDS = HOUR  # how long a long-running product goes without looking at the hardware again
 NO_TIME = -1
+
+
+class CheckFailedError(StoreError):
+    code = "check-failed"
+    fmt = "the licence of {product} could not be read: {why}"
+    remedy = "run `volact client status`; if it persists, report it with what that shows"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +98,8 @@ def check(
     except VolactError as exc:
         return _unlicensed(product, CheckReason(exc.code, str(exc), exc.hint))
     except (OSError, ValueError, RuntimeError) as exc:  # whatever it is, the product goes on
-        sentence = f"the licence of {product} could not be read: {exc}"
-        return _unlicensed(product, CheckReason("check-failed", sentence, "run `volact client status`"))
+        failed = CheckFailedError(product=product, why=str(exc) or type(exc).__name__)
+        return _unlicensed(product, CheckReason(failed.code, str(failed), failed.hint))
 
 
 @dataclass(slots=True)
@@ -176,7 +183,7 @@ def _record(store: ClientStore, kept: _Kept, evaluation: Evaluation) -> None:
         return
     kept.recorded = kept.latest
     with suppress(VolactError):
-        record(store, kept.loaded, evaluation, kept.latest)
+        record(store, kept.loaded, evaluation, kept.latest, step=MARK_STEP)
 
 
 def _result(loaded: LoadedProduct, evaluation: Evaluation, now: int) -> Check:

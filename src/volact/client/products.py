@@ -16,12 +16,10 @@ from volact.core.errors import ConfigError, StoreError, TrustError, VolactError
 from volact.core.evaluation import Answer, Evaluation, HardwareChangedReason, Machine, evaluate, trusted_time
 from volact.core.fingerprint import Fingerprint
 from volact.core.licence import Licence
-from volact.core.policy import HOUR
 from volact.core.product_key import Channel, ProductKey, publisher_tag
 from volact.sealing import verify
 from volact.sealing.verify import Trust, TrustedDefinition, TrustedLicence
 
-MARK_STEP = HOUR  # how far the clock's high-water mark may lag: fewer writes for an hour that nobody gains much by
 NO_MACHINE = bytes(32)  # the ID of a machine that has no key yet: no licence names it
 
 
@@ -231,13 +229,14 @@ def evaluate_product(store: ClientStore, product: str, machine: LocalMachine, no
     return loaded.evaluate(machine.fingerprint(loaded.trust.fingerprint), now)
 
 
-def record(store: ClientStore, loaded: LoadedProduct, evaluation: Evaluation, clock: int) -> None:
+def record(store: ClientStore, loaded: LoadedProduct, evaluation: Evaluation, clock: int, step: int = 0) -> None:
     """Keep what an evaluation observed: the time, and when the hardware was first seen to differ.
 
     For looks that are not meant to change anything: where the folder cannot be written, it is left as it is.
+    ``step``: how far the stored time may lag, for callers that look often.
     """
     with suppress(StoreError):
-        if clock > loaded.latest_time + MARK_STEP:
+        if clock > loaded.latest_time + step:
             store.raise_latest_time(clock)
         _record_hardware(store, loaded, evaluation, trusted_time(clock, loaded.latest_time))
 
