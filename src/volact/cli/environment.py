@@ -13,18 +13,25 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, TextIO
 
-from volact.core.errors import ConfigError, VolactError
+from volact.core.errors import ConfigError, StoreError, VolactError
 
 
 class FolderError(ConfigError):
     code = "folder-unusable"
     fmt = "cannot use the folder {path}: {why}"
     remedy = "run the command as the user that owns the folder, or choose another with --dir"
+
+
+class OutputError(StoreError):
+    code = "output-unwritable"
+    fmt = "cannot write the output: {why}"
+    remedy = "make room, or send the output elsewhere; what the command did is done"
 
 
 def collect_traits() -> Mapping[Any, str]:
@@ -46,16 +53,20 @@ class Environment:
     traits: Callable[[], Mapping[Any, str]]
     hostname: Callable[[], str]
     json: bool = False
+    _line: str | None = field(default=None, init=False, repr=False)  # the last line of data, to know where gaps go
 
     @classmethod
     def of_process(cls) -> "Environment":
-        return cls(
-            sys.stdout, sys.stderr, sys.stdin, os.environ, lambda: int(time.time()), collect_traits, socket.gethostname
-        )
+        out, err = (_lenient(stream) for stream in (sys.stdout, sys.stderr))
+        return cls(out, err, sys.stdin, os.environ, lambda: int(time.time()), collect_traits, socket.gethostname)
 
     @property
     def terminal(self) -> bool:
         return not self.json and self.stdout.isatty()
+
+    def colours(self, stream: TextIO) -> bool:
+        """Whether escape sequences go to that stream: a terminal that can, and no NO_COLOR (no-color.org)."""
+        return stream.isatty() and not self.variables.get("NO_COLOR") and self.variables.get("TERM") != "dumb"
 
     def folder(self, role: str, given: str | None) -> Path:
         """The state folder of a role: ``--dir``, or ``VOLACT_<ROLE>_DIR``, or the system's place."""
@@ -73,37 +84,47 @@ class Environment:
 
     def write(self, text: str) -> None:
         """A line of data."""
-        self.stdout.write(text + "\n")
+        try:
+            self.stdout.write(text + "\n")
+        except BrokenPipeError:
+            raise
+        except OSError as exc:
+            raise OutputError(why=exc.strerror or str(exc)) from None
+        self._line = text
 
-    def write_json(self, value: Any) -> None:
-        self.write(json.dumps(value, indent=2 if self.stdout.isatty() else None, ensure_ascii=False))
+    def write_json(self, value: Any, *, one_line: bool = False) -> None:
+        """Indented on a terminal, unless the line itself is promised; ASCII where the output cannot carry the rest."""
+        indent = 2 if self.stdout.isatty() and not one_line else None
+        self.write(json.dumps(value, indent=indent, ensure_ascii=not _is_unicode(self.stdout)))
 
     def facts(self, pairs: Iterable[tuple[str, object]], title: str = "") -> None:
-        """Label and value, a line each."""
-        rows = [(label, "" if value is None else _clean(str(value))) for label, value in pairs]
+        """Label and value, a line each; a dash where there is no value."""
+        rows = [(label, "–" if value is None else _clean(str(value))) for label, value in pairs]
         width = max((len(label) for label, _ in rows), default=0)
         console = self._console()
-        if title:
-            self.write(title) if console is None else console.print(f"[bold]{_escape(title)}[/bold]")
+        self._title(title, console)
         for label, value in rows:
             if console is None:
                 self.write(f"{label + ':':<{width + 2}}{value}".rstrip())
             else:
                 console.print(f"[dim]{_escape(label) + ':':<{width + 2}}[/dim]{_escape(value)}")
+                self._line = value or label
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
         """A table: drawn on a terminal, aligned columns in a pipe."""
         texts = [["" if cell is None else _clean(str(cell)) for cell in row] for row in rows]
         console = self._console()
+        self._title(title, console)
         if console is None:
             self._plain_table(columns, texts)
             return
         from rich.table import Table
 
-        table = Table(*columns, title=title or None, title_justify="left", header_style="bold")
+        table = Table(*columns, header_style="bold")
         for row in texts:
             table.add_row(*map(_escape, row))
         console.print(table)
+        self._line = "table"
 
     def show_time(self, second: int | None) -> str:
         """A time in the reader's zone, or a dash."""
@@ -132,7 +153,7 @@ class Environment:
         self.stderr.write(f"volact: error: {exc}\n")
         if exc.hint:
             self.hint(exc.hint)
-        if self.json:
+        if self.json and not isinstance(exc, OutputError):
             self.write_json({"error": exc.to_dict()})
 
     @contextmanager
@@ -151,6 +172,17 @@ class Environment:
             task = bar.add_task(label, total=total)
             yield lambda done: bar.update(task, completed=done)
 
+    def _title(self, title: str, console: Any) -> None:
+        """Above what it names, and apart from what came before; a pipe gets it too, for a table says not what it is."""
+        if not title:
+            return
+        if self._line:
+            self.write("")
+        if console is None:
+            self.write(title)
+        else:
+            console.print(f"[bold]{_escape(title)}[/bold]")
+
     def _console(self) -> Any:
         if not self.terminal:
             return None
@@ -164,6 +196,19 @@ class Environment:
         widths = [max(len(row[i]) for row in [list(columns), *rows]) for i in range(len(columns))]
         for row in [list(columns), *rows]:
             self.write("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _lenient(stream: TextIO | None) -> TextIO:
+    """A stream that shows a question mark for what its encoding lacks, and swallows all where it was closed."""
+    if stream is None:
+        return Path(os.devnull).open("w", encoding="utf-8")
+    if isinstance(stream, TextIOWrapper) and stream.encoding:
+        stream.reconfigure(errors="replace")
+    return stream
+
+
+def _is_unicode(stream: TextIO) -> bool:
+    return (getattr(stream, "encoding", None) or "utf-8").lower().replace("-", "").startswith("utf8")
 
 
 def _clean(text: str) -> str:

@@ -10,6 +10,17 @@ from volact.cli.environment import Environment
 Run = Callable[[argparse.Namespace, Environment], int]
 
 
+def between(least: int, most: int) -> Callable[[str], int]:
+    """The type of an option that is a whole number in a range."""
+
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdecimal() and least <= int(text[:20]) <= most):
+            raise argparse.ArgumentTypeError(f"{text} is not a whole number from {least} to {most}")
+        return int(text)
+
+    return parse
+
+
 def verbs(parser: argparse.ArgumentParser) -> Any:
     """The place where a group's verbs are added."""
     return parser.add_subparsers(title="verbs", metavar="VERB", dest="verb")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Machines that never existed: traits from a number, and the production command line run as one of them.
 
-``python -m volact.testing.machines --machine 7 -- client status --dir …`` runs the very code of ``volact``, with
+``python -m volact.testing --machine 7 -- client status --dir …`` runs the very code of ``volact``, with
 machine 7's traits and name in the place of this computer's.  Several commands, each after a ``--``, run in turn until
 one fails.  The demo runs its 30 machines this way.
 """
@@ -9,7 +9,6 @@ one fails.  The demo runs its 30 machines this way.
 import argparse
 import dataclasses
 import hashlib
-import sys
 from collections.abc import Callable
 
 from volact.cli.environment import Environment
@@ -53,7 +52,7 @@ def simulated_environment(
 
 def main(argv: list[str] | None = None) -> int:
     """The exit code of the last command that ran."""
-    parser = argparse.ArgumentParser(prog="python -m volact.testing.machines", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m volact.testing", description=__doc__)
     parser.add_argument("--machine", type=int, required=True, help="which simulated machine to be")
     parser.add_argument("commands", nargs=argparse.REMAINDER, help="-- and a volact command line; may be repeated")
     args = parser.parse_args(argv)
@@ -72,7 +71,3 @@ def _split(words: list[str]) -> list[list[str]]:
         elif commands:
             commands[-1].append(word)
     return commands
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -7,25 +7,24 @@ a machine's attempts pass in seconds, which is said where it happens.
 """
 
 import argparse
+import signal
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from volact.cli.demo.site import DemoSite, Machine
-from volact.cli.environment import Environment
+from volact.cli.environment import Environment, FolderError
+from volact.cli.options import between
 from volact.core.errors import ConfigError
 
 RETRY_SECONDS = 120 * 60  # the policy's activation interval
 SCALE = 2400  # one second of the demo is forty minutes of a site
-MOST_MACHINES = 999
-
-
-class MachinesError(ConfigError):
-    code = "demo-machines"
-    fmt = "the demo runs 1 to 999 machines, not {machines}"
-    remedy = "give --machines a number in that range"
+MOST_MACHINES = 999  # their folders are named by three digits
+AT_A_TIME = 2  # machines that ask at the same time, where their order tells nothing
 
 
 class FolderNotEmptyError(ConfigError):
@@ -39,9 +38,11 @@ def build(parser: argparse.ArgumentParser) -> None:
         "examples:\n"
         "  volact demo                              watch a site of 30 machines activate itself; Ctrl-C ends it\n"
         "  volact demo --dir site                   keep the folders: site/publisher, site/host, site/machines/…\n"
+        "  volact demo --machines 3                 a site below the threshold of 25\n"
         "  volact demo --machines 40 --exit --json  for scripts: ends by itself, prints one JSON object"
     )
-    parser.add_argument("--machines", type=int, default=30, help="how many machines (default: %(default)s)")
+    machines = between(1, MOST_MACHINES)
+    parser.add_argument("--machines", type=machines, default=30, metavar="N", help="how many (default: %(default)s)")
     parser.add_argument("--dir", metavar="DIR", help="where the roles' folders go and stay (default: a temporary one)")
     parser.add_argument("--exit", action="store_true", help="end when everything is activated")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object, as the last line")
@@ -49,49 +50,48 @@ def build(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, env: Environment) -> int:
-    if not 1 <= args.machines <= MOST_MACHINES:
-        raise MachinesError(machines=args.machines)
     with ExitStack() as stack:
+        stack.enter_context(_ended_like_ctrl_c())
         folder = _folder(args.dir, stack)
         story = _Story(env)
         site = stack.enter_context(DemoSite(folder))
         result = _play(site, story, args.machines)
-        if args.dir:
-            story.say(f"\nThe roles' folders are in {folder}; each verb takes its own by --dir.")
+        result["dir"] = str(folder) if args.dir or not args.exit else None
         if env.json:
-            env.write_json(result)
+            env.write_json(result, one_line=True)
             env.stdout.flush()
         if not args.exit:
             _stay(site, story)
+        elif args.dir:
+            _say_what_stays(site, story)
     return 0 if result["licensed"] == args.machines or args.machines < result["threshold"] else 1
 
 
 def _play(site: DemoSite, story: "_Story", machines: int) -> dict[str, Any]:
     began = time.monotonic()
+    story.say("A whole site on this machine: real processes, real TCP on the loopback address, real signatures.")
+    story.say(f"Nothing outside {site.folder} is touched.")
     story.heading("A publisher: root and issuing CA, one product with two editions, a KMS host key for Contoso")
     site.start_publisher()
     story.say(f"  {site.publisher_name} answers on {site.publisher_url}, root {site.root[:23]}…")
     story.heading("Contoso's KMS host: activated by the publisher, then listening")
     site.start_host()
     story.say(f"  the host answers on {site.host_address}, its key ends in {site.host_key[-5:]}")
-    story.heading(f"{machines} machines ask for a licence; the product's policy wants {site.threshold} of them")
     fleet = [site.machine(number) for number in range(1, machines + 1)]
-    with story.progress("machines", machines) as done:
-        for machine in fleet:
-            machine.set_up()
-            story.machine(machine, site.threshold)
-            done(machine.number)
+    _ask(fleet, story, site.threshold)
     waiting = [machine for machine in fleet if not machine.licensed]
     if waiting and machines >= site.threshold:
-        _retry(waiting, story, site.threshold)
+        _ask_again(waiting, story, site.threshold)
     story.heading("The host, as its administrator sees it: volact host status")
     story.say(site.host_status())
     story.heading(f"One machine, as its user sees it: volact client info {site.product}")
     story.say(fleet[-1].info())
-    count = site.count()
-    licensed = sum(machine.licensed for machine in fleet)
     seconds = round(time.monotonic() - began, 1)
-    story.heading(f"{licensed} of {machines} machines are licensed, the host counts {count}; it took {seconds} s")
+    count, licensed = site.count(), sum(machine.licensed for machine in fleet)
+    story.heading(f"{licensed} of {_machines(machines)} licensed, the host counts {count}; it took {seconds} s")
+    if machines < site.threshold:
+        story.say(f"  Below the threshold of {site.threshold}, machines stay in grace and ask again every two hours.")
+        story.say(f"  To see it crossed: --machines {site.threshold}, or more.")
     return {
         "machines": machines,
         "threshold": site.threshold,
@@ -101,11 +101,22 @@ def _play(site: DemoSite, story: "_Story", machines: int) -> dict[str, Any]:
         "host": site.host_address,
         "publisher": site.publisher_url,
         "root": site.root,
-        "dir": str(site.folder),
     }
 
 
-def _retry(waiting: list[Machine], story: "_Story", threshold: int) -> None:
+def _ask(fleet: list[Machine], story: "_Story", threshold: int) -> None:
+    """One after the other, so that the count climbs in their order; the next ones are installed meanwhile."""
+    asking = f"{_machines(len(fleet))} {'asks' if len(fleet) == 1 else 'ask'} for a licence"
+    story.heading(f"{asking}; the product's policy wants a count of {threshold}")
+    with _pool(1) as pool:
+        installed = [pool.submit(machine.install) for machine in fleet]
+        for machine, ready in zip(fleet, installed, strict=True):
+            ready.result()
+            machine.activate()
+            story.machine(machine, threshold)
+
+
+def _ask_again(waiting: list[Machine], story: "_Story", threshold: int) -> None:
     seconds = RETRY_SECONDS / SCALE
     story.heading(
         f"The first {len(waiting)} stay in grace and ask again in two hours: "
@@ -116,41 +127,83 @@ def _retry(waiting: list[Machine], story: "_Story", threshold: int) -> None:
         while (left := end - time.monotonic()) > 0:
             done(RETRY_SECONDS - int(left * SCALE))
             time.sleep(min(0.1, left))
-    with story.progress("machines", len(waiting)) as done:
-        for number, machine in enumerate(waiting, start=1):
-            machine.activate()
+    with _pool(AT_A_TIME) as pool:
+        for machine in pool.map(_activated, waiting):
             story.machine(machine, threshold)
-            done(number)
 
 
 def _stay(site: DemoSite, story: "_Story") -> None:
     story.heading("The site stays up.  Try, from another terminal:")
     for command in site.suggestions():
         story.say(f"  {command}")
-    story.say("\nCtrl-C ends it.")
+    story.say(f"\nThe machines' hardware is simulated: `{site.as_machine(1)} …` runs volact as the first one.")
+    story.say("Read on in README.md and docs/.  Ctrl-C ends the site.")
     try:
         site.wait()
     except KeyboardInterrupt:
         story.say("")
 
 
+def _say_what_stays(site: DemoSite, story: "_Story") -> None:
+    story.heading(f"The roles' folders are in {site.folder}.  The site runs again with:")
+    for command in site.restart():
+        story.say(f"  {command}")
+
+
+def _machines(number: int) -> str:
+    return "1 machine" if number == 1 else f"{number} machines"
+
+
+def _activated(machine: Machine) -> Machine:
+    machine.activate()
+    return machine
+
+
+@contextmanager
+def _pool(workers: int) -> Iterator[ThreadPoolExecutor]:
+    """Leaving it early drops what has not begun."""
+    pool = ThreadPoolExecutor(workers)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _ended_like_ctrl_c() -> Iterator[None]:
+    """A closed terminal and a plain ``kill`` stop the site's processes too."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def _folder(given: str | None, stack: ExitStack) -> Path:
     if given is None:
         return Path(stack.enter_context(TemporaryDirectory(prefix="volact-demo-")))
-    path = Path(given)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    path = Path(given).resolve()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        empty = not any(path.iterdir())
+    except OSError as exc:
+        raise FolderError(path=str(path), why=exc.strerror or str(exc)) from None
+    if not empty:
         raise FolderNotEmptyError(path=str(path))
-    path.mkdir(parents=True, exist_ok=True)
-    return path.resolve()
+    return path
 
 
 class _Story:
     """What the demo tells: on stdout for a reader, on stderr where stdout carries JSON."""
 
     def __init__(self, env: Environment) -> None:
-        self._env = env
         self._stream = env.stderr if env.json else env.stdout
-        self._colour = self._stream.isatty()
+        self._colour = env.colours(self._stream)
         self.progress = env.progress
 
     def say(self, text: str) -> None:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The demo's product, as a publisher would write it.  ``examples/acme-cad.toml`` explains each line."""
 
-PRODUCT, EDITION, GROUP = "acme-cad", "professional", "acme-servers"
+PRODUCT, EDITION = "acme-cad", "professional"
+GROUP, CLIENT_GROUP = "acme-servers", 101  # the host key's, and the one below it that the machines are counted in
 
 ACME_CAD = """\
 product = "acme-cad"

@@ -4,6 +4,7 @@
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from volact.cli.demo.product import ACME_CAD, EDITION, GROUP, PRODUCT
+from volact.cli.demo.product import ACME_CAD, CLIENT_GROUP, EDITION, GROUP, PRODUCT
 from volact.core.errors import ConfigError
 from volact.wire.serve import free_port
 
@@ -26,7 +27,7 @@ LOOPBACK = "127.0.0.1"
 class PartFailedError(ConfigError):
     code = "demo-part-failed"
     fmt = "the demo's {part} failed: {why}"
-    remedy = "run it again with --dir DIR and look into DIR/*.log"
+    remedy = "run it again with --dir DIR: DIR/publisher.log and DIR/host.log hold all that the servers said"
 
 
 class DemoSite:
@@ -38,6 +39,7 @@ class DemoSite:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._processes: list[_Server] = []
+        self._publisher_serve: tuple[str, ...] = ()
         self.root = self.host_key = self.publisher_url = self.host_address = ""
         self.threshold = 0
 
@@ -45,15 +47,21 @@ class DemoSite:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        for process in reversed(self._processes):
-            process.stop()
+        """Stops all at once, and no second Ctrl-C keeps it from waiting for them."""
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            for process in self._processes:
+                process.terminate()
+            for process in self._processes:
+                process.wait_until_ended()
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     def start_publisher(self) -> None:
         """Make the publisher with its product and Contoso's host key, and start its service."""
         port = free_port(LOOPBACK)
         self.publisher_url = f"http://{LOOPBACK}:{port}"
-        passphrase = self.folder / "publisher.passphrase"
-        descriptor = os.open(passphrase, os.O_WRONLY | os.O_CREAT, 0o600)
+        descriptor = os.open(self.passphrase, os.O_WRONLY | os.O_CREAT, 0o600)
         with os.fdopen(descriptor, "w") as file:
             file.write("for this demonstration only\n")
         (self.folder / "acme-cad.toml").write_text(ACME_CAD)
@@ -66,8 +74,9 @@ class DemoSite:
         self.host_key = self._publisher("key", "issue", *issue)["key"]
         shown = self._publisher("product", "show", PRODUCT)
         self.threshold = next(e["threshold"] for e in shown["editions"] if e["id"] == EDITION)
-        serve = ("publisher", "serve", "--listen", LOOPBACK, "--port", str(port), "--workers", "1")
-        self._serve("publisher", port, (*serve, *self._publisher_options()))
+        self._publisher_serve = ("publisher", "serve", "--listen", LOOPBACK, "--port", str(port))
+        self._publisher_serve += self._publisher_options()
+        self._serve("publisher", port, self._publisher_serve)
 
     def start_host(self) -> None:
         """Make the KMS host, have the publisher activate it, and start it."""
@@ -75,10 +84,12 @@ class DemoSite:
         self.host_address = f"{LOOPBACK}:{port}"
         directory = ("--dir", str(self.folder / "host"))
         volact("host", "init", *directory)
+        volact("host", "set-port", str(port), *directory)
+        volact("host", "set-listen", LOOPBACK, *directory)
         volact("host", "add-product", str(self.definition), "--root", self.root, *directory)
         volact("host", "install-key", "-", *directory, stdin=self.host_key)
         volact("host", "activate", *directory)
-        self._serve("host", port, ("host", "serve", "--listen", LOOPBACK, "--port", str(port), *directory))
+        self._serve("host", port, ("host", "serve", *directory))
 
     def machine(self, number: int) -> "Machine":
         return Machine(self, number)
@@ -86,6 +97,10 @@ class DemoSite:
     @property
     def definition(self) -> Path:
         return self.folder / "acme-cad.volproduct"
+
+    @property
+    def passphrase(self) -> Path:
+        return self.folder / "publisher.passphrase"
 
     def count(self) -> int:
         status = volact("host", "status", "--dir", str(self.folder / "host"))
@@ -97,28 +112,42 @@ class DemoSite:
     def suggestions(self) -> list[str]:
         """Commands to try against the running site, ready to be pasted."""
         host, machine = self.folder / "host", self.folder / "machines" / "001"
-        issuer = json.dumps({"root": self.root, "product": PRODUCT, "group": 101})
+        issuer = json.dumps({"root": self.root, "product": PRODUCT, "group": CLIENT_GROUP})
         url = f"http://{self.host_address}/volact.v1.ActivationService/GetIssuer"
         return [
-            f"volact host status --dir {host}",
-            f"volact host events --dir {host} --last 10m",
-            f"volact client status --dir {machine}",
-            f"volact client licence {PRODUCT} --dir {machine}",
-            f"volact publisher ledger list --dir {self.folder / 'publisher'}",
-            f"curl -s -H 'Content-Type: application/json' -d {shlex.quote(issuer)} {url}",
+            _words(command(), "host", "status", "--dir", host),
+            _words(command(), "host", "events", "--dir", host, "--last", "10m"),
+            _words(command(), "publisher", "ledger", "list", "--dir", self.folder / "publisher"),
+            f"{self.as_machine(1)} client status --dir {shlex.quote(str(machine))}",
+            _words(command(), "client", "licence", PRODUCT, "--dir", machine),
+            _words("curl", "-s", "-H", "Content-Type: application/json", "-d", issuer, url),
         ]
+
+    def restart(self) -> list[str]:
+        """Commands that run the same site again, each in a terminal of its own."""
+        return [
+            _words(command(), *self._publisher_serve),
+            _words(command(), "host", "serve", "--dir", self.folder / "host"),
+        ]
+
+    @staticmethod
+    def as_machine(number: int) -> str:
+        """The start of a command line that runs ``volact`` with a machine's simulated hardware."""
+        return _words(_shown(Path(sys.executable)), "-m", "volact.testing", "--machine", number, "--")
 
     def wait(self) -> None:
         """Until a part ends, which none should, or the user interrupts."""
-        while all(process.running for process in self._processes):
+        while True:
+            for process in self._processes:
+                if not process.running:
+                    raise PartFailedError(part=process.part, why=f"it ended: {process.last_words()}")
             time.sleep(0.5)
-        raise PartFailedError(part="site", why="one of its processes ended")
 
     def _publisher(self, *words: str) -> Any:
         return volact("publisher", *words, *self._publisher_options())
 
     def _publisher_options(self) -> tuple[str, ...]:
-        return ("--dir", str(self.folder / "publisher"), "--passphrase-file", str(self.folder / "publisher.passphrase"))
+        return ("--dir", str(self.folder / "publisher"), "--passphrase-file", str(self.passphrase))
 
     def _serve(self, part: str, port: int, words: Sequence[str]) -> None:
         server = _Server(part, words, self.folder / f"{part}.log")
@@ -139,35 +168,39 @@ class Machine:
     def licensed(self) -> bool:
         return self.state == "licensed"
 
-    def set_up(self) -> None:
-        """What an image or an installer does: definition, generic key, host; then the first attempt."""
+    def install(self) -> None:
+        """What an image or an installer does: definition, generic key, host."""
         self._run(
             ("client", "add-product", str(self._site.definition), "--root", self._site.root),
             ("client", "install-key", PRODUCT, "--generic", "--edition", EDITION),
             ("client", "set-host", self._site.host_address),
-            ("client", "activate", PRODUCT),
         )
 
     def activate(self) -> None:
-        self._run(("client", "activate", PRODUCT))
+        self._read(self._run(("client", "activate", PRODUCT)))
 
     def info(self) -> str:
         words = ["--", "client", "info", PRODUCT, *self._directory]
-        return _check(_python("volact.testing.machines", ["--machine", str(self.number), *words]), "machine")
+        return _check(_python("volact.testing", ["--machine", str(self.number), *words]), self.name)
 
-    def _run(self, *commands: Sequence[str]) -> None:
+    def _run(self, *commands: Sequence[str]) -> dict[str, Any]:
+        """What the last command printed.  Not licensed yet is exit code 1 and still an answer; anything without JSON
+        is a failure of the demo."""
         words = [word for command in commands for word in ("--", *command, *self._directory, "--json")]
-        done = _python("volact.testing.machines", ["--machine", str(self.number), *words])
-        # Not licensed yet is exit code 1 and still an answer; anything without JSON is a failure of the demo.
+        done = _python("volact.testing", ["--machine", str(self.number), *words])
         lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
         if not lines:
             _check(done, self.name)
-        self._read(json.loads(lines[-1]))
+            raise PartFailedError(part=self.name, why="it printed nothing")
+        result: dict[str, Any] = json.loads(lines[-1])
+        if "error" in result:
+            raise PartFailedError(part=self.name, why=result["error"]["message"])
+        return result
 
     def _read(self, result: dict[str, Any]) -> None:
-        if "products" not in result:
-            raise PartFailedError(part=self.name, why=str(result.get("error", result)))
         (product,) = result["products"]
+        if product.get("error"):
+            raise PartFailedError(part=self.name, why=product["error"]["message"])
         self.state, self.count = product["state"], product["count"]
         self.reason = (product.get("reason") or {}).get("code", "")
 
@@ -176,13 +209,14 @@ class _Server:
     """A long-running command of the site, in a session of its own, so that Ctrl-C reaches only the demo."""
 
     def __init__(self, part: str, words: Sequence[str], log: Path) -> None:
-        self._part, self._log = part, log
+        self.part, self._log = part, log
         with log.open("wb") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "volact.cli.main", *words],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                env=_variables(),
                 start_new_session=True,
             )
 
@@ -199,20 +233,30 @@ class _Server:
                     return
             except OSError:
                 pause.wait(0.05)
-        raise PartFailedError(part=self._part, why=self._last_words())
+        raise PartFailedError(part=self.part, why=self.last_words())
 
-    def stop(self) -> None:
+    def terminate(self) -> None:
         if self.running:
             self._process.send_signal(signal.SIGTERM)
-            try:
-                self._process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                os.killpg(self._process.pid, signal.SIGKILL)
-                self._process.wait()
 
-    def _last_words(self) -> str:
+    def wait_until_ended(self) -> None:
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+    def last_words(self) -> str:
         lines = self._log.read_text(errors="replace").strip().splitlines()
-        return " / ".join(lines[-3:]) or "it did not start in time"
+        return " / ".join(line.removeprefix("volact: error: ") for line in lines[-3:]) or "it said nothing"
+
+
+def command() -> str:
+    """How the reader calls this very ``volact``, be it on the PATH or in an environment's folder."""
+    own, found = Path(sys.executable).with_name("volact"), shutil.which("volact")
+    if found and own.exists() and Path(found).samefile(own):
+        return "volact"
+    return _shown(own) if own.exists() else _words(_shown(Path(sys.executable)), "-m", "volact.cli.main")
 
 
 def volact(*words: str, stdin: str = "") -> Any:
@@ -228,7 +272,12 @@ def volact_text(*words: str) -> str:
 
 def _python(module: str, words: Sequence[str], stdin: str = "") -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", module, *words]
-    return subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, env=_variables(), check=False)
+
+
+def _variables() -> dict[str, str]:
+    """No setting of the user's own installation reaches the site."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("VOLACT_")}
 
 
 def _check(done: "subprocess.CompletedProcess[str]", part: str) -> str:
@@ -236,3 +285,13 @@ def _check(done: "subprocess.CompletedProcess[str]", part: str) -> str:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         raise PartFailedError(part=part, why=lines[0].removeprefix("volact: error: "))
     return done.stdout
+
+
+def _shown(path: Path) -> str:
+    """From where the reader stands, where that is shorter."""
+    inside = path.is_relative_to(Path.cwd())
+    return str(path.relative_to(Path.cwd()) if inside else path)
+
+
+def _words(*words: object) -> str:
+    return " ".join([str(words[0]), *(shlex.quote(str(word)) for word in words[1:])])
