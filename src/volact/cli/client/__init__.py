@@ -8,127 +8,194 @@ anything.  Guide: docs/guide/client.md.
 
 import argparse
 import importlib
+from collections.abc import Sequence
 from typing import Any
 
-ROOT_HELP = "the publisher's root, as the product embeds it"
+from volact.cli.environment import Environment
+from volact.cli.options import add_verb, between, verbs
+
+MOST_VERSION = 2**31 - 1
+ROOT: dict[str, Any] = {
+    "required": True,
+    "metavar": "sha256:…",
+    "help": "the publisher's root, as the product embeds it",
+}
 
 
 def build(parser: argparse.ArgumentParser) -> None:
-    verbs = parser.add_subparsers(title="verbs", metavar="VERB")
-    _products_and_keys(verbs)
-    _activation(verbs)
-    _looking(verbs)
+    group = verbs(parser)
+    _products_and_keys(group)
+    _activation(group)
+    _looking(group)
 
 
-def _products_and_keys(verbs: Any) -> None:
-    add = _verb(verbs, "add-product", "installing.add_product", "add a product by the definition that came with it")
-    add.epilog = """\
-The definition never introduces trust by itself: the root comes with the product, on another way than the file.
-A newer definition of the same root replaces the older one; an older one, or one of another root, is refused.
-
-examples:
-  volact client add-product acme-cad.volproduct --root sha256:5f0c…
-  volact client add-product acme-cad.volproduct --root sha256:5f0c… --min-version 3"""
+def _products_and_keys(group: Any) -> None:
+    add = _verb(
+        group,
+        "add-product",
+        "installing.add_product",
+        "add a product by the definition that came with it",
+        about="A definition never introduces trust by itself: the root comes with the product, on another\n"
+        "way than the file.  A newer definition of the same root replaces the older one; an older\n"
+        "one, or one of another root, is refused.",
+        examples=("volact client add-product acme-cad.volproduct --root sha256:5f0c… --min-version 3",),
+    )
     add.add_argument("file", metavar="FILE", help="the product's definition (.volproduct)")
-    add.add_argument("--root", required=True, metavar="sha256:…", help=ROOT_HELP)
-    add.add_argument("--min-version", type=int, default=0, metavar="N", help="refuse older definitions than this")
+    add.add_argument("--root", **ROOT)
+    add.add_argument("--min-version", **_version("refuse older definitions than this"))
 
-    remove = _verb(verbs, "remove-product", "installing.remove_product", "forget a product, its licence included")
-    remove.epilog = "example:\n  volact client remove-product acme-cad"
+    remove = _verb(
+        group,
+        "remove-product",
+        "installing.remove_product",
+        "forget a product, its licence included",
+        examples=("volact client remove-product acme-cad",),
+    )
     remove.add_argument("product", metavar="PRODUCT")
 
-    key = _verb(verbs, "install-key", "installing.install_key", "install a product key", "ipk")
-    key.epilog = """\
-A typing error is located by its group; nothing is installed then.  A key replaces the one before.
-
-examples:
-  volact client install-key acme-cad --generic                     the definition's own volume key
-  volact client install-key acme-cad --generic --edition server    where there are several
-  volact client install-key acme-cad -  < key.txt                  a key that no process list shows
-  volact client ipk acme-cad XXXXX-XXXXX-XXXXX-XXXXX-XXXXX"""
+    key = _verb(
+        group,
+        "install-key",
+        "installing.install_key",
+        "install a product key",
+        "ipk",
+        about="A typing error is located by its group; nothing is installed then.  A key replaces the one before.",
+        examples=(
+            "volact client install-key acme-cad --generic                    the definition's own volume key",
+            "volact client install-key acme-cad --generic --edition server   where there are several",
+            "volact client install-key acme-cad - < key.txt                  a key that no process list shows",
+            "volact client ipk acme-cad XXXXX-XXXXX-XXXXX-XXXXX-XXXXX",
+        ),
+    )
     key.add_argument("product", metavar="PRODUCT")
     key.add_argument("key", metavar="KEY", nargs="?", help="the key in any spelling; - reads it from standard input")
     key.add_argument("--generic", action="store_true", help="the volume key that is part of the product's definition")
     key.add_argument("--edition", metavar="EDITION", help="which edition, where a key fits several")
 
-    remove = _verb(verbs, "remove-key", "installing.remove_key", "remove the product key", "upk")
-    remove.epilog = (
-        "The licence stays stored: with the key back, it counts again.\n\nexample:\n  volact client upk acme-cad"
+    remove = _verb(
+        group,
+        "remove-key",
+        "installing.remove_key",
+        "remove the product key",
+        "upk",
+        about="The licence stays stored: with the key back, it counts again.",
+        examples=("volact client remove-key acme-cad",),
     )
     remove.add_argument("product", metavar="PRODUCT")
 
 
-def _activation(verbs: Any) -> None:
-    activate = _verb(verbs, "activate", "activating.activate", "ask an issuer for a licence now", "ato")
-    activate.epilog = """\
-Volume keys ask KMS hosts: the configured host, else the last good one, then those that DNS names; other keys ask the
-publisher.  A failed attempt never changes a stored licence.
-exit code: 0 every product is licensed; 1 one of them is not, for instance while the count is below the threshold
-
-examples:
-  volact client activate
-  volact client ato acme-cad --host kms1.example.com:1688
-  volact client activate acme-cad --json"""
+def _activation(group: Any) -> None:
+    activate = _verb(
+        group,
+        "activate",
+        "activating.activate",
+        "ask an issuer for a licence now",
+        "ato",
+        about="Volume keys ask KMS hosts: the configured host, else the last good one, then those that\n"
+        "DNS names; other keys ask the publisher.  A failed attempt never changes a stored licence.\n"
+        "Exit code 0: every product is licensed.  1: one is not, for instance while the count is\n"
+        "below the threshold.",
+        examples=(
+            "volact client activate",
+            "volact client ato acme-cad --host kms1.example.com:1688",
+            "volact client activate acme-cad --json",
+        ),
+    )
     activate.add_argument("products", metavar="PRODUCT", nargs="*", help="default: every product that has a key")
     where = activate.add_mutually_exclusive_group()
     where.add_argument("--host", metavar="NAME[:PORT]", help="this KMS host, whatever is configured or published")
     where.add_argument("--publisher", metavar="URL", help="this publisher's service")
 
-    host = _verb(verbs, "set-host", "installing.set_host", "choose where to look for KMS hosts", "skms")
-    host.epilog = """\
-examples:
-  volact client set-host kms1.example.com           this host only, no DNS records
-  volact client skms '[2001:db8::5]:1700'
-  volact client set-host --domain example.com       the SRV records of this domain
-  volact client set-host --resolver 192.0.2.53 --no-caching"""
+    host = _verb(
+        group,
+        "set-host",
+        "installing.set_host",
+        "choose where to look for KMS hosts",
+        "skms",
+        examples=(
+            "volact client set-host kms1.example.com        this host only, no DNS records",
+            "volact client skms '[2001:db8::5]:1700'",
+            "volact client set-host --domain example.com    the SRV records of this domain",
+            "volact client set-host --resolver 192.0.2.53 --no-caching",
+        ),
+    )
     host.add_argument("host", metavar="NAME[:PORT]", nargs="?", help="this host and no other")
     host.add_argument("--domain", metavar="D", help="look up _volact._tcp in this domain, not in the DNS suffixes")
     host.add_argument("--resolver", metavar="IP[:PORT]", help="ask this DNS server instead of the system's")
     host.add_argument("--publisher", metavar="URL", help="the publisher's service, instead of the definition's")
-    host.add_argument(
-        "--caching", action=argparse.BooleanOptionalAction, help="try the last good host first (on by default)"
+    host.add_argument("--caching", action=argparse.BooleanOptionalAction, help="try the last good host first (default)")
+
+    _verb(
+        group,
+        "clear-host",
+        "installing.clear_host",
+        "back to discovery by DNS, all settings cleared",
+        "ckms",
+        examples=("volact client clear-host",),
     )
 
-    clear = _verb(
-        verbs, "clear-host", "installing.clear_host", "back to discovery by DNS, all settings cleared", "ckms"
+
+def _looking(group: Any) -> None:
+    _verb(
+        group,
+        "status",
+        "looking.status",
+        "every product's state in a table",
+        "dli",
+        examples=("volact client status", "volact client status --json"),
     )
-    clear.epilog = "example:\n  volact client clear-host"
-
-
-def _looking(verbs: Any) -> None:
-    status = _verb(verbs, "status", "looking.status", "every product's state in a table", "dli")
-    status.epilog = "examples:\n  volact client status\n  volact client status --json"
-
-    info = _verb(verbs, "info", "looking.info", "everything about one product", "dlv")
-    info.epilog = "example:\n  volact client info acme-cad"
+    info = _verb(
+        group,
+        "info",
+        "looking.info",
+        "everything about one product",
+        "dlv",
+        examples=("volact client info acme-cad",),
+    )
     info.add_argument("product", metavar="PRODUCT")
 
-    expiry = _verb(verbs, "expiry", "looking.expiry", "when the present state ends", "xpr")
-    expiry.epilog = "examples:\n  volact client expiry\n  volact client xpr acme-cad"
+    expiry = _verb(
+        group,
+        "expiry",
+        "looking.expiry",
+        "when the present state ends",
+        "xpr",
+        examples=("volact client expiry", "volact client xpr acme-cad"),
+    )
     expiry.add_argument("product", metavar="PRODUCT", nargs="?", help="default: every product")
 
-    licence = _verb(verbs, "licence", "looking.licence", "print the stored licence, a compact JWS")
-    licence.epilog = "example:\n  volact client licence acme-cad > acme-cad.vollicence"
+    licence = _verb(
+        group,
+        "licence",
+        "looking.licence",
+        "print the stored licence, a compact JWS",
+        examples=("volact client licence acme-cad > acme-cad.vollicence",),
+    )
     licence.add_argument("product", metavar="PRODUCT")
 
-    check = _verb(verbs, "check", "looking.check_product", "what the product itself sees; exit code 0 if licensed")
-    check.epilog = "example:\n  volact client check acme-cad --root sha256:5f0c… && echo licensed"
+    check = _verb(
+        group,
+        "check",
+        "looking.check_product",
+        "what the product itself sees; exit code 0 if licensed",
+        examples=("volact client check acme-cad --root sha256:5f0c… && echo licensed",),
+    )
     check.add_argument("product", metavar="PRODUCT")
-    check.add_argument("--root", required=True, metavar="sha256:…", help=ROOT_HELP)
-    check.add_argument("--min-version", type=int, default=0, metavar="N", help="as the product embeds it")
+    check.add_argument("--root", **ROOT)
+    check.add_argument("--min-version", **_version("as the product embeds it"))
 
 
-def _verb(verbs: Any, name: str, run: str, what: str, *aliases: str) -> argparse.ArgumentParser:
+def _version(help_text: str) -> dict[str, Any]:
+    return {"type": between(0, MOST_VERSION), "default": 0, "metavar": "N", "help": help_text}
+
+
+def _verb(
+    group: Any, name: str, run: str, what: str, *aliases: str, about: str = "", examples: Sequence[str] = ()
+) -> argparse.ArgumentParser:
     """A verb; ``aliases`` are the names that administrators know from slmgr."""
-    shown = f"{what} (also: {', '.join(aliases)})" if aliases else what
-    parser: argparse.ArgumentParser = verbs.add_parser(
-        name, aliases=list(aliases), help=what, description=f"{shown[0].upper()}{shown[1:]}."
-    )
-    parser.add_argument(
-        "--dir", metavar="DIR", help="the client's folder (or VOLACT_CLIENT_DIR, or the system's place)"
-    )
-    parser.add_argument("--json", action="store_true", help="data as JSON on standard output")
-    parser.set_defaults(run=_Later(run), parser=parser)
+    parser = add_verb(group, name, what, _Later(run), examples=examples, aliases=aliases)
+    parser.description = "\n\n".join(part for part in (parser.description, about) if part)
+    parser.set_defaults(parser=parser)
     return parser
 
 
@@ -138,6 +205,6 @@ class _Later:
     def __init__(self, name: str) -> None:
         self.module, self.function = name.split(".")
 
-    def __call__(self, args: argparse.Namespace, env: Any) -> int:
+    def __call__(self, args: argparse.Namespace, env: Environment) -> int:
         code: int = getattr(importlib.import_module(f"{__name__}.{self.module}"), self.function)(args, env)
         return code
