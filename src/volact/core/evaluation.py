@@ -5,7 +5,7 @@ The state is recomputed at every look and never stored, so no file can claim it 
 Callers pass only answers that :mod:`volact.sealing.verify` has accepted; this module decides what they are worth:
 
 * only an answer for this machine, product, edition and channel counts, and for the ``volume`` channel only one whose
-  count meets the edition's threshold;
+  count meets the edition's threshold, or that was read from the forest's directory;
 * a lease ends no later than the policy's lease after its issue, nor than its issuer's certificate;
 * answers that are worth nothing never take away what another one gives.
 """
@@ -74,12 +74,14 @@ class GraceEndedReason(Reason):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A verified licence and what its verification found out: the end of its issuer's certificate, and the second
-    from which that issuer is revoked, if it is."""
+    """A verified licence and what its verification found out: the end of its issuer's certificate (or of the
+    activation object that it was read from), and the second from which that issuer is revoked, if it is.
+    ``by_directory``: made from an activation object; a directory counts nobody, so no count is asked of it."""
 
     licence: Licence
     issuer_ends_at: int
     issuer_revoked_at: int | None = None
+    by_directory: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,7 @@ def evaluate(
     policy = edition.policy
     mine = [a for a in answers if _is_for(a, edition, product, channel, machine)]
     count = _newest_count(mine)
-    good = [a for a in mine if meets_policy(a.licence, policy)]
+    good = [a for a in mine if a.by_directory or meets_policy(a.licence, policy)]
     trusted = [_with_answer(a, policy, product, machine, now, count) for a in good if not _revoked(a)]
     if trusted:
         return max(trusted, key=_worth)

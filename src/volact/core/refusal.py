@@ -94,6 +94,12 @@ class ActivationLimitError(RefusedError):
     remedy = "ask the publisher to raise the limit for this host"
 
 
+class ForestLimitError(RefusedError):
+    code = "forest-limit-reached"
+    fmt = "the key ending in {partial} is already in use in {limit} forests"
+    remedy = "use one of those forests, or ask the publisher to raise the limit"
+
+
 class IssuerBusyError(RefusedError):
     code = "issuer-busy"
     fmt = "the issuer asks to come back later"

@@ -10,6 +10,7 @@ from typing import Any
 
 from volact.core.encoding import Fields, b64encode
 from volact.core.fingerprint import Fingerprint
+from volact.core.forest import Forest
 from volact.core.product_key import Channel
 from volact.core.states import State
 
@@ -17,13 +18,15 @@ FORMAT = 1
 NONCE_SIZE = 16
 RESPONSE_KEY_SIZE = 32
 MACHINE_ID_SIZE = 32
+MOST_OBJECT_NAME = 40  # characters of an activation object's name
 
 
 @dataclass(frozen=True, slots=True)
 class ActivationRequest:
     """``issuer`` names the descriptor's key that the seal was made for; ``key`` is the whole product key, needed by
     the publisher only and empty towards hosts, whose clients use public generic keys.  ``state`` is what the client
-    was before it asked, for the host's counters; ``name`` is the machine's host name, for its administrators."""
+    was before it asked, for the host's counters; ``name`` is the machine's host name, for its administrators.
+    ``forest``: asks, with a KMS host key, for an activation object of that forest, to be called ``object_name``."""
 
     issuer: str
     product: str
@@ -38,9 +41,11 @@ class ActivationRequest:
     name: str = ""
     key: str = ""
     threshold: int = 0
+    forest: Forest | None = None
+    object_name: str = ""
 
     def to_claim(self) -> dict[str, Any]:
-        return {
+        claim: dict[str, Any] = {
             "v": FORMAT,
             "aud": self.issuer,
             "iat": self.at,
@@ -56,10 +61,14 @@ class ActivationRequest:
             "key": self.key,
             "fingerprint": self.fingerprint.to_claim(),
         }
+        if self.forest is not None:
+            claim |= {"forest": self.forest.to_claim(), "object_name": self.object_name}
+        return claim
 
     @classmethod
     def from_claim(cls, claim: Fields) -> "ActivationRequest":
         claim.integer("v", least=FORMAT, most=FORMAT)
+        bound = "forest" in claim
         return cls(
             issuer=claim.text("aud", most=64),
             product=claim.text("product", most=63),
@@ -74,6 +83,8 @@ class ActivationRequest:
             name=claim.text("name", least=0, most=253),
             key=claim.text("key", least=0, most=29),
             threshold=claim.integer("threshold", most=1_000_000),
+            forest=Forest.from_claim(claim.fields("forest")) if bound else None,
+            object_name=claim.text("object_name", least=0, most=MOST_OBJECT_NAME) if bound else "",
         )
 
 

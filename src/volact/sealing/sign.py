@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from cryptography import x509
 
+from volact.core.activation_object import ActivationObject, Reading
 from volact.core.definition import ProductDefinition
 from volact.core.issuer import IssuerDescriptor, RevocationStatus
 from volact.core.licence import Licence, SignedRefusal
@@ -29,6 +30,7 @@ class Issuer:
         self._refusal = jws.header(verify.REFUSAL, x5c=x5c)
         self._descriptor = jws.header(verify.DESCRIPTOR, x5c=x5c)
         self._status = jws.header(verify.STATUS, x5c=x5c)
+        self._object = jws.header(verify.OBJECT, x5c=x5c)
         self._definition = jws.header(verify.DEFINITION, x5c=(*x5c, certificates.der(root)))
 
     @property
@@ -52,6 +54,9 @@ class Issuer:
     def definition(self, definition: ProductDefinition) -> str:
         return jws.sign(self._definition, {"iat": definition.issued_at, **definition.to_claim()}, self.key)
 
+    def activation_object(self, made: ActivationObject) -> str:
+        return jws.sign(self._object, made.to_claim(), self.key)
+
     def status(self, status: RevocationStatus) -> str:
         return jws.sign(self._status, status.to_claim(), self.key)
 
@@ -64,6 +69,10 @@ class MachineSigner:
         jwk = jws.jwk_of(key.public_key)
         self.machine = jws.thumbprint(jwk)
         self._header = jws.header(verify.REQUEST, jwk=jwk)
+        self._reading = jws.header(verify.READING, jwk=jwk)
 
     def request(self, request: ActivationRequest) -> str:
         return jws.sign(self._header, request.to_claim(), self.key)
+
+    def reading(self, reading: Reading) -> str:
+        return jws.sign(self._reading, reading.to_claim(), self.key)
