@@ -18,14 +18,34 @@ from volact.core.refusal import MOST_RETRY_AFTER, Refusal
 from volact.core.request import MACHINE_ID_SIZE, NONCE_SIZE
 
 FORMAT = 1
+HASH_DIGITS = 64
 MOST_FIELDS = 16  # of a refusal; the fullest we write has 2
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The publisher's ledger at one moment: ``size`` rows, of which the last has the hash ``head``.  Signed in a
+    receipt, it lets the holder see later that rows were cut off or rewritten.  Spec: docs/spec/ledger.md §4."""
+
+    size: int
+    head: str
+
+    def to_claim(self) -> dict[str, Any]:
+        return {"size": self.size, "head": self.head}
+
+    @classmethod
+    def from_claim(cls, claim: Fields) -> "Checkpoint":
+        head = claim.text("head", most=HASH_DIGITS)
+        if not _HASH.match(head):
+            claim.fail("head", f"{HASH_DIGITS} lower-case hexadecimal digits")
+        return cls(claim.integer("size", least=1), head)
 
 
 @dataclass(frozen=True, slots=True)
 class Licence:
     """``machine`` is the machine ID; ``expires_at`` is absent for perpetual licences; ``count`` includes the requester
     and is absent where nothing is counted; ``certificates`` (base64 DER, leaf first) and ``status`` come only with the
-    licence of a KMS host key: they make the machine a host."""
+    licence of a KMS host key: they make the machine a host.  ``ledger``: only in what the publisher itself issues."""
 
     issuer: str
     machine: bytes
@@ -44,6 +64,7 @@ class Licence:
     renewal_interval_minutes: int | None = None
     certificates: tuple[str, ...] = ()
     status: str = ""
+    ledger: Checkpoint | None = None
 
     def to_claim(self) -> dict[str, Any]:
         inner: dict[str, Any] = {
@@ -63,6 +84,8 @@ class Licence:
         if self.certificates:
             inner["certificates"] = list(self.certificates)
             inner["status"] = self.status
+        if self.ledger is not None:
+            inner["ledger"] = self.ledger.to_claim()
         claim: dict[str, Any] = {
             "iss": self.issuer,
             "sub": self.machine.hex(),
@@ -95,6 +118,7 @@ class Licence:
             organisation=inner.text("organisation", least=0),
             certificates=inner.texts("certificates", most=4) if certified else (),
             status=inner.text("status", least=0, most=MAX_STATUS) if certified else "",
+            ledger=Checkpoint.from_claim(inner.fields("ledger")) if "ledger" in inner else None,
             **optional,
         )
 
@@ -145,6 +169,7 @@ def machine_id(text: str) -> bytes:
     return value
 
 
+_HASH = re.compile(r"[0-9a-f]{64}\Z")
 # A refusal's fields end in a sentence on somebody's terminal.
 _FIELD_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
 _OPTIONAL_INTEGERS = ("count", "activation_interval_minutes", "renewal_interval_minutes")

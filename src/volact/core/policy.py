@@ -45,7 +45,11 @@ BOUNDS = {
     "activations_per_host": (1, 1_000_000),
     "forests_per_key": (0, 1_000_000),
 }
+    "returns_per_key_year": (0, 1_000_000),
 
+FLAGS = ("collapse_identical_hardware", "reactivation_counts")
+# Figures that the format got later, with what a definition from before means; part of the format.
+ABSENT: dict[str, Any] = {"returns_per_key_year": 10, "reactivation_counts": False}
 
 class PolicyFigureError(ConfigError):
     code = "policy-figure"
@@ -97,7 +101,7 @@ class Policy:
 
     def to_claim(self) -> dict[str, Any]:
         claim: dict[str, Any] = {name: getattr(self, name) for name in BOUNDS}
-        claim["collapse_identical_hardware"] = self.collapse_identical_hardware
+        claim.update({name: getattr(self, name) for name in FLAGS})
         claim["suites"] = list(self.suites)
         claim["enforcement"] = {str(state): str(action) for state, action in self.enforcement.items()}
         claim["tolerance"] = self.tolerance.to_claim()
@@ -105,11 +109,16 @@ class Policy:
 
     @classmethod
     def from_claim(cls, claim: Fields) -> "Policy":
-        """Read a signed policy; every figure must be there, so that no default of a reader can change its meaning."""
-        values: dict[str, Any] = {
-            name: claim.integer(name, least=least, most=most) for name, (least, most) in BOUNDS.items()
-        }
-        values["collapse_identical_hardware"] = claim.boolean("collapse_identical_hardware")
+        """Read a signed policy; every figure must be there, so that no default of a reader can change its meaning.
+
+        Only ``guests`` may be missing: what it means then is part of the format (see :class:`GuestPolicy`)."""
+        values: dict[str, Any] = {name: value for name, value in ABSENT.items() if name not in claim}
+        for name, (least, most) in BOUNDS.items():
+            if name not in values:
+                values[name] = claim.integer(name, least=least, most=most)
+        for name in FLAGS:
+            if name not in values:
+                values[name] = claim.boolean(name)
         values["suites"] = claim.texts("suites", most=8) or claim.fail("suites", "at least one suite")
         values["enforcement"] = _enforcement(claim.mapping("enforcement"), claim)
         values["tolerance"] = Tolerance.from_claim(claim.mapping("tolerance"))
@@ -117,7 +126,9 @@ class Policy:
 
     def with_changes(self, changes: Mapping[str, Any]) -> "Policy":
         """This policy with a TOML table's entries applied; unknown names are refused."""
+    returns_per_key_year: int = 10
         known = {f.name for f in fields(self)}
+    reactivation_counts: bool = False
         for name, value in changes.items():
             if name not in known:
                 raise PolicyFigureError(name=name, value=value, expected="a figure that exists; this one does not")
@@ -128,12 +139,11 @@ class Policy:
             values["suites"] = _plain_suites(values["suites"])
         if "tolerance" in values:
             values["tolerance"] = Tolerance.from_claim(values["tolerance"])
-        if type(values.get("collapse_identical_hardware", False)) is not bool:
-            raise PolicyFigureError(
-                name="collapse_identical_hardware",
-                value=values["collapse_identical_hardware"],
-                expected="true or false",
-            )
+        if "guests" in values:
+            values["guests"] = self.guests.with_changes(values["guests"])
+        for name in FLAGS:
+            if type(values.get(name, False)) is not bool:
+                raise PolicyFigureError(name=name, value=values[name], expected="true or false")
         return replace(self, **values)
 
 

@@ -118,6 +118,48 @@ class Refusal:
     def of(cls, kind: type[RefusedError], retry_after: int = 0, **fields: str | int) -> "Refusal":
         return cls(kind.code, fields, retry_after)
 
+class ActivationsExhaustedError(RefusedError):
+    code = "activations-exhausted"
+    fmt = "all {limit} activations of the key ending in {partial} are used"
+    remedy = "give activations back on machines that no longer need them (`volact client deactivate`), or buy more"
+
+
+class KeyGroupMismatchError(RefusedError):
+    code = "key-group-mismatch"
+    fmt = "the key is for product group {group}, edition {edition} belongs to another"
+    remedy = "install the key on the edition that it was bought for; a MAK or retail key covers one product group"
+
+
+class AgreementEndedError(RefusedError):
+    code = "agreement-ended"
+    fmt = "the agreement {agreement} of the key ending in {partial} has ended"
+    remedy = "ask the publisher to extend the agreement; what was activated under it stays activated"
+
+
+class AgreementNotBegunError(RefusedError):
+    code = "agreement-not-begun"
+    fmt = "the agreement {agreement} of the key ending in {partial} has not begun yet"
+    remedy = "activate when it has begun, or ask the publisher about its dates"
+
+
+class HostRevokedError(RefusedError):
+    code = "host-revoked"
+    fmt = "the publisher has revoked this host's key"
+    remedy = "ask the publisher why; another host, or this one after it was made anew, needs a key of its own"
+
+
+class ActivationReturnedError(RefusedError):
+    code = "activation-returned"
+    fmt = "this activation has been given back"
+    remedy = "activate anew with a product key; the old request, licence or proof is used up"
+
+
+class ActivationUnknownError(RefusedError):
+    code = "activation-unknown"
+    fmt = "the publisher knows no such activation of this machine"
+    remedy = "give back on the machine that holds the activation; one that was activated anew elsewhere moved there"
+
+
     def error(self) -> VolactError:
         """The refusal as an error to show; a code or fields from a newer issuer still give a sentence."""
         kind = REGISTRY.get(self.code)
