@@ -13,9 +13,11 @@ from granian.http import HTTP1Settings
 from granian.server.mp import MPServer
 
 from volact.core.errors import ConfigError
+from volact.wire.idle import IdleCutter
 
 HEADER_MILLISECONDS = 10_000  # a client that has not sent its headers by then is cut off
 BACKLOG = 4096  # half-open connections cost the kernel little, refused machines cost them two hours
+DESCRIPTORS = 65_536  # a service starts with 1,024, which is as many connections as one attacker opens in a second
 
 
 class AddressError(ConfigError):
@@ -44,6 +46,7 @@ def serve(
     """Serve until SIGINT or SIGTERM.  ``load`` makes the application inside each worker and must be picklable (a
     ``functools.partial`` of a module's function); the hooks run in the parent."""
     address = _reachable(listener)
+    _allow_descriptors()
     # Workers start from a clean interpreter: the parent has threads (DNS, housekeeping), which do not survive a fork.
     multiprocessing.set_start_method("spawn", force=True)
     server = MPServer(
@@ -63,7 +66,19 @@ def serve(
     )
     server.on_startup(on_start)
     server.on_shutdown(on_stop)
-    server.serve(target_loader=load, wrap_loader=False)
+    server.serve(target_loader=_Guarded(load, listener.port), wrap_loader=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Guarded:
+    """Loads the application in a worker, with what watches over the worker's connections."""
+
+    load: Callable[[], Any]
+    port: int
+
+    def __call__(self) -> Any:
+        IdleCutter(self.port).start()
+        return self.load()
 
 
 def free_port(address: str = "127.0.0.1") -> int:
@@ -87,6 +102,18 @@ def _reachable(listener: Listener) -> str:
     except OSError as exc:
         raise AddressError(address=address, port=listener.port, why=exc.strerror or str(exc)) from None
     return address
+
+
+def _allow_descriptors() -> None:
+    """Raises the soft limit of this process and its workers as far as the system allows."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _has_ipv6() -> bool:
