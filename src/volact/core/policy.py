@@ -16,6 +16,7 @@ MINUTE, HOUR, DAY = 60, 3600, 86400
 
 CLIENT_THRESHOLD, SERVER_THRESHOLD = 25, 5
 LEAST_INTERVAL, MOST_INTERVAL = 15, 43200  # minutes: 15 min to 30 days (A3)
+MOST_GUESTS, MOST_NAME = 1_000_000, 63
 
 _GRACEFUL = {
     State.LICENSED: Enforcement.COUNT_ONLY,
@@ -44,17 +45,61 @@ BOUNDS = {
     "hosts_per_key": (1, 1_000_000),
     "activations_per_host": (1, 1_000_000),
     "forests_per_key": (0, 1_000_000),
-}
     "returns_per_key_year": (0, 1_000_000),
-
+}
 FLAGS = ("collapse_identical_hardware", "reactivation_counts")
 # Figures that the format got later, with what a definition from before means; part of the format.
 ABSENT: dict[str, Any] = {"returns_per_key_year": 10, "reactivation_counts": False}
+
 
 class PolicyFigureError(ConfigError):
     code = "policy-figure"
     fmt = "policy figure {name} is {value!r}, it must be {expected}"
     remedy = "correct {name} in the product's TOML file; docs/spec/product-definition.md lists every figure"
+
+
+@dataclass(frozen=True, slots=True)
+class GuestPolicy:
+    """What a VM host may do for an edition's guests.  ``per_host``: guests of one host, 0 for any number;
+    ``nested``: whether a host that is a virtual machine itself may license; ``host_edition``: the edition of the same
+    product that the host's own computer must be licensed for, empty for none.  Spec: docs/spec/vm-channel.md §5."""
+
+    per_host: int = 0
+    nested: bool = False
+    host_edition: str = ""
+
+    def __post_init__(self) -> None:
+        if type(self.per_host) is not int or not 0 <= self.per_host <= MOST_GUESTS:
+            raise PolicyFigureError(
+                name="guests.per_host", value=self.per_host, expected=f"a whole number from 0 to {MOST_GUESTS}"
+            )
+        if type(self.nested) is not bool:
+            raise PolicyFigureError(name="guests.nested", value=self.nested, expected="true or false")
+        if type(self.host_edition) is not str or len(self.host_edition) > MOST_NAME:
+            raise PolicyFigureError(name="guests.host_edition", value=self.host_edition, expected="an edition's ID")
+
+    def to_claim(self) -> dict[str, Any]:
+        return {"per_host": self.per_host, "nested": self.nested, "host_edition": self.host_edition}
+
+    @classmethod
+    def from_claim(cls, claim: Fields) -> "GuestPolicy":
+        return cls(
+            per_host=claim.integer("per_host", most=MOST_GUESTS),
+            nested=claim.boolean("nested"),
+            host_edition=claim.text("host_edition", least=0, most=MOST_NAME),
+        )
+
+    def with_changes(self, changes: Any) -> "GuestPolicy":
+        """This policy with a TOML table's entries applied; unknown names are refused."""
+        known = {f.name for f in fields(self)}
+        if not isinstance(changes, Mapping):
+            raise PolicyFigureError(name="guests", value=changes, expected=f"a table of {', '.join(sorted(known))}")
+        for name, value in changes.items():
+            if name not in known:
+                raise PolicyFigureError(
+                    name=f"guests.{name}", value=value, expected="a figure that exists; this one does not"
+                )
+        return replace(self, **changes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +121,13 @@ class Policy:
     hosts_per_key: int = 6
     activations_per_host: int = 10
     forests_per_key: int = 6
+    returns_per_key_year: int = 10
     collapse_identical_hardware: bool = False
+    reactivation_counts: bool = False
     suites: tuple[str, ...] = ("x25519", "mlkem768-x25519")
     enforcement: Mapping[State, Enforcement] = field(default_factory=lambda: dict(_GRACEFUL))
     tolerance: Tolerance = DEFAULT_TOLERANCE
+    guests: GuestPolicy = field(default_factory=GuestPolicy)
 
     def __post_init__(self) -> None:
         for name, (least, most) in BOUNDS.items():
@@ -105,6 +153,8 @@ class Policy:
         claim["suites"] = list(self.suites)
         claim["enforcement"] = {str(state): str(action) for state, action in self.enforcement.items()}
         claim["tolerance"] = self.tolerance.to_claim()
+        if self.guests != GuestPolicy():
+            claim["guests"] = self.guests.to_claim()
         return claim
 
     @classmethod
@@ -122,13 +172,13 @@ class Policy:
         values["suites"] = claim.texts("suites", most=8) or claim.fail("suites", "at least one suite")
         values["enforcement"] = _enforcement(claim.mapping("enforcement"), claim)
         values["tolerance"] = Tolerance.from_claim(claim.mapping("tolerance"))
+        if "guests" in claim:
+            values["guests"] = GuestPolicy.from_claim(claim.fields("guests"))
         return cls(**values)
 
     def with_changes(self, changes: Mapping[str, Any]) -> "Policy":
         """This policy with a TOML table's entries applied; unknown names are refused."""
-    returns_per_key_year: int = 10
         known = {f.name for f in fields(self)}
-    reactivation_counts: bool = False
         for name, value in changes.items():
             if name not in known:
                 raise PolicyFigureError(name=name, value=value, expected="a figure that exists; this one does not")

@@ -104,6 +104,7 @@ class Channel(StrEnum):
     KMS_HOST = "kms-host"
     VOLUME = "volume"
     VM = "vm"
+    VM_HOST = "vm-host"
 
 
 # Part of the format: append, never renumber.
@@ -114,6 +115,7 @@ CHANNEL_TAGS = {
     Channel.KMS_HOST: 4,
     Channel.VOLUME: 5,
     Channel.VM: 6,
+    Channel.VM_HOST: 7,
 }
 _CHANNELS = {tag: channel for channel, tag in CHANNEL_TAGS.items()}
 

@@ -94,29 +94,29 @@ class ActivationLimitError(RefusedError):
     remedy = "ask the publisher to raise the limit for this host"
 
 
+class NestedHostError(RefusedError):
+    code = "nested-host-refused"
+    fmt = "the VM host is a virtual machine itself, and the policy of {product} allows no nested hosts"
+    remedy = "run the VM host on the computer below, or ask the publisher for an edition that may be nested"
+
+
+class HostUnlicensedError(RefusedError):
+    code = "vm-host-unlicensed"
+    fmt = "the VM host's own computer is not licensed for {edition}, which the policy of {product} asks for"
+    remedy = "activate {edition} on the VM host's computer: `volact client activate {product}` there"
+
+
+class GuestLimitError(RefusedError):
+    code = "guest-limit-reached"
+    fmt = "the VM host licenses {limit} guests of edition {edition} already"
+    remedy = "run fewer guests of that edition on this host; one that is gone is forgotten after {days} days"
+
+
 class ForestLimitError(RefusedError):
     code = "forest-limit-reached"
     fmt = "the key ending in {partial} is already in use in {limit} forests"
     remedy = "use one of those forests, or ask the publisher to raise the limit"
 
-
-class IssuerBusyError(RefusedError):
-    code = "issuer-busy"
-    fmt = "the issuer asks to come back later"
-    remedy = "nothing to do: the machine tries again by itself"
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """``code``; ``fields`` that fill the sentence; ``retry_after`` in seconds (0: the policy's interval)."""
-
-    code: str
-    fields: Mapping[str, str | int] = field(default_factory=dict)
-    retry_after: int = 0
-
-    @classmethod
-    def of(cls, kind: type[RefusedError], retry_after: int = 0, **fields: str | int) -> "Refusal":
-        return cls(kind.code, fields, retry_after)
 
 class ActivationsExhaustedError(RefusedError):
     code = "activations-exhausted"
@@ -159,6 +159,24 @@ class ActivationUnknownError(RefusedError):
     fmt = "the publisher knows no such activation of this machine"
     remedy = "give back on the machine that holds the activation; one that was activated anew elsewhere moved there"
 
+
+class IssuerBusyError(RefusedError):
+    code = "issuer-busy"
+    fmt = "the issuer asks to come back later"
+    remedy = "nothing to do: the machine tries again by itself"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """``code``; ``fields`` that fill the sentence; ``retry_after`` in seconds (0: the policy's interval)."""
+
+    code: str
+    fields: Mapping[str, str | int] = field(default_factory=dict)
+    retry_after: int = 0
+
+    @classmethod
+    def of(cls, kind: type[RefusedError], retry_after: int = 0, **fields: str | int) -> "Refusal":
+        return cls(kind.code, fields, retry_after)
 
     def error(self) -> VolactError:
         """The refusal as an error to show; a code or fields from a newer issuer still give a sentence."""

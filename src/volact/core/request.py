@@ -25,7 +25,8 @@ MOST_OBJECT_NAME = 40  # characters of an activation object's name
 class ActivationRequest:
     """``issuer`` names the descriptor's key that the seal was made for; ``key`` is the whole product key, needed by
     the publisher only and empty towards hosts, whose clients use public generic keys.  ``state`` is what the client
-    was before it asked, for the host's counters; ``name`` is the machine's host name, for its administrators.
+    was before it asked, for the host's counters; ``name`` is the machine's host name, for its administrators;
+    ``virtual`` is a VM host's word on whether it is a virtual machine itself.
     ``forest``: asks, with a KMS host key, for an activation object of that forest, to be called ``object_name``."""
 
     issuer: str
@@ -43,6 +44,7 @@ class ActivationRequest:
     threshold: int = 0
     forest: Forest | None = None
     object_name: str = ""
+    virtual: bool = False
 
     def to_claim(self) -> dict[str, Any]:
         claim: dict[str, Any] = {
@@ -63,7 +65,7 @@ class ActivationRequest:
         }
         if self.forest is not None:
             claim |= {"forest": self.forest.to_claim(), "object_name": self.object_name}
-        return claim
+        return {**claim, "virtual": True} if self.virtual else claim
 
     @classmethod
     def from_claim(cls, claim: Fields) -> "ActivationRequest":
@@ -85,6 +87,7 @@ class ActivationRequest:
             threshold=claim.integer("threshold", most=1_000_000),
             forest=Forest.from_claim(claim.fields("forest")) if bound else None,
             object_name=claim.text("object_name", least=0, most=MOST_OBJECT_NAME) if bound else "",
+            virtual=claim.boolean("virtual") if "virtual" in claim else False,
         )
 
 

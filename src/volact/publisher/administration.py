@@ -97,17 +97,19 @@ class Publisher:
         now: int,
         actor: str,
         *,
+        channel: Channel = Channel.KMS_HOST,
         hosts: int | None = None,
         activations: int | None = None,
     ) -> NewKey:
-        """A KMS host key of a product group (by name or number); limits default to the product's policy."""
+        """A host key, of a KMS host or a VM host, of a product group (by name or number); limits default to the
+        product's policy."""
         definition = self.newest(product)
         number = catalogue.find_group(definition, group).number
         limits = issuing.default_limits(number, definition)
         most_hosts = _limit("hosts", hosts, limits[0])
         most_activations = _limit("activations", activations, limits[1])
         tag = publisher_tag(self.folder.fingerprint)
-        key = ProductKey.new(Channel.KMS_HOST, tag, number, secrets.token_bytes(SECRET_BYTES))
+        key = ProductKey.new(channel, tag, number, secrets.token_bytes(SECRET_BYTES))
         issued = IssuedKey(
             key.key_id, key.partial, key.channel, product, number, organisation, most_hosts, most_activations, now
         )

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rules by which the publisher activates KMS hosts.  Pure: rows, request and time come in, a decision goes out.
+"""The rules by which the publisher activates KMS hosts and VM hosts.  Pure: rows, request and time come in, a
+decision goes out.
 
 A key serves ``hosts`` machines, each may be activated ``activations`` times.  Two things are not counted: the yearly
 renewal of a host that holds a place already, and a request that comes again because its answer was lost.
@@ -21,16 +22,20 @@ from volact.core.refusal import (
     HostLimitError,
     KeyBlockedError,
     KeyUnknownError,
+    NestedHostError,
     ProductUnknownError,
     Refusal,
     WrongIssuerError,
 )
 from volact.core.request import ActivationRequest
+from volact.sealing.certificates import Role
 
 RENEWAL_WINDOW = 90 * DAY  # a host renews a quarter of a year before its certificate ends, or any time after
 CARRIED_AGE = 30 * DAY  # a request on removable media may be this old; by then its host has given up on it
 
-SERVED = frozenset({Channel.KMS_HOST})
+# Host keys by channel, and what their certificate makes of the machine.
+HOST_ROLES = {Channel.KMS_HOST: Role.KMS_HOST, Channel.VM_HOST: Role.VM_HOST}
+SERVED = frozenset(HOST_ROLES)
 
 
 class Kind(StrEnum):
@@ -120,6 +125,8 @@ def check_key(
         return Refusal.of(KeyBlockedError, partial=issued.partial)
     if definition.group(issued.group) is None:
         return Refusal.of(GroupNotGrantedError, group=issued.group)
+    if request.virtual and not _may_be_nested(issued.group, definition):
+        return Refusal.of(NestedHostError, product=definition.product)
     return None
 
 
@@ -144,6 +151,12 @@ def granted_groups(group: int, newest: Iterable[ProductDefinition]) -> frozenset
 
     Never empty: an empty grant would mean every group."""
     return frozenset({group}).union(*(definition.covered_by(group) for definition in newest))
+
+
+def _may_be_nested(group: int, definition: ProductDefinition) -> bool:
+    """Whether any edition that the key covers allows a VM host that is a virtual machine; the host asks for each."""
+    covered = definition.covered_by(group)
+    return any(e.policy.guests.nested for e in definition.editions if e.group in covered)
 
 
 def clock_tolerance(definition: ProductDefinition) -> int:

@@ -19,7 +19,7 @@ from volact.core.errors import ConfigError, InputError, MalformedError
 from volact.core.exchange import AnswerFile, RequestFile
 from volact.core.issuer import RevocationStatus
 from volact.core.licence import Licence, SignedRefusal
-from volact.core.product_key import Channel, ProductKey
+from volact.core.product_key import ProductKey
 from volact.core.refusal import Refusal
 from volact.core.request import NONCE_SIZE, ActivationRequest
 from volact.publisher import issuing
@@ -28,7 +28,7 @@ from volact.publisher.folder import PublisherFolder, PublisherKeys
 from volact.publisher.issuing import Granted, Kind
 from volact.publisher.store import Change, Intent, PublisherStore, Signed
 from volact.sealing import certificates
-from volact.sealing.certificates import Grant, Role
+from volact.sealing.certificates import Grant
 from volact.sealing.envelope import seal_answer
 from volact.sealing.verify import ProvenRequest, verify_definition, verify_request
 from volact.wire.server import IssuerUnknownError
@@ -173,12 +173,10 @@ class PublisherService:
 
     def _certify(self, proven: ProvenRequest, intent: Intent) -> x509.Certificate:
         grant = Grant(intent.key.organisation, intent.groups, certificates.key_thumbprint(proven.key))
-        name = intent.name or "KMS host"
-        certificate = certificates.make_end(
-            self._keys.issuing, proven.key, Role.KMS_HOST, grant, name, intent.at, intent.serial
-        )
+        name, role = intent.name or "host", issuing.HOST_ROLES[intent.key.channel]
+        certificate = certificates.make_end(self._keys.issuing, proven.key, role, grant, name, intent.at, intent.serial)
         if (
-            certificates.role_of(certificate) is not Role.KMS_HOST
+            certificates.role_of(certificate) is not role
             or certificates.grant_of(certificate) != grant
             or certificates.key_thumbprint(certificates.public_key_of(certificate)) != grant.descriptor_signer
             or certificate.serial_number != intent.serial
@@ -196,7 +194,7 @@ class PublisherService:
             product=request.product,
             edition=request.edition,
             group=key.group,
-            channel=Channel.KMS_HOST,
+            channel=key.channel,
             key_id=key.key_id,
             nonce=request.nonce,
             issued_at=now,

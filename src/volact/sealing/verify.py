@@ -54,7 +54,7 @@ MAY_SIGN: dict[Role, frozenset[str]] = {
     Role.REVOCATION: frozenset({STATUS}),
 }
 MAY_LICENSE: dict[Role, frozenset[Channel]] = {
-    Role.PUBLISHER: frozenset({Channel.RETAIL, Channel.MAK, Channel.KMS_HOST}),
+    Role.PUBLISHER: frozenset({Channel.RETAIL, Channel.MAK, Channel.KMS_HOST, Channel.VM_HOST}),
     Role.KMS_HOST: frozenset({Channel.VOLUME}),
     Role.VM_HOST: frozenset({Channel.VM}),
     Role.OEM: frozenset(),

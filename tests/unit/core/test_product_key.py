@@ -43,7 +43,7 @@ def test_channel_publisher_and_group_are_readable_offline():
 
 def test_channel_tags_are_part_of_the_format():
     assert {str(channel): tag for channel, tag in CHANNEL_TAGS.items()} == {
-        "retail": 1, "oem": 2, "mak": 3, "kms-host": 4, "volume": 5, "vm": 6,
+        "retail": 1, "oem": 2, "mak": 3, "kms-host": 4, "volume": 5, "vm": 6, "vm-host": 7,
     }  # fmt: skip
 
 
@@ -162,7 +162,7 @@ def test_the_second_reading_of_the_specification_agrees():
         (1 << 90, "format 4"),
         (23**20 - 1, "format 5"),
         (1 << 88 | 0 << 84, "channel 0"),
-        (1 << 88 | 7 << 84, "channel 7"),
+        (1 << 88 | 8 << 84, "channel 8"),
         (1 << 88 | 15 << 84, "channel 15"),
     ],
 )

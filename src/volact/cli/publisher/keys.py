@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from volact.cli.environment import Environment
 from volact.cli.publisher.shared import Verbs, actor, add_family, add_verb, open_publisher
 from volact.core.product_key import Channel
-from volact.publisher.issuing import COUNTED, IssuedKey
+from volact.publisher.issuing import COUNTED, HOST_ROLES, IssuedKey
 from volact.publisher.store import HostActivation
 
 _KEY_HELP = "the key, its last five symbols, or its key ID"
@@ -50,10 +50,11 @@ def _build_issue(family: Verbs) -> None:
         "issue a product key and print it, once",
         """
 volact publisher key issue --organisation "Example Ltd" --kind kms-host --product acme-cad --group acme-servers
-volact publisher key issue --organisation "Example Ltd" --kind kms-host --product acme-cad --group 102 --hosts 2""",
+volact publisher key issue --organisation "Example Ltd" --kind kms-host --product acme-cad --group 102 --hosts 2
+volact publisher key issue --organisation "Example Ltd" --kind vm-host --product acme-cad --group acme-servers""",
     )
     parser.add_argument("--organisation", required=True, metavar="NAME")
-    parser.add_argument("--kind", required=True, choices=(str(Channel.KMS_HOST),), help="what the key activates")
+    parser.add_argument("--kind", required=True, choices=tuple(map(str, HOST_ROLES)), help="what the key activates")
     parser.add_argument("--product", required=True, metavar="PRODUCT")
     parser.add_argument("--group", required=True, metavar="GROUP", help="product group, by name or number")
     parser.add_argument("--hosts", type=int, metavar="N", help="on how many hosts (default: the product's policy)")
@@ -91,6 +92,7 @@ def _issue(args: argparse.Namespace, env: Environment) -> int:
             args.group,
             env.clock(),
             actor(env),
+            channel=Channel(args.kind),
             hosts=args.hosts,
             activations=args.activations,
         )
