@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """An issuer behind the Connect protocol, as an ASGI application.
 
-The library (connectrpc) speaks the protocol in all its forms: Connect in JSON and binary, gRPC, gRPC-Web, compressed
-bodies, deadlines.  One form goes past it, because a host's whole load is in it: an uncompressed binary unary
-``Activate``, which in Connect is a plain POST of the message (see :func:`_is_plain`).  Both ways end in the same
-:class:`IssuerService`.  Pages for people and probes (``/healthz`` …) are given as ``pages``.
+The library (connectrpc) speaks the protocol in its forms: Connect in JSON and binary, gRPC-Web, compressed bodies,
+deadlines; over HTTP/1.1 and HTTP/2.  Plain gRPC needs HTTP trailers, which granian does not send.  One form goes past
+the library, because a host's whole load is in it: an uncompressed binary unary ``Activate``, which in Connect is a
+plain POST of the message (see :func:`_is_plain`).  Both ways end in the same :class:`IssuerService`.  Pages for people
+and probes (``/healthz`` …) are given as ``pages``.  Spec: docs/spec/rpc.md.
 """
 
 import asyncio
@@ -80,6 +81,7 @@ _CODES: tuple[tuple[type[VolactError], Code], ...] = (
 )
 _HTTP = {
     Code.INVALID_ARGUMENT: 400,
+    Code.UNIMPLEMENTED: 501,
     Code.FAILED_PRECONDITION: 400,
     Code.NOT_FOUND: 404,
     Code.RESOURCE_EXHAUSTED: 429,
@@ -101,8 +103,10 @@ class IssuerApplication:
         *,
         on_start: Callable[[], Awaitable[None]] | None = None,
         on_stop: Callable[[], Awaitable[None]] | None = None,
+        body_seconds: float = BODY_SECONDS,
     ) -> None:
         self._service = service
+        self._body_seconds = body_seconds
         self._pages = pages
         self._on_start, self._on_stop = on_start, on_stop
         self._library = ActivationServiceASGIApplication(_Adapter(service), read_max_bytes=MAX_BODY)
@@ -114,18 +118,20 @@ class IssuerApplication:
         if path == ACTIVATE and _is_plain(scope):
             return await self._activate(receive, send)
         if path.startswith(SERVICE):
-            return await self._library(scope, receive, send)
+            if _is_grpc(scope):
+                return await _send_error(send, Code.UNIMPLEMENTED, "gRPC is not served here: use Connect or gRPC-Web")
+            return await self._library(scope, _Timed(receive, self._body_seconds), send)
         return await self._page(scope, path, send)
 
     async def _activate(self, receive: Receive, send: Send) -> None:
         try:
-            message = ActivateRequest.from_binary(await _body(receive))
+            message = ActivateRequest.from_binary(await _body(_Timed(receive, self._body_seconds)))
         except ValueError:
             return await _send_error(send, Code.INVALID_ARGUMENT, "malformed: the body is not an ActivateRequest")
         except ConnectError as exc:
             return await _send_error(send, exc.code, exc.message)
-        except TimeoutError:
-            return await _send_error(send, Code.DEADLINE_EXCEEDED, f"the body took longer than {BODY_SECONDS:.0f} s")
+        except _GoneError:
+            return None
         try:
             sealed = await self._service.activate(message.issuer, message.sealed)
         except Exception as exc:
@@ -154,8 +160,13 @@ class IssuerApplication:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
-                if self._on_start:
-                    await self._on_start()
+                try:
+                    if self._on_start:
+                        await self._on_start()
+                except Exception as exc:
+                    # Raised through, servers take it for "no lifespan here" and serve an application that never began.
+                    _log.exception("the application did not start")
+                    return await send({"type": "lifespan.startup.failed", "message": str(exc)})
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
                 if self._on_stop:
@@ -201,16 +212,46 @@ def _is_plain(scope: Scope) -> bool:
     return plain
 
 
+class _GoneError(Exception):
+    """The client hung up before its body was there: nobody is left to answer."""
+
+
+class _Timed:
+    """A request's ``receive`` that gives its body ``seconds`` in all, the first byte included."""
+
+    __slots__ = ("_ends", "_receive", "_seconds")
+
+    def __init__(self, receive: Receive, seconds: float) -> None:
+        self._receive, self._seconds = receive, seconds
+        self._ends: float | None = asyncio.get_running_loop().time() + seconds
+
+    async def __call__(self) -> MutableMapping[str, Any]:
+        try:
+            async with asyncio.timeout_at(self._ends):
+                message = await self._receive()
+        except TimeoutError:
+            raise ConnectError(Code.DEADLINE_EXCEEDED, f"the body took longer than {self._seconds:g} seconds") from None
+        if not message.get("more_body"):
+            self._ends = None  # what comes now is the client hanging up, whenever it does
+        return message
+
+
+def _is_grpc(scope: Scope) -> bool:
+    """Plain gRPC: ``application/grpc``, alone or with ``+proto``; not ``application/grpc-web``."""
+    kind = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
+    return bool(kind.split(b"+")[0].split(b";")[0].strip() == b"application/grpc")
+
+
 async def _body(receive: Receive) -> bytes:
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if message.get("more_body"):
-        async with asyncio.timeout(BODY_SECONDS):
-            while message.get("more_body") and len(body) <= MAX_BODY:
-                message = await receive()
-                body += message.get("body", b"")
-    if len(body) > MAX_BODY:
-        raise ConnectError(Code.RESOURCE_EXHAUSTED, f"message is larger than {MAX_BODY} bytes")
+    body, more = b"", True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise _GoneError
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+        if len(body) > MAX_BODY:
+            raise ConnectError(Code.RESOURCE_EXHAUSTED, f"message is larger than {MAX_BODY} bytes")
     return body
 
 
