@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A site for tests: a publisher in memory, KMS hosts in folders that it has activated, machines in folders of theirs.
 
-Hosts and machines are the production's own; only the publisher is the simulator, so that a test can certify what no
-publisher would.  ``served`` puts anything that answers like an issuer behind a real port.
+Hosts and machines are the production's own; the publisher is the simulator (:class:`Vendor`), so that a test can
+certify what no publisher would, or the production's own too (:class:`RealPublisher`).  ``served`` puts anything that
+answers like an issuer behind a real port.
 """
 
 import base64
@@ -18,6 +19,7 @@ from threading import Thread
 from typing import Any, Protocol
 
 from support.processes import ADDRESS, Done, good, volact
+from volact.cli.demo.product import ACME_CAD, GROUP
 from volact.core.definition import ProductDefinition
 from volact.core.errors import VolactError
 from volact.core.fingerprint import Fingerprint
@@ -26,6 +28,8 @@ from volact.core.request import ActivationRequest
 from volact.core.states import State
 from volact.host.application import open_store
 from volact.host.folder import HostFolder, HostKey
+from volact.publisher.administration import Publisher
+from volact.publisher.service import PublisherService
 from volact.sealing import certificates, envelope, sign, verify
 from volact.sealing.certificates import Role
 from volact.sealing.keys import LocalKey
@@ -91,6 +95,57 @@ class Vendor:
         folder.add_product(self.file.read_text(), self.root)
         self.certify(folder, folder.install_key(self.host_key(), suite), **how)
         return folder
+
+
+@dataclass
+class RealPublisher:
+    """A publisher made by the production commands.  As an issuer it answers by its production service, at ``clock``."""
+
+    folder: Path
+    product: str
+    clock: Callable[[], int]
+    root: str = ""
+
+    @classmethod
+    def make(
+        cls, folder: Path, name: str = "Acme Software", product: str = PRODUCT, clock: Callable[[], int] = now
+    ) -> "RealPublisher":
+        folder.mkdir(parents=True)
+        (folder / "passphrase").write_text("a passphrase for tests\n")
+        made = cls(folder, product, clock)
+        made.root = made.run("init", "--name", name).json["root"]
+        (folder / "product.toml").write_text(ACME_CAD.replace("acme-cad", product))
+        made.run("product", "add", folder / "product.toml")
+        made.run("product", "export", product, "-o", made.file)
+        made.run("organisation", "add", "Contoso")
+        return made
+
+    @property
+    def file(self) -> Path:
+        return self.folder / f"{self.product}.volproduct"
+
+    def run(self, *words: object) -> Done:
+        where = ("--dir", self.folder / "publisher", "--passphrase-file", self.folder / "passphrase", "--json")
+        return good("publisher", *words, *where, clock=self.clock)
+
+    def host_key(self, group: str = GROUP, **limits: int) -> str:
+        words = [word for name, value in limits.items() for word in (f"--{name}", str(value))]
+        which = ("--organisation", "Contoso", "--kind", "kms-host", "--product", self.product, "--group", group)
+        return str(self.run("key", "issue", *which, *words).json["key"])
+
+    def get_issuer(self, root: str, product: str, group: int, nonce: bytes) -> str:
+        with self._service() as service:
+            return service.describe(root, nonce)
+
+    def activate(self, issuer: str, sealed: bytes) -> bytes:
+        with self._service() as service:
+            return service.answer(issuer, sealed).sealed
+
+    @contextmanager
+    def _service(self) -> Iterator[PublisherService]:
+        with Publisher.open(self.folder / "publisher") as publisher:
+            opened = publisher.folder.open_keys(b"a passphrase for tests")
+            yield PublisherService(publisher.folder, opened, publisher.store, self.clock)
 
 
 @dataclass

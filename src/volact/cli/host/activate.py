@@ -11,11 +11,11 @@ from volact.cli.host.common import add_passphrase, fingerprint_for, full_name, o
 from volact.cli.options import add_verb
 from volact.core.errors import VolactError
 from volact.core.exchange import MAX_FILE, AnswerFile
-from volact.host.activation import Activated, activate_online, apply_answer, write_request
 from volact.host.application import NoPublisherError
 from volact.host.folder import HostFolder, HostKey
 from volact.host.settings import HostSettings
 from volact.host.store import HostStore
+from volact.issuer.activation import Activated, HostFacts, activate_online, apply_answer, write_request
 from volact.wire.client import Server
 
 
@@ -59,14 +59,8 @@ def run(args: argparse.Namespace, env: Environment) -> int:
 
 
 def _write(args: argparse.Namespace, env: Environment, folder: HostFolder, host_key: HostKey) -> int:
-    request = write_request(
-        folder,
-        host_key,
-        now=env.clock(),
-        name=full_name(env),
-        fingerprint=fingerprint_for(env, host_key.root),
-    )
-    write_file(args.request, request.to_bytes())
+    me = HostFacts(full_name(env), fingerprint_for(env, host_key.root))
+    write_request(folder, host_key, me, lambda data: write_file(args.request, data), now=env.clock())
     if env.json:
         env.write_json({"request": args.request, "key": host_key.key.partial})
     else:
@@ -86,14 +80,8 @@ def _online(
     url = args.publisher or settings.publishers.get(host_key.root) or _url_of(folder, host_key)
     if url is None:
         raise NoPublisherError(partial=host_key.key.partial)
-    done = activate_online(
-        folder,
-        host_key,
-        Server.from_url(url),
-        now=env.clock(),
-        name=full_name(env),
-        fingerprint=fingerprint_for(env, host_key.root),
-    )
+    me = HostFacts(full_name(env), fingerprint_for(env, host_key.root))
+    done = activate_online(folder, host_key, Server.from_url(url), me, now=env.clock())
     if args.publisher:
         publishers = {**settings.publishers, host_key.root: args.publisher}
         dataclasses.replace(settings, publishers=publishers).save(store)

@@ -9,9 +9,9 @@ from volact.cli.environment import Environment
 from volact.cli.files import read_token
 from volact.cli.host.common import add_passphrase, open_folder, opened, passphrase_file
 from volact.cli.options import add_verb
-from volact.host.activation import SUITES
 from volact.host.application import open_store
 from volact.host.folder import HostFolder
+from volact.issuer.activation import SUITES
 from volact.sealing import jws
 
 
