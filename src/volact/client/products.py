@@ -7,7 +7,7 @@ it.  Asking an issuer is ``activation``'s work.  Spec: docs/spec/states.md.
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from volact.client.machine import LocalMachine
 from volact.client.store import Anchor, ClientStore, Installation
@@ -191,7 +191,7 @@ def remove_key(store: ClientStore, product: str) -> LoadedProduct:
     with store.lock():
         installation = store.installation(product)
         store.anchor(product)
-        store.save_installation(product, replace(installation, edition=None, channel=None, partial=""))
+        store.save_installation(product, installation._replace(edition=None, channel=None, partial=""))
         store.remove_key(product)
     return load_product(store, product)
 
@@ -247,7 +247,7 @@ def _record_hardware(store: ClientStore, loaded: LoadedProduct, evaluation: Eval
         return
     with store.lock():
         installation = store.installation(loaded.product)
-        store.save_installation(loaded.product, replace(installation, hardware_changed_at=now if differs else None))
+        store.save_installation(loaded.product, installation._replace(hardware_changed_at=now if differs else None))
 
 
 def _anchor(store: ClientStore, product: str) -> Anchor | None:
@@ -303,8 +303,9 @@ def _one_edition(fitting: Sequence[Edition], definition: ProductDefinition, edit
 def _install(store: ClientStore, product: str, key: ProductKey, edition: Edition) -> LoadedProduct:
     with store.lock():
         store.save_key(product, key)
-        chosen = {"edition": edition.id, "channel": key.channel, "partial": key.partial}
-        store.save_installation(product, replace(store.installation(product), **chosen))  # type: ignore[arg-type]
+        before = store.installation(product)
+        now = before._replace(edition=edition.id, channel=key.channel, partial=key.partial)
+        store.save_installation(product, now)
     return load_product(store, product)
 
 

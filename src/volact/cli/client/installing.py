@@ -57,8 +57,8 @@ def set_host(args: argparse.Namespace, env: Environment) -> int:
         settings = store.settings()
         if args.publisher is not None:
             Server.from_url(args.publisher)
-            settings = replace(settings, publisher=args.publisher)
-        settings = replace(settings, discovery=_discovery(settings.discovery, args))
+            settings = settings._replace(publisher=args.publisher)
+        settings = settings._replace(discovery=_discovery(settings.discovery, args))
         store.save_settings(settings)
     return _show_settings(settings, env)
 

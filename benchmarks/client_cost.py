@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the client costs: a cold ``volact client status``, ``volact.check()`` cold and warm, and the bare install's size.
+
+A licensed folder is made first, so that every figure includes reading and verifying a definition, a status and two
+licences.  Cold figures are whole processes, best and median of ``--runs``; Python's own start is measured beside them
+in turn, since a busy machine slows both.  The size is that of ``pip install --target`` without extras (needs pip's
+index); ``--no-size`` leaves it out.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from volact.client import activation, products
+from volact.client.check import World, check
+from volact.client.machine import LocalMachine
+from volact.client.routes import Route
+from volact.client.store import ClientStore
+from volact.testing import Site
+
+ROOT = Path(__file__).resolve().parent.parent
+PRODUCT = "acme-cad"
+STATUS_LIMIT, CHECK_LIMIT, SIZE_LIMIT = 0.15, 0.001, 40_000_000  # seconds, seconds, bytes
+
+
+def main() -> int:
+    args = arguments()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        root = licensed_folder(folder / "client")
+        result = {**cold(folder / "client", root, args.runs), **warm(folder / "client", root)}
+        if args.size:
+            result |= size(folder / "installed")
+    verdict = {"ok": within_limits(result)}
+    print(json.dumps(result | verdict) if args.json else table(result | verdict))
+    return 0 if verdict["ok"] else 1
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=21, help="processes a figure (21)")
+    parser.add_argument("--size", action=argparse.BooleanOptionalAction, default=True, help="measure the bare install")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    return parser.parse_args()
+
+
+def licensed_folder(folder: Path) -> str:
+    """This machine, licensed by a host in memory; returns the publisher's root."""
+    site = Site.make(now=int(time.time()))
+    root, store = site.publisher.fingerprint, ClientStore(folder)
+    products.add_product(store, site.token, root, 0, site.clock())
+    products.install_generic_key(store, PRODUCT, "client")
+    host = site.kms_host()
+    host.fill(101, 24)
+    route = Route(host, "kms.example.test:1688", "given")
+    outcome = activation.activate(PRODUCT, store, [route], LocalMachine.of_system(), site.clock, Random())
+    assert outcome.evaluation.licensed
+    return root
+
+
+def cold(folder: Path, root: str, runs: int) -> dict[str, float]:
+    called = f"import volact; assert volact.check({PRODUCT!r}, root={root!r}, dir={str(folder)!r})"
+    figures = {
+        "python_pass": ["-c", "pass"],
+        "import_volact": ["-c", "import volact"],
+        "check_cold": ["-c", called],
+        "status_cold": [str(Path(sys.executable).with_name("volact")), "client", "status", "--dir", str(folder)],
+    }
+    times: dict[str, list[float]] = {name: [] for name in figures}
+    for _ in range(runs):
+        for name, command in figures.items():
+            times[name].append(process(command))
+    result: dict[str, float] = {}
+    for name, taken in times.items():
+        result |= {f"{name}_best": round(min(taken), 4), f"{name}_median": round(statistics.median(taken), 4)}
+    return result
+
+
+def process(command: Sequence[str]) -> float:
+    began = time.perf_counter()
+    subprocess.run([sys.executable, *command], stdout=subprocess.DEVNULL, check=True)
+    return time.perf_counter() - began
+
+
+def warm(folder: Path, root: str) -> dict[str, float]:
+    world = World.of_system()
+
+    def call() -> None:
+        assert check(PRODUCT, root=root, dir=folder, _world=world)
+
+    began = time.perf_counter()
+    call()
+    first = time.perf_counter() - began
+    return {"check_first": round(first, 6), "check_warm": round(best_of(call), 7)}
+
+
+def best_of(call: Callable[[], None], rounds: int = 20, calls: int = 200) -> float:
+    best = float("inf")
+    for _ in range(rounds):
+        began = time.perf_counter()
+        for _ in range(calls):
+            call()
+        best = min(best, (time.perf_counter() - began) / calls)
+    return best
+
+
+def size(folder: Path) -> dict[str, Any]:
+    """Bytes on disk of the bare install and everything it pulls in, compiled files included."""
+    install = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--target",
+        str(folder),
+    ]
+    subprocess.run([*install, str(ROOT)], check=True, stdout=sys.stderr)
+    total = sum(path.lstat().st_blocks * 512 for path in folder.rglob("*"))
+    packages = sorted(path.name.split("-")[0] for path in folder.glob("*.dist-info"))
+    return {"install_bytes": total, "install_packages": packages}
+
+
+def within_limits(result: dict[str, Any]) -> bool:
+    return (
+        result["status_cold_median"] < STATUS_LIMIT
+        and result["check_warm"] < CHECK_LIMIT
+        and result.get("install_bytes", 0) < SIZE_LIMIT
+    )
+
+
+def table(result: dict[str, Any]) -> str:
+    lines = [f"{name:<22} {shown(name, value)}" for name, value in result.items()]
+    limits = (
+        f"limits: status_cold_median < {STATUS_LIMIT} s, check_warm < 1 ms, install_bytes < {SIZE_LIMIT // 10**6} MB"
+    )
+    return "\n".join([*lines, limits])
+
+
+def shown(name: str, value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, float | int):
+        return str(value) if not isinstance(value, list) else ", ".join(value)
+    if name == "install_bytes":
+        return f"{value / 1e6:.1f} MB"
+    return f"{value * 1e6:.1f} µs" if value < 0.001 else f"{value * 1e3:.1f} ms"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
