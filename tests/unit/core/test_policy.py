@@ -6,7 +6,7 @@ import pytest
 from volact.core.encoding import Fields
 from volact.core.errors import MalformedError
 from volact.core.fingerprint import DEFAULT_TOLERANCE
-from volact.core.policy import BOUNDS, DAY, Policy, PolicyFigureError
+from volact.core.policy import ABSENT, BOUNDS, DAY, GuestPolicy, Policy, PolicyFigureError
 from volact.core.states import Enforcement, State
 
 
@@ -42,12 +42,25 @@ def test_a_figure_stays_within_its_bounds(name):
             Policy.from_claim(Fields(Policy().to_claim() | {name: value}, "policy"))
 
 
-@pytest.mark.parametrize("name", Policy().to_claim())
+@pytest.mark.parametrize("name", sorted(Policy().to_claim().keys() - ABSENT))
 def test_a_signed_policy_has_every_figure(name):
     claim = Policy().to_claim()
     del claim[name]
     with pytest.raises(MalformedError):
         Policy.from_claim(Fields(claim, "policy"))
+
+
+@pytest.mark.parametrize("name", ABSENT)
+def test_a_figure_that_came_later_means_in_an_older_policy_what_the_format_says(name):
+    claim = Policy().to_claim()
+    del claim[name]
+    assert getattr(Policy.from_claim(Fields(claim, "policy")), name) == ABSENT[name]
+
+
+def test_what_a_policy_says_of_guests_comes_back_too():
+    policy = Policy(guests=GuestPolicy(per_host=4, nested=True, host_edition="server"))
+    assert Policy.from_claim(Fields(policy.to_claim(), "policy")) == policy
+    assert "guests" not in Policy().to_claim()
 
 
 @pytest.mark.parametrize("state", State)
@@ -87,6 +100,7 @@ def test_a_tables_entries_change_only_what_they_name():
         {"enforcement": {"licensed": "explode"}},
         {"enforcement": ["warn"]},
         {"collapse_identical_hardware": 1},
+        {"guests": 7},
     ],
     ids=str,
 )
