@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "src" / "volact"
 
 KERNEL = {"core", "sealing", "wire", "sql"}
+ISSUERS = KERNEL | {"issuer"}  # what an organisation's hosts share
 COMPONENTS = {"publisher", "host", "directory", "vm", "fleet", "client"}
 
 # cli, console → components → sealing, wire, sql → core.  A room may always import itself, and all above the kernel
@@ -26,16 +27,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sealing": {"core"},
     "wire": {"core"},
     "sql": {"core"},
+    "issuer": KERNEL - {"sql"},
     "publisher": KERNEL,
-    "host": KERNEL,
+    "host": ISSUERS,
     "directory": KERNEL,
-    "vm": KERNEL,
+    "vm": ISSUERS,
     "fleet": KERNEL,
     "client": KERNEL - {"sql"},
-    "console": KERNEL | COMPONENTS,
-    "cli": KERNEL | COMPONENTS | {"console"},
+    "console": ISSUERS | COMPONENTS,
+    "cli": ISSUERS | COMPONENTS | {"console"},
     # Above the command line, which it runs as one of its machines; nothing of the product imports it.
-    "testing": KERNEL | COMPONENTS | {"cli"},
+    "testing": ISSUERS | COMPONENTS | {"cli"},
     "__init__": {"client"},
     "__main__": {"cli"},
 }

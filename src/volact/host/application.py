@@ -20,9 +20,8 @@ from typing import Any
 from volact.core.count import day_of
 from volact.core.errors import ConfigError, VolactError
 from volact.core.fingerprint import Fingerprint
-from volact.host import activation
 from volact.host.dns import DnsEvent, DnsPublisher
-from volact.host.folder import HostFolder, HostKey, ProductMissingError
+from volact.host.folder import HostFolder, HostKey
 from volact.host.hardware import same_hardware
 from volact.host.issuing import Intervals
 from volact.host.metrics import metrics_page
@@ -30,7 +29,9 @@ from volact.host.recording import ERROR, INFO, WARNING
 from volact.host.service import HostService, Serving
 from volact.host.settings import HostSettings
 from volact.host.store import HostStore
-from volact.sealing import sign
+from volact.issuer import activation
+from volact.issuer.activation import HostFacts
+from volact.issuer.serving import open_key
 from volact.sealing.verify import TrustedDefinition
 from volact.wire.client import Server
 from volact.wire.server import IssuerApplication, Page
@@ -69,7 +70,7 @@ def load_serving(folder: HostFolder, store: HostStore, name: str) -> list[Servin
     """Every activated host key of the folder, with the scopes that its groups count in."""
     products = folder.products()
     passphrase = folder.passphrase()
-    return [_serving(key, products, store, passphrase, name) for key in folder.host_keys() if key.activated]
+    return [_serving(folder, key, products, store, passphrase, name) for key in folder.host_keys() if key.activated]
 
 
 def open_store(folder: HostFolder) -> HostStore:
@@ -206,9 +207,8 @@ class Companion:
                     folder,
                     key,
                     Server.from_url(url),
+                    HostFacts(self._run.name, self._fingerprints(key.root)),
                     now=now,
-                    name=self._run.name,
-                    fingerprint=self._fingerprints(key.root),
                 )
             except VolactError as exc:
                 self._log(ERROR, "certificate-renewal-failed", {"key": key.key.partial, **_about(exc)})
@@ -241,26 +241,20 @@ def _about(exc: VolactError) -> dict[str, Any]:
 
 
 def _serving(
-    host_key: HostKey, products: list[TrustedDefinition], store: HostStore, passphrase: bytes, name: str
+    folder: HostFolder,
+    host_key: HostKey,
+    products: list[TrustedDefinition],
+    store: HostStore,
+    passphrase: bytes,
+    name: str,
 ) -> Serving:
-    mine = [trusted for trusted in products if trusted.trust.fingerprint == host_key.root]
-    if not mine:
-        raise ProductMissingError(what=f"the publisher of the key ending in {host_key.key.partial}")
-    issuer = sign.Issuer(host_key.signing_key(passphrase), host_key.certificates(), mine[0].trust.root)
+    members = open_key(folder, host_key, products, passphrase, name)
+    granted = members["issuer"].grant.groups
     scopes: dict[int, int] = {}
-    for trusted in mine:
-        for edition in trusted.definition.editions:
-            if edition.group in issuer.grant.groups:
+    for definition in members["definitions"].values():
+        for edition in definition.editions:
+            if edition.group in granted:
                 policy = edition.policy
                 window, collapse = policy.count_window_days, policy.collapse_identical_hardware
                 scopes[edition.group] = store.scope(host_key.root, edition.group, window, collapse).id
-    return Serving(
-        issuer=issuer,
-        opening=host_key.opening_key(passphrase),
-        root=host_key.root,
-        key_id=host_key.key.key_id,
-        status_token=host_key.status_token(),
-        definitions={trusted.definition.product: trusted.definition for trusted in mine},
-        scopes=scopes,
-        name=name,
-    )
+    return Serving(**members, scopes=scopes)

@@ -8,18 +8,10 @@ from dataclasses import dataclass
 
 from volact.core.definition import Edition, ProductDefinition
 from volact.core.licence import Licence
-from volact.core.policy import Policy
-from volact.core.product_key import Channel
-from volact.core.refusal import (
-    ChannelNotServedError,
-    ClockSkewError,
-    EditionUnknownError,
-    GroupNotGrantedError,
-    ProductUnknownError,
-    Refusal,
-    WrongIssuerError,
-)
+from volact.core.refusal import Refusal
 from volact.core.request import ActivationRequest
+from volact.issuer import rules
+from volact.issuer.kind import KMS_HOST
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +38,10 @@ def decide(
     now: int,
 ) -> Accepted | Refusal:
     """Whether the host whose sealing key is ``issuer`` and whose certificate grants ``groups`` serves the request."""
-    if request.issuer != issuer:
-        return Refusal.of(WrongIssuerError)
-    if definition is None:
-        return Refusal.of(ProductUnknownError, product=request.product)
-    edition = definition.edition(request.edition)
-    if edition is None:
-        return Refusal.of(EditionUnknownError, product=request.product, edition=request.edition)
-    difference, tolerance = abs(now - request.at), edition.policy.clock_tolerance
-    if difference > tolerance:
-        return Refusal.of(ClockSkewError, difference=difference, tolerance=tolerance)
-    if request.channel is not Channel.VOLUME:
-        return Refusal.of(ChannelNotServedError, channel=str(request.channel))
-    if edition.group not in groups:
-        return Refusal.of(GroupNotGrantedError, group=edition.group)
-    return Accepted(edition)
+    found = rules.check_request(
+        request, serves=KMS_HOST.serves, issuer=issuer, definition=definition, groups=groups, now=now
+    )
+    return found if isinstance(found, Refusal) else Accepted(found)
 
 
 def licence_for(
@@ -75,22 +56,20 @@ def licence_for(
     intervals: Intervals,
     now: int,
 ) -> Licence:
-    """The licence of a counted machine: the policy's lease, but never past the host's own certificate."""
-    policy: Policy = accepted.edition.policy
-    return Licence(
-        issuer=request.issuer,
-        machine=machine,
-        product=request.product,
-        edition=request.edition,
-        group=accepted.edition.group,
-        channel=request.channel,
+    """The licence of a counted machine."""
+    policy = accepted.edition.policy
+    counted = {
+        "count": count,
+        "activation_interval_minutes": intervals.activation_minutes or policy.activation_interval_minutes,
+        "renewal_interval_minutes": intervals.renewal_minutes or policy.renewal_interval_minutes,
+    }
+    return rules.licence_for(
+        request,
+        accepted.edition,
+        machine,
         key_id=key_id,
-        nonce=request.nonce,
-        issued_at=now,
-        expires_at=min(now + policy.lease, certificate_ends_at),
-        fingerprint=request.fingerprint,
         organisation=organisation,
-        count=count,
-        activation_interval_minutes=intervals.activation_minutes or policy.activation_interval_minutes,
-        renewal_interval_minutes=intervals.renewal_minutes or policy.renewal_interval_minutes,
+        certificate_ends_at=certificate_ends_at,
+        now=now,
+        extra=counted,
     )

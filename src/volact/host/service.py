@@ -13,9 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from volact.core.count import day_of
-from volact.core.definition import ProductDefinition
 from volact.core.errors import ConfigError, InputError, TrustError, VolactError
-from volact.core.issuer import IssuerDescriptor
 from volact.core.licence import SignedRefusal
 from volact.core.refusal import IssuerBusyError, Refusal
 from volact.core.request import NONCE_SIZE
@@ -23,15 +21,14 @@ from volact.host.hardware import pack
 from volact.host.issuing import Accepted, Intervals, decide, licence_for
 from volact.host.recording import HOST_SCOPE, Recorded, Refused, Seen
 from volact.host.store import HostStore
-from volact.sealing import envelope, sign, verify
-from volact.sealing.envelope import OpeningKey
+from volact.issuer.serving import ServedKey
+from volact.sealing import envelope, proof
 from volact.wire.server import BusyError, IssuerUnknownError
 
 MAX_BATCH = 64  # one batch keeps the event loop for about 20 ms; larger ones gain little (docs/spec/count.md)
 SOFT_LIMIT = 2_000  # waiting requests beyond which newcomers are asked, signed, to come back: about half a second
 HARD_LIMIT = 8_000  # beyond which they are turned away unread; each waiting request holds about 2 KiB
 BACK_OFF = 60  # seconds, spread by the clients' own jitter
-DESCRIPTOR_SECONDS = 86_400
 UNEXPECTED = "internal"  # the counter and event of what no named error foresees; the log has the rest
 
 _log = logging.getLogger("volact.host")
@@ -50,24 +47,10 @@ class NonceSizeError(InputError):
 
 
 @dataclass(frozen=True, slots=True)
-class Serving:
+class Serving(ServedKey):
     """One activated host key, ready to answer.  ``scopes`` maps product groups to the store's scope IDs."""
 
-    issuer: sign.Issuer
-    opening: OpeningKey
-    root: str
-    key_id: str
-    status_token: str
-    definitions: dict[str, ProductDefinition]
     scopes: dict[int, int]
-    name: str
-
-    def descriptor(self, nonce: bytes, now: int) -> str:
-        key = self.opening
-        ends = min(now + DESCRIPTOR_SECONDS, self.issuer.ends_at)
-        return self.issuer.descriptor(
-            IssuerDescriptor(key.id, self.name, key.suite, key.public, now, ends, nonce, self.status_token)
-        )
 
 
 @dataclass(slots=True)
@@ -78,7 +61,7 @@ class _Waiting:
     sealed: bytes
     future: "asyncio.Future[bytes]"
     busy: bool
-    proven: verify.ProvenRequest | None = None
+    proven: proof.ProvenRequest | None = None
     decision: Accepted | Refusal | None = None
     error: Exception | None = None
 
@@ -167,7 +150,7 @@ class HostService:
     def _open(self, waiting: _Waiting, now: int) -> None:
         serving = waiting.serving
         text = serving.opening.open_request(waiting.sealed).decode("ascii", "replace")
-        waiting.proven = proven = verify.verify_request(text)
+        waiting.proven = proven = proof.verify_request(text)
         if waiting.busy:
             waiting.decision = Refusal.of(IssuerBusyError, retry_after=BACK_OFF)
             return

@@ -1,0 +1,288 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The folder of a KMS host or a VM host: what lies where, and reading and writing it whole.
+
+host.db, vm.db        what the host's own room keeps (``host.store``, ``vm.store``)
+passphrase            opens the keys; move it to a credential store and name it with --passphrase-file
+products/ROOT/P.volproduct    definitions, by the first 16 digits of their root
+keys/KEY-ID/          one installed host key each: key.json, signing.pem, sealing.pem and, once it is
+                      activated, certificates.pem, licence.jws and status.jws
+stamp                 touched by each change, so that a running host reads anew
+"""
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Self
+
+from cryptography import x509
+
+from volact.core.encoding import Fields, parse_object
+from volact.core.errors import ConfigError
+from volact.core.product_key import ProductKey, publisher_tag
+from volact.issuer.kind import Kind
+from volact.sealing import certificates, keys, verify
+from volact.sealing.envelope import OpeningKey
+from volact.sealing.keys import LocalKey
+from volact.sealing.verify import TrustedDefinition
+
+
+class NoHostError(ConfigError):
+    code = "host-folder-missing"
+    fmt = "there is no {noun} in {path}"
+    remedy = "make one: `{command} init`, or name its folder with --dir"
+
+
+class HostExistsError(ConfigError):
+    code = "host-folder-exists"
+    fmt = "there is a {noun} in {path} already"
+    remedy = "use it as it is, or choose another folder with --dir"
+
+
+class RootUnconfirmedError(ConfigError):
+    code = "root-unconfirmed"
+    fmt = "the definition of {product} names the publisher root {root}, which this host does not know yet"
+    remedy = "compare it with what the publisher tells you, then give it: --root {root}"
+
+
+class ProductMissingError(ConfigError):
+    code = "host-product-missing"
+    fmt = "no product of this host has {what}"
+    remedy = "add the product's definition first: `{command} add-product FILE`"
+
+
+class NotHostKeyError(ConfigError):
+    code = "key-not-for-hosts"
+    fmt = "a key of the {channel} channel cannot be installed on a {noun}"
+    remedy = "install a {wanted} key here; other keys go to the machines: `volact client install-key`"
+
+
+class NoSuchKeyError(ConfigError):
+    code = "host-key-missing"
+    fmt = "no host key{which} is installed"
+    remedy = "see `{command} status` for the keys that are, or install one: `{command} install-key -`"
+
+
+class KeyAmbiguousError(ConfigError):
+    code = "host-key-ambiguous"
+    fmt = "{number} host keys are installed: {partials}"
+    remedy = "say which one is meant by its last five symbols: --key LAST5"
+
+
+class FolderUnusableError(ConfigError):
+    code = "host-folder-unusable"
+    fmt = "cannot make a {noun} in {path}: {why}"
+    remedy = "choose another folder with --dir, or run the command as a user who may write there"
+
+
+@dataclass(frozen=True, slots=True)
+class HostKey:
+    """An installed host key; ``product`` is one whose definition has the key's group."""
+
+    key: ProductKey
+    root: str
+    product: str
+    folder: Path
+
+    @property
+    def activated(self) -> bool:
+        return (self.folder / "certificates.pem").exists()
+
+    def certificates(self) -> list[x509.Certificate]:
+        """Leaf and issuing CA, once activated."""
+        return x509.load_pem_x509_certificates(keys.read_file(self.folder / "certificates.pem"))
+
+    def signing_key(self, passphrase: bytes) -> LocalKey:
+        return keys.load_signing_key(self.folder / "signing.pem", passphrase)
+
+    def opening_key(self, passphrase: bytes) -> OpeningKey:
+        path = self.folder / "sealing.pem"
+        return OpeningKey.from_pem(keys.read_file(path), passphrase, path)
+
+    def status_token(self) -> str:
+        return keys.read_file(self.folder / "status.jws").decode().strip()
+
+    def store_activation(self, chain: list[x509.Certificate], licence: str, status: str) -> None:
+        """The certificate last: its file is what makes the key activated."""
+        keys.write_file(self.folder / "status.jws", status.encode() + b"\n")
+        keys.write_file(self.folder / "licence.jws", licence.encode() + b"\n")
+        keys.write_file(self.folder / "certificates.pem", certificates.pem(*chain))
+
+
+class IssuerFolder:
+    """``passphrase_file`` overrides the folder's own; ``kind`` is set by each kind's own class."""
+
+    kind: ClassVar[Kind]
+
+    def __init__(self, path: Path, passphrase_file: Path | None = None) -> None:
+        self.path = path
+        self._passphrase_file = passphrase_file or path / "passphrase"
+
+    @classmethod
+    def create(cls, path: Path, passphrase_file: Path | None = None) -> Self:
+        """Make a new host's folder; nothing is left behind where it fails."""
+        if (path / "keys").exists():
+            raise HostExistsError(noun=cls.kind.noun, path=str(path))
+        made: list[Path] = []
+        try:
+            _make_folder(path, made)
+            if passphrase_file is None and not (path / "passphrase").exists():
+                made.append(path / "passphrase")
+                keys.write_file(path / "passphrase", keys.new_passphrase() + b"\n")
+            cls(path, passphrase_file).passphrase()
+            _make_folder(path / "products", made)
+            _make_folder(path / "keys", made)
+        except BaseException as exc:
+            _undo(made)
+            if isinstance(exc, OSError):
+                raise FolderUnusableError(noun=cls.kind.noun, path=str(path), why=exc.strerror or str(exc)) from None
+            raise
+        return cls(path, passphrase_file)
+
+    def check(self) -> Self:
+        if not (self.path / "keys").is_dir():
+            raise NoHostError(noun=self.kind.noun, command=self.kind.command, path=str(self.path))
+        return self
+
+    @property
+    def database(self) -> Path:
+        return self.path / self.kind.database
+
+    @property
+    def stamp(self) -> Path:
+        return self.path / "stamp"
+
+    def passphrase(self) -> bytes:
+        return keys.read_passphrase(self._passphrase_file)
+
+    def touch(self) -> None:
+        """Tell a running host to read its folder anew."""
+        keys.write_file(self.stamp, os.urandom(8).hex().encode())
+
+    # ---- products
+
+    def products(self) -> list[TrustedDefinition]:
+        """Every definition, verified under the root that its folder was confirmed for."""
+        return list(self._products())
+
+    def add_product(self, token: str, root: str | None) -> TrustedDefinition:
+        """Keep a definition.  Its root must be given by the administrator, or be known from before."""
+        claimed = verify.root_of_definition(token)
+        known = {trusted.trust.fingerprint for trusted in self._products()}
+        if root is None and claimed not in known:
+            product = verify.verify_definition(token, claimed).definition.product
+            raise RootUnconfirmedError(product=product, root=claimed)
+        trusted = verify.verify_definition(token, root or claimed)
+        definition = trusted.definition
+        folder = self.path / "products" / _short(definition.root)
+        before = self._read_product(folder / f"{definition.product}.volproduct", definition.root)
+        if before is not None and before.definition.version > definition.version:
+            least = before.definition.version
+            raise verify.DefinitionOldError(product=definition.product, version=definition.version, least=least)
+        folder.mkdir(exist_ok=True, mode=0o700)
+        keys.write_file(folder / "root", definition.root.encode())
+        keys.write_file(folder / f"{definition.product}.volproduct", token.strip().encode() + b"\n")
+        self.touch()
+        return trusted
+
+    # ---- host keys
+
+    def host_keys(self) -> list[HostKey]:
+        """In the order of their IDs."""
+        found = []
+        for folder in sorted((self.path / "keys").iterdir()):
+            if (folder / "key.json").exists():
+                found.append(_read_key(folder))
+        return found
+
+    def host_key(self, partial: str | None) -> HostKey:
+        """The key that ends so; without an argument the only one."""
+        installed = self.host_keys()
+        found = [k for k in installed if partial is None or k.key.partial == partial.upper() or str(k.key) == partial]
+        if not found:
+            raise NoSuchKeyError(command=self.kind.command, which=f" ending in {partial[-5:]}" if partial else "")
+        if len(found) > 1:
+            raise KeyAmbiguousError(number=len(found), partials=", ".join(k.key.partial for k in found))
+        return found[0]
+
+    def install_key(self, text: str, suite: str) -> HostKey:
+        """Keep a host key with a signing key and a sealing key of its own; installing it again changes nothing."""
+        key = ProductKey.parse(text)
+        kind = self.kind
+        if key.channel is not kind.key_channel:
+            raise NotHostKeyError(channel=str(key.channel), noun=kind.noun, wanted=str(kind.key_channel))
+        definition = self._definition_of(key)
+        final = self.path / "keys" / key.key_id
+        if not final.exists():
+            self._make_key(final, key, definition, suite)
+            self.touch()
+        return _read_key(final)
+
+    def remove_key(self, host_key: HostKey) -> None:
+        """Forget a host key with its signing and sealing keys."""
+        gone = host_key.folder.with_name(f".{host_key.folder.name}.removed")
+        host_key.folder.rename(gone)
+        shutil.rmtree(gone)
+        self.touch()
+
+    def _make_key(self, final: Path, key: ProductKey, definition: TrustedDefinition, suite: str) -> None:
+        passphrase = self.passphrase()
+        folder = final.with_name(f".{final.name}.new")
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(mode=0o700)
+        signing, opening = LocalKey.generate(), OpeningKey.generate(suite)
+        keys.write_file(folder / "signing.pem", keys.private_pem(signing.private, passphrase))
+        keys.write_file(folder / "sealing.pem", opening.to_pem(passphrase))
+        about = {"key": str(key), "root": definition.definition.root, "product": definition.definition.product}
+        keys.write_file(folder / "key.json", json.dumps(about).encode())
+        folder.rename(final)
+
+    def _definition_of(self, key: ProductKey) -> TrustedDefinition:
+        for trusted in self._products():
+            tag = publisher_tag(trusted.trust.fingerprint)
+            if tag == key.publisher_tag and trusted.definition.group(key.group):
+                return trusted
+        what = f"product group {key.group} of the publisher that issued this key"
+        raise ProductMissingError(command=self.kind.command, what=what)
+
+    def _products(self) -> Iterator[TrustedDefinition]:
+        for folder in sorted((self.path / "products").iterdir()):
+            if (folder / "root").exists():
+                root = keys.read_file(folder / "root").decode().strip()
+                for path in sorted(folder.glob("*.volproduct")):
+                    trusted = self._read_product(path, root)
+                    if trusted is not None:
+                        yield trusted
+
+    @staticmethod
+    def _read_product(path: Path, root: str) -> TrustedDefinition | None:
+        if not path.exists():
+            return None
+        return verify.verify_definition(keys.read_file(path).decode("ascii", "replace").strip(), root)
+
+
+def _make_folder(path: Path, made: list[Path]) -> None:
+    """With its parents; what is made is noted, for :func:`_undo`."""
+    if not path.is_dir():
+        _make_folder(path.parent, made)
+        made.append(path)
+        path.mkdir(mode=0o700)
+
+
+def _undo(made: list[Path]) -> None:
+    for path in reversed(made):
+        with contextlib.suppress(OSError):
+            path.rmdir() if path.is_dir() else path.unlink()
+
+
+def _short(root: str) -> str:
+    return root.removeprefix("sha256:")[:16]
+
+
+def _read_key(folder: Path) -> HostKey:
+    about = Fields(parse_object(keys.read_file(folder / "key.json"), "key.json"), "key.json")
+    key = ProductKey.strict(about.text("key"))
+    return HostKey(key, about.text("root"), about.text("product"), folder)
