@@ -30,13 +30,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from loadgen import Result, post_all
 
+from volact.core.fingerprint import Fingerprint
 from volact.core.product_key import Channel, ProductKey, publisher_tag
 from volact.core.request import ActivationRequest
 from volact.core.states import State
 from volact.host.application import open_store
 from volact.host.folder import HostFolder
-from volact.core.fingerprint import Fingerprint
-from volact.sealing import envelope, jws, sign, verify
+from volact.sealing import envelope, jws, proof, sign, verify
 from volact.sealing.certificates import Role
 from volact.sealing.keys import LocalKey
 from volact.testing.issuers import CLIENT_GROUP, SERVER_GROUP, PublisherSimulator
@@ -96,9 +96,9 @@ class Bench:
         """Activations a second that their three public-key operations allow, one thread."""
         (_, body), *_ = self.requests(1)
         sealed = ActivateRequest.from_binary(body).sealed
-        parsed = jws.parse(self.opening.open_request(sealed).decode(), verify.REQUEST)
+        parsed = jws.parse(self.opening.open_request(sealed).decode(), proof.REQUEST)
         key = LocalKey.generate()
-        machine = verify.verify_request(self.opening.open_request(sealed).decode()).key
+        machine = proof.verify_request(self.opening.open_request(sealed).decode()).key
         message = parsed.signing_input
         done, began = 0, time.process_time()
         while (spent := time.process_time() - began) < seconds:

@@ -37,7 +37,7 @@ from volact.core.product_key import Channel, ProductKey, publisher_tag
 from volact.core.refusal import KeyBlockedError, Refusal
 from volact.core.request import ActivationRequest
 from volact.core.states import State
-from volact.sealing import certificates, envelope, jws, verify
+from volact.sealing import certificates, envelope, jws, proof, verify
 from volact.sealing.certificates import Certified, Grant, Role
 from volact.sealing.keys import LocalKey
 
@@ -637,8 +637,8 @@ def _roles_and_types() -> Iterator[Vector]:
                 yield good(name, token=token, typ=typ)
             else:
                 yield bad(name, "role-not-allowed", token=token, typ=typ)
-    token = sign(verify.REQUEST, REQUEST.to_claim(), HOST, HOST_KEY)
-    yield bad("a request signed by a host", "role-not-allowed", token=token, typ=verify.REQUEST)
+    token = sign(proof.REQUEST, REQUEST.to_claim(), HOST, HOST_KEY)
+    yield bad("a request signed by a host", "role-not-allowed", token=token, typ=proof.REQUEST)
 
 
 def _defined(role: Role = Role.DEFINITION, **changes: Any) -> str:
@@ -852,7 +852,7 @@ def request_file() -> Vector:
 
 
 def request(claims: dict[str, Any] | None = None, jwk: dict[str, Any] | None = None, signer: str = "machine") -> str:
-    header = dump_object({"alg": "ES256", "typ": verify.REQUEST, "jwk": MACHINE_JWK if jwk is None else jwk})
+    header = dump_object({"alg": "ES256", "typ": proof.REQUEST, "jwk": MACHINE_JWK if jwk is None else jwk})
     return raw(header, dump_object(claims or REQUEST.to_claim()), KEYS[signer])
 
 
@@ -883,7 +883,7 @@ def _bad_requests() -> Iterator[Vector]:
         "an empty key": {},
     }.items():
         yield bad(name, "malformed", token=request(jwk=jwk))
-    yield bad("certificates for a key", "malformed", token=sign(verify.REQUEST, REQUEST.to_claim(), HOST, HOST_KEY))
+    yield bad("certificates for a key", "malformed", token=sign(proof.REQUEST, REQUEST.to_claim(), HOST, HOST_KEY))
     licence_typ = dump_object({"alg": "ES256", "typ": verify.LICENCE, "jwk": MACHINE_JWK})
     token = raw(licence_typ, dump_object(REQUEST.to_claim()), KEYS["machine"])
     yield bad("a machine's own licence", "token-type", token=token)

@@ -32,7 +32,7 @@ from volact.core.policy import Policy
 from volact.core.product_key import ProductKey
 from volact.core.request import ActivationRequest
 from volact.host.dns import parse_key_file
-from volact.sealing import certificates, envelope, jws, keys, verify
+from volact.sealing import certificates, envelope, jws, keys, proof, verify
 from volact.sealing.certificates import Grant
 from volact.wire.client import Server
 from volact.wire.server import ACTIVATE, IssuerApplication
@@ -42,7 +42,7 @@ LICENCES, VERIFICATION, REQUESTS, SEALS = (
     json.loads((VECTORS / f"{name}.json").read_bytes()) for name in ("licence", "verification", "request", "seal")
 )
 TRUST = verify.Trust(certificates.load_der(base64.b64decode(LICENCES["roots"]["acme"])))
-TYPS = (verify.LICENCE, verify.REFUSAL, verify.DESCRIPTOR, verify.DEFINITION, verify.STATUS, verify.REQUEST)
+TYPS = (verify.LICENCE, verify.REFUSAL, verify.DESCRIPTOR, verify.DEFINITION, verify.STATUS, proof.REQUEST)
 RESPONSE_KEY, NONCE = bytes(range(32, 64)), bytes(range(16))
 OPENING = {suite: envelope.OpeningKey.generate(suite) for suite in (envelope.X25519, envelope.HYBRID)}
 UNTRUSTED = (MalformedError, TrustError)
@@ -121,7 +121,7 @@ OTHERS = {
     "verified definition": Parser(
         latin(lambda text: verify.verify_definition(text, TRUST.fingerprint)), DEFINITION.encode(), UNTRUSTED
     ),
-    "proven request": Parser(latin(verify.verify_request), REQUEST.encode(), UNTRUSTED),
+    "proven request": Parser(latin(proof.verify_request), REQUEST.encode(), UNTRUSTED),
     "certificate": Parser(certificates.load_der, CERTIFICATE),
     "grant": Parser(Grant.from_der, GRANT),
     "sealed request": Parser(
@@ -298,11 +298,11 @@ def test_any_text_as_a_token_is_malformed(text):
 def test_a_truly_signed_token_of_any_contents_is_verified_or_refused(header, claims):
     """What an attacker can reach who has a key of his own: contents behind a signature that fits."""
     key = keys.LocalKey.generate()
-    members = {"alg": "ES256", "typ": verify.REQUEST, "jwk": jws.jwk_of(key.public_key)}
+    members = {"alg": "ES256", "typ": proof.REQUEST, "jwk": jws.jwk_of(key.public_key)}
     for head in ({**members, **header} if isinstance(header, dict) else header, members):
         signing_input = f"{b64encode(json.dumps(head).encode())}.{b64encode(json.dumps(claims).encode())}"
         with suppress(MalformedError, TrustError):
-            verify.verify_request(f"{signing_input}.{b64encode(key.sign(signing_input.encode()))}")
+            proof.verify_request(f"{signing_input}.{b64encode(key.sign(signing_input.encode()))}")
 
 
 # --- over the wire --------------------------------------------------------------------------------------------------
@@ -316,7 +316,7 @@ class OpeningService:
 
     async def activate(self, issuer, sealed):
         text = OPENING[envelope.X25519].open_request(sealed).decode("ascii", "replace")
-        verify.verify_request(text)
+        proof.verify_request(text)
         return sealed
 
 

@@ -14,9 +14,9 @@ from typing import Any
 
 from volact.core.count import day_of
 from volact.core.errors import ConfigError, InputError, TrustError, VolactError
-from volact.core.licence import SignedRefusal
+from volact.core.licence import Licence, SignedRefusal
 from volact.core.refusal import IssuerBusyError, Refusal
-from volact.core.request import NONCE_SIZE
+from volact.core.request import NONCE_SIZE, ActivationRequest
 from volact.host.hardware import pack
 from volact.host.issuing import Accepted, Intervals, decide, licence_for
 from volact.host.recording import HOST_SCOPE, Recorded, Refused, Seen
@@ -29,6 +29,7 @@ MAX_BATCH = 64  # one batch keeps the event loop for about 20 ms; larger ones ga
 SOFT_LIMIT = 2_000  # waiting requests beyond which newcomers are asked, signed, to come back: about half a second
 HARD_LIMIT = 8_000  # beyond which they are turned away unread; each waiting request holds about 2 KiB
 BACK_OFF = 60  # seconds, spread by the clients' own jitter
+BUSY = Refusal.of(IssuerBusyError, retry_after=BACK_OFF)
 UNEXPECTED = "internal"  # the counter and event of what no named error foresees; the log has the rest
 
 _log = logging.getLogger("volact.host")
@@ -61,6 +62,7 @@ class _Waiting:
     sealed: bytes
     future: "asyncio.Future[bytes]"
     busy: bool
+    text: str = ""
     proven: proof.ProvenRequest | None = None
     decision: Accepted | Refusal | None = None
     error: Exception | None = None
@@ -124,44 +126,48 @@ class HostService:
     async def _answer_batch(self, batch: list[_Waiting]) -> None:
         now = self._clock()
         try:
-            # (1) open and prove each request, (2) decide it by the rules
-            for waiting in batch:
-                self._take(waiting, now)
-            # (3) count the accepted and note the refused, in one durable transaction
+            # (1) open the seals, (2) prove the requests, (3) decide them by the rules
+            self._open(batch)
+            self._prove(batch)
+            self._decide(batch, now)
+            # (4) count the accepted and note the refused, in one durable transaction
             recorded = await self._record(batch, now)
-            # (4) sign and seal, (5) answer
-            for waiting in batch:
-                self._settle(waiting, recorded, now)
+            # (5) sign, (6) seal and answer
+            tokens = [self._sign(waiting, recorded, now) for waiting in batch]
+            for waiting, token in zip(batch, tokens, strict=True):
+                _answer(waiting, token)
         except Exception as exc:  # a full disk, say: every one of the batch is told, none is answered
             for waiting in batch:
                 if not waiting.future.done():
                     waiting.future.set_exception(exc)
 
-    def _take(self, waiting: _Waiting, now: int) -> None:
-        """Whatever is wrong with one request, the others of its batch are answered."""
-        try:
-            self._open(waiting, now)
-        except (TrustError, InputError) as exc:
-            waiting.error = exc
-        except Exception as exc:
-            _log.exception("a request could not be read, for no reason that it should have")
-            waiting.error = exc
+    # Each phase keeps to itself what is wrong with one request: the others of its batch go on.
 
-    def _open(self, waiting: _Waiting, now: int) -> None:
-        serving = waiting.serving
-        text = serving.opening.open_request(waiting.sealed).decode("ascii", "replace")
-        waiting.proven = proven = proof.verify_request(text)
-        if waiting.busy:
-            waiting.decision = Refusal.of(IssuerBusyError, retry_after=BACK_OFF)
-            return
-        request = proven.request
-        waiting.decision = decide(
-            request,
-            issuer=serving.opening.id,
-            definition=serving.definitions.get(request.product),
-            groups=serving.issuer.grant.groups,
-            now=now,
-        )
+    def _open(self, batch: list[_Waiting]) -> None:
+        for waiting in batch:
+            try:
+                waiting.text = waiting.serving.opening.open_request(waiting.sealed).decode("ascii", "replace")
+            except (TrustError, InputError) as exc:
+                waiting.error = exc
+            except Exception as exc:
+                waiting.error = _unexpected(exc)
+
+    def _prove(self, batch: list[_Waiting]) -> None:
+        opened = [waiting for waiting in batch if waiting.error is None]
+        for waiting, outcome in zip(opened, proof.verify_requests([one.text for one in opened]), strict=True):
+            if isinstance(outcome, proof.ProvenRequest):
+                waiting.proven = outcome
+            else:
+                waiting.error = outcome
+
+    def _decide(self, batch: list[_Waiting], now: int) -> None:
+        for waiting in batch:
+            if waiting.proven is None:
+                continue
+            try:
+                waiting.decision = BUSY if waiting.busy else _decision(waiting.proven.request, waiting.serving, now)
+            except Exception as exc:
+                waiting.error = _unexpected(exc)
 
     async def _record(self, batch: list[_Waiting], now: int) -> dict[int, Recorded]:
         """Returns what was recorded by the request's place in memory, as ``id`` gives it."""
@@ -178,38 +184,62 @@ class HostService:
         recorded = await asyncio.get_running_loop().run_in_executor(None, work)
         return dict(zip(order, recorded, strict=True))
 
-    def _settle(self, waiting: _Waiting, recorded: dict[int, Recorded], now: int) -> None:
-        if waiting.future.done():  # the client hung up
-            return
-        if waiting.error is not None:
-            waiting.future.set_exception(waiting.error)
-            return
+    def _sign(self, waiting: _Waiting, recorded: dict[int, Recorded], now: int) -> str:
+        """The answer's token; empty where there is an error to tell, or nobody left to tell it."""
+        proven, serving, decision = waiting.proven, waiting.serving, waiting.decision
+        if waiting.error is not None or proven is None or waiting.future.done():
+            return ""
         try:
-            waiting.future.set_result(self._answer(waiting, recorded, now))
+            if isinstance(decision, Refusal):
+                refusal = SignedRefusal(serving.opening.id, proven.request.nonce, now, decision)
+                return serving.issuer.refusal(refusal)
+            assert decision is not None
+            count = recorded[id(waiting)].count
+            return serving.issuer.licence(_licence(proven, decision, serving, self._intervals, count, now))
         except Exception as exc:
-            waiting.future.set_exception(exc)
+            waiting.error = _unexpected(exc)
+            return ""
 
-    def _answer(self, waiting: _Waiting, recorded: dict[int, Recorded], now: int) -> bytes:
-        proven, serving = waiting.proven, waiting.serving
-        assert proven is not None
-        request = proven.request
-        if isinstance(waiting.decision, Accepted):
-            licence = licence_for(
-                request,
-                waiting.decision,
-                proven.machine,
-                count=recorded[id(waiting)].count,
-                key_id=serving.key_id,
-                organisation=serving.issuer.grant.organisation,
-                certificate_ends_at=serving.issuer.ends_at,
-                intervals=self._intervals,
-                now=now,
-            )
-            token = serving.issuer.licence(licence)
-        else:
-            assert waiting.decision is not None
-            token = serving.issuer.refusal(SignedRefusal(serving.opening.id, request.nonce, now, waiting.decision))
-        return envelope.seal_answer(request.response_key, request.nonce, token.encode())
+
+def _decision(request: ActivationRequest, serving: Serving, now: int) -> Accepted | Refusal:
+    return decide(
+        request,
+        issuer=serving.opening.id,
+        definition=serving.definitions.get(request.product),
+        groups=serving.issuer.grant.groups,
+        now=now,
+    )
+
+
+def _licence(
+    proven: proof.ProvenRequest, accepted: Accepted, serving: Serving, intervals: Intervals, count: int, now: int
+) -> Licence:
+    return licence_for(
+        proven.request,
+        accepted,
+        proven.machine,
+        count=count,
+        key_id=serving.key_id,
+        organisation=serving.issuer.grant.organisation,
+        certificate_ends_at=serving.issuer.ends_at,
+        intervals=intervals,
+        now=now,
+    )
+
+
+def _answer(waiting: _Waiting, token: str) -> None:
+    if waiting.future.done():  # the client hung up
+        return
+    if waiting.error is not None or waiting.proven is None:
+        waiting.future.set_exception(waiting.error or RuntimeError("a request fell through the phases"))
+        return
+    request = waiting.proven.request
+    waiting.future.set_result(envelope.seal_answer(request.response_key, request.nonce, token.encode()))
+
+
+def _unexpected(exc: Exception) -> Exception:
+    _log.error("a request could not be answered, for no reason that it should have", exc_info=exc)
+    return exc
 
 
 def _seen(waiting: _Waiting, now: int) -> Seen:

@@ -30,7 +30,8 @@ from volact.publisher.store import Change, Intent, PublisherStore, Signed
 from volact.sealing import certificates
 from volact.sealing.certificates import Grant
 from volact.sealing.envelope import seal_answer
-from volact.sealing.verify import ProvenRequest, verify_definition, verify_request
+from volact.sealing.proof import ProvenRequest, verify_request
+from volact.sealing.verify import verify_definition
 from volact.wire.server import IssuerUnknownError
 
 DESCRIPTOR_SECONDS = 86400  # an online descriptor is proven fresh by its nonce; this ends one that was kept

@@ -14,8 +14,9 @@ from volact.core.licence import SignedRefusal
 from volact.core.returning import Inquiry, Receipt, ReturnProof
 from volact.sealing import certificates, jws
 from volact.sealing.jws import SigningKey
+from volact.sealing.proof import REQUEST, RequestSignatureError
 from volact.sealing.sign import Issuer
-from volact.sealing.verify import RECEIPT, REFUSAL, REQUEST, NonceError, RequestSignatureError, Trust, verify
+from volact.sealing.verify import RECEIPT, REFUSAL, NonceError, Trust, verify
 
 RETURN = "volact-return+jwt"
 INQUIRY = "volact-inquiry+jwt"

@@ -13,7 +13,7 @@ from volact.core.definition import ProductDefinition
 from volact.core.issuer import IssuerDescriptor, RevocationStatus
 from volact.core.licence import Licence, SignedRefusal
 from volact.core.request import ActivationRequest
-from volact.sealing import certificates, jws, verify
+from volact.sealing import certificates, jws, proof, verify
 
 
 class Issuer:
@@ -25,6 +25,8 @@ class Issuer:
         self.root = root
         self.grant = certificates.grant_of(chain[0])
         self.role = certificates.role_of(chain[0])
+        # The second at which the certificate ends; no lease may outlast it.
+        self.ends_at = int(chain[0].not_valid_after_utc.timestamp())
         x5c = tuple(certificates.der(certificate) for certificate in chain)
         self._licence = jws.header(verify.LICENCE, x5c=x5c)
         self._refusal = jws.header(verify.REFUSAL, x5c=x5c)
@@ -32,11 +34,6 @@ class Issuer:
         self._status = jws.header(verify.STATUS, x5c=x5c)
         self._object = jws.header(verify.OBJECT, x5c=x5c)
         self._definition = jws.header(verify.DEFINITION, x5c=(*x5c, certificates.der(root)))
-
-    @property
-    def ends_at(self) -> int:
-        """The second at which the certificate ends; no lease may outlast it."""
-        return int(self.chain[0].not_valid_after_utc.timestamp())
 
     @property
     def thumbprint(self) -> bytes:
@@ -68,7 +65,7 @@ class MachineSigner:
         self.key = key
         jwk = jws.jwk_of(key.public_key)
         self.machine = jws.thumbprint(jwk)
-        self._header = jws.header(verify.REQUEST, jwk=jwk)
+        self._header = jws.header(proof.REQUEST, jwk=jwk)
         self._reading = jws.header(verify.READING, jwk=jwk)
 
     def request(self, request: ActivationRequest) -> str:

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.verification import (
     Criticality,
     ExtensionPolicy,
@@ -39,7 +38,6 @@ REFUSAL = "volact-refusal+jwt"
 DESCRIPTOR = "volact-issuer+jwt"
 DEFINITION = "volact-product+jwt"
 STATUS = "volact-status+jwt"
-REQUEST = "volact-request+jwt"
 RECEIPT = "volact-receipt+jwt"  # see sealing.returns
 OBJECT = "volact-activation-object+jwt"
 READING = "volact-reading+jwt"
@@ -177,12 +175,6 @@ class ReadingMachineError(TrustError):
     code = "reading-other-machine"
     fmt = "the directory was read by another machine"
     remedy = "run `volact client activate` on this machine, which must be a member of the forest itself"
-
-
-class RequestSignatureError(TrustError):
-    code = "request-unproven"
-    fmt = "the request is not signed by the machine it speaks for"
-    remedy = "make the request again on the machine itself"
 
 
 @dataclass(frozen=True, slots=True)
@@ -473,28 +465,6 @@ def verify_reading(token: str, trust: Trust, machine: bytes) -> tuple[Reading, T
         raise ReadingMachineError()
     reading = Reading.from_claim(parsed.claims())
     return reading, verify_activation_object(reading.token, trust)
-
-
-@dataclass(frozen=True, slots=True)
-class ProvenRequest:
-    """A request, the ID of the machine that signed it, and that machine's public key."""
-
-    request: ActivationRequest
-    machine: bytes
-    key: ec.EllipticCurvePublicKey
-
-
-def verify_request(token: str) -> ProvenRequest:
-    """A request opened from its seal, proven by its machine's own key."""
-    parsed = jws.parse(token, REQUEST)
-    if parsed.jwk is None:
-        raise MalformedError(what="request", why="it does not bring the machine's key")
-    key = jws.key_of(Fields(parsed.jwk, "machine key"))
-    try:
-        parsed.verify(key)
-    except jws.SignatureError:
-        raise RequestSignatureError() from None
-    return ProvenRequest(ActivationRequest.from_claim(parsed.claims()), jws.thumbprint(parsed.jwk), key)
 
 
 def _chain(parsed: jws.Parsed) -> list[x509.Certificate]:

@@ -23,7 +23,7 @@ from volact.core.licence import SignedRefusal
 from volact.core.product_key import Channel, ProductKey, publisher_tag
 from volact.core.refusal import Refusal
 from volact.host.issuing import Accepted, Intervals, decide, licence_for
-from volact.sealing import certificates, envelope, sign, verify
+from volact.sealing import certificates, envelope, proof, sign, verify
 from volact.sealing.certificates import Certified, Grant, Role
 from volact.sealing.keys import LocalKey
 from volact.testing.clock import FakeClock
@@ -169,7 +169,7 @@ class KmsHostSimulator:
     def activate(self, issuer: str, sealed: bytes) -> bytes:  # noqa: ARG002 - it has one sealing key
         self._check_up()
         self.requests.append(sealed)
-        proven = verify.verify_request(self.opening.open_request(sealed).decode())
+        proven = proof.verify_request(self.opening.open_request(sealed).decode())
         request, now = proven.request, self.clock()
         definition = self.definition if request.product == self.definition.product else None
         decision = self.refuse or decide(
@@ -183,7 +183,7 @@ class KmsHostSimulator:
         self.answers.append(answer)
         return answer
 
-    def _license(self, proven: verify.ProvenRequest, accepted: Accepted, now: int) -> str:
+    def _license(self, proven: proof.ProvenRequest, accepted: Accepted, now: int) -> str:
         group = accepted.edition.group
         self.last_seen[group, proven.machine] = now
         licence = licence_for(

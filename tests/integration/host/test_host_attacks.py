@@ -28,7 +28,7 @@ from volact.core.licence import Licence
 from volact.core.product_key import Channel
 from volact.core.refusal import HostNotActivatedError, Refusal
 from volact.host.folder import HostFolder
-from volact.sealing import envelope, jws, sign, verify
+from volact.sealing import envelope, jws, proof, sign, verify
 from volact.sealing.certificates import Role
 from volact.sealing.envelope import HYBRID, X25519
 from volact.sealing.keys import LocalKey
@@ -208,7 +208,7 @@ def test_a_licence_sealed_again_for_a_new_request_is_still_of_the_old_one(wire):
 
         def activate(self, issuer: str, sealed: bytes) -> bytes:
             answer = super().activate(issuer, sealed)
-            request = verify.verify_request(self.opening.open_request(sealed).decode()).request
+            request = proof.verify_request(self.opening.open_request(sealed).decode()).request
             fresh = envelope.open_answer(request.response_key, request.nonce, answer).decode()
             self.token = self.token or fresh
             return envelope.seal_answer(request.response_key, request.nonce, self.token.encode())

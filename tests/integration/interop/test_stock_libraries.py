@@ -22,7 +22,7 @@ from volact.core.encoding import b64decode, b64encode
 from volact.core.fingerprint import Fingerprint, Trait
 from volact.core.licence import Licence
 from volact.core.product_key import Channel
-from volact.sealing import certificates, jws, sign, verify
+from volact.sealing import certificates, jws, proof, sign, verify
 from volact.sealing.certificates import ROLE_OIDS, Role
 from volact.sealing.keys import LocalKey
 from volact.testing import Site
@@ -247,10 +247,10 @@ class TestJoserfc:
         assert not isinstance(caught.value, ExceededSizeError)
 
     def test_signs_what_we_verify(self):
-        header = {"alg": "ES256", "typ": verify.REQUEST, "jwk": jws.jwk_of(MACHINE.public_key)}
+        header = {"alg": "ES256", "typ": proof.REQUEST, "jwk": jws.jwk_of(MACHINE.public_key)}
         key = ECKey.import_key(MACHINE.private)
         token = stock.serialize_compact(header, b'{"a":1}', key, ["ES256"])
-        parsed = jws.parse(token, verify.REQUEST)
+        parsed = jws.parse(token, proof.REQUEST)
         parsed.verify(MACHINE.public_key)
         assert parsed.claims().integer("a") == 1
 

@@ -16,8 +16,9 @@ from volact.sealing import certificates
 from volact.sealing.certificates import Role
 from volact.sealing.envelope import SealError, seal_request
 from volact.sealing.keys import LocalKey
+from volact.sealing.proof import RequestSignatureError
 from volact.sealing.sign import MachineSigner
-from volact.sealing.verify import RequestSignatureError, TrustedLicence, verify_status
+from volact.sealing.verify import TrustedLicence, verify_status
 from volact.wire.server import IssuerUnknownError
 
 DAY, HOUR = 86400, 3600

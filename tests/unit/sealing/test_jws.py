@@ -9,12 +9,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from volact.core.encoding import Fields, b64decode, b64encode, dump_object
 from volact.core.errors import MalformedError
-from volact.sealing import envelope, jws, sign, verify
+from volact.sealing import envelope, jws, proof, sign, verify
 from volact.sealing.keys import LocalKey
 from volact.testing import Site
 
 KEY = LocalKey.generate()
-TYP = verify.REQUEST
+TYP = proof.REQUEST
 
 
 def token(claims):

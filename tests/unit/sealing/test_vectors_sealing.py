@@ -19,7 +19,7 @@ from volact.core.issuer import RevocationStatus
 from volact.core.licence import SignedRefusal
 from volact.core.product_key import Channel
 from volact.core.request import ActivationRequest
-from volact.sealing import certificates, envelope, verify
+from volact.sealing import certificates, envelope, proof, verify
 from volact.sealing.certificates import Grant, Role
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -164,7 +164,7 @@ def test_reading(vector):
 
 @each(REQUEST, "requests")
 def test_request(vector):
-    proven = holds(vector, lambda: verify.verify_request(vector["token"]))
+    proven = holds(vector, lambda: proof.verify_request(vector["token"]))
     if proven:
         assert proven.machine.hex() == vector["machine"]
 
