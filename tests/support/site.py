@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from support.processes import ADDRESS, Done, good, volact
 from volact.cli.demo.product import ACME_CAD, GROUP
@@ -28,14 +28,15 @@ from volact.core.request import ActivationRequest
 from volact.core.states import State
 from volact.host.application import open_store
 from volact.host.folder import HostFolder, HostKey
-from volact.publisher.administration import Publisher
-from volact.publisher.service import PublisherService
 from volact.sealing import certificates, envelope, sign, verify
 from volact.sealing.certificates import Role
 from volact.sealing.keys import LocalKey
 from volact.testing.issuers import CLIENT_GROUP, SERVER_GROUP, PublisherSimulator
 from volact.testing.machines import simulated_traits
 from volact.wire.gen.volact.v1.activation_pb import ActivateRequest, ActivateResponse
+
+if TYPE_CHECKING:  # most tests need no publisher of their own
+    from volact.publisher.service import PublisherService
 
 PRODUCT, EDITION = "acme-cad", "client"
 
@@ -142,7 +143,10 @@ class RealPublisher:
             return service.answer(issuer, sealed).sealed
 
     @contextmanager
-    def _service(self) -> Iterator[PublisherService]:
+    def _service(self) -> Iterator["PublisherService"]:
+        from volact.publisher.administration import Publisher
+        from volact.publisher.service import PublisherService
+
         with Publisher.open(self.folder / "publisher") as publisher:
             opened = publisher.folder.open_keys(b"a passphrase for tests")
             yield PublisherService(publisher.folder, opened, publisher.store, self.clock)
@@ -201,7 +205,7 @@ class Request:
     def body(self) -> bytes:
         return ActivateRequest(issuer=self.request.issuer, sealed=self.sealed).to_binary()
 
-    def open(self, sealed: bytes, trust: verify.Trust, group: int = CLIENT_GROUP) -> Any:
+    def open(self, sealed: bytes, trust: verify.Trust, group: int | None = CLIENT_GROUP) -> Any:
         """The licence or refusal, verified as the client does it."""
         token = envelope.open_answer(self.request.response_key, self.request.nonce, sealed).decode()
         return verify.verify_answer(

@@ -194,7 +194,8 @@ class IssuerFolder:
         """In the order of their IDs."""
         found = []
         for folder in sorted((self.path / "keys").iterdir()):
-            if (folder / "key.json").exists():
+            # One with a dot is half made, or half removed, by a command that was interrupted.
+            if not folder.name.startswith(".") and (folder / "key.json").exists():
                 found.append(_read_key(folder))
         return found
 
