@@ -5,9 +5,11 @@ A product embeds one call, ``volact.check("acme-cad", root="sha256:…", min_ver
 imported only when used, so that importing :mod:`volact` costs a product next to nothing.
 """
 
-from typing import TYPE_CHECKING, Any
+TYPE_CHECKING = False  # type checkers read it as true; importing typing would cost as much as Python's own start
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from volact.client.check import Check, CheckReason, check
 
 __version__ = "0.1.0"
@@ -15,7 +17,7 @@ __version__ = "0.1.0"
 __all__ = ["Check", "CheckReason", "__version__", "check"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     if name in ("Check", "CheckReason", "check"):
         from volact.client import check
 
