@@ -3,7 +3,11 @@
 nothing; rules are in ``catalogue`` and ``issuing``, SQL in ``store``.  Spec: docs/guide/publisher.md.
 """
 
+import os
+import re
 import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -16,11 +20,14 @@ from volact.core.product_key import SECRET_BYTES, Channel, ProductKey, publisher
 from volact.publisher import catalogue, issuing
 from volact.publisher.folder import PublisherFolder, PublisherKeys, check_name
 from volact.publisher.issuing import IssuedKey
-from volact.publisher.store import PublisherStore, Signed
+from volact.publisher.store import Agreement, PublisherStore, Signed
+from volact.sealing import certificates
 from volact.sealing.verify import verify_definition
 
 MAX_REASON = 400
 MOST_LIMIT = 1_000_000
+MOST_KEYS = 10_000  # of one batch: each takes 8 ms for its ID
+LEAST_PREFIX = 8  # digits of a machine ID that name a host
 
 
 class LimitUnfitError(InputError):
@@ -33,6 +40,69 @@ class ReasonUnfitError(ConfigError):
     code = "reason-unfit"
     fmt = "the reason is not a text of at most {most} printable characters"
     remedy = "shorten it to one line"
+
+
+class KeyCountError(InputError):
+    code = "key-count-unfit"
+    fmt = "keys are issued 1 to {most} at a time, not {value}"
+    remedy = "issue them in several batches"
+
+
+class KeyNotRaisedError(ConfigError):
+    code = "key-not-raised"
+    fmt = "the key has {activations} activations and {hosts} hosts already"
+    remedy = "give a larger figure; to use fewer, block the key or supersede it"
+
+
+class KeySupersededError(ConfigError):
+    code = "key-superseded"
+    fmt = "the key ending in {partial} was superseded before"
+    remedy = "`volact publisher key show` tells by which; supersede that one"
+
+
+class NoSuchGroupError(ConfigError):
+    code = "product-group-unknown"
+    fmt = "no product of this publisher has a product group {group}"
+    remedy = "`volact publisher product show PRODUCT` lists a product's groups"
+
+
+class AgreementGroupError(ConfigError):
+    code = "agreement-group"
+    fmt = "agreement {agreement} has no quantity for product group {group}"
+    remedy = "issue the key for a group of the agreement, or under another one"
+
+
+class AgreementDatesError(InputError):
+    code = "agreement-dates"
+    fmt = "an agreement ends after it starts"
+    remedy = "correct --start or --end"
+
+
+class HostMissingError(ConfigError):
+    code = "host-not-certified"
+    fmt = "no host {host} has a certificate of this publisher"
+    remedy = "give its name, or 8 or more digits of its machine ID; `volact publisher activations` lists them"
+
+
+class HostAmbiguousError(ConfigError):
+    code = "host-ambiguous"
+    fmt = "{number} hosts are called {host}"
+    remedy = "give the machine ID of the one that is meant; `volact publisher activations` lists them"
+
+
+class ThumbprintError(InputError):
+    code = "thumbprint-unfit"
+    fmt = "{thumbprint} is not a key's thumbprint, 64 hexadecimal digits"
+    remedy = "take it from a revocation status, or compute it: SHA-256 of the key's SubjectPublicKeyInfo"
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """Keys that were revoked, from when, and the epoch that says so."""
+
+    signers: tuple[str, ...]
+    since: int
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +170,7 @@ class Publisher:
         channel: Channel = Channel.KMS_HOST,
         hosts: int | None = None,
         activations: int | None = None,
+        agreement: str | None = None,
     ) -> NewKey:
         """A host key, of a KMS host or a VM host, of a product group (by name or number); limits default to the
         product's policy."""
@@ -110,11 +181,148 @@ class Publisher:
         most_activations = _limit("activations", activations, limits[1])
         tag = publisher_tag(self.folder.fingerprint)
         key = ProductKey.new(channel, tag, number, secrets.token_bytes(SECRET_BYTES))
+        self._check_covers(agreement, number)
         issued = IssuedKey(
-            key.key_id, key.partial, key.channel, product, number, organisation, most_hosts, most_activations, now
-        )
+            key.key_id, key.partial, key.channel, product, number, organisation, most_hosts, most_activations, now,
+            agreement=agreement,
+        )  # fmt: skip
         self.store.issue_key(issued, actor)
         return NewKey(key, issued)
+
+    def issue_pool_keys(
+        self,
+        organisation: str,
+        product: str,
+        group: str,
+        now: int,
+        actor: str,
+        *,
+        channel: Channel,
+        keys: PublisherKeys,
+        activations: int | None = None,
+        count: int = 1,
+        agreement: str | None = None,
+        done: Callable[[int], None] = lambda _: None,
+    ) -> list[NewKey]:
+        """MAK or retail keys, all of them or none; ``done`` is told how many were made.
+
+        A retail key is for one copy and has 1 activation unless more are given; a MAK takes the agreement's quantity.
+        """
+        number = catalogue.find_group(self.newest(product), group).number
+        self._check_covers(agreement, number)
+        pool = _limit("activations", activations, self._default_pool(channel, agreement, number))
+        if not 1 <= count <= MOST_KEYS:
+            raise KeyCountError(most=MOST_KEYS, value=count)
+        tag = publisher_tag(self.folder.fingerprint)
+        made = [ProductKey.new(channel, tag, number, secrets.token_bytes(SECRET_BYTES)) for _ in range(count)]
+        issued = [
+            NewKey(
+                key,
+                IssuedKey(
+                    key_id, key.partial, channel, product, number, organisation, 0, pool, now, agreement=agreement
+                ),
+            )
+            for key, key_id in zip(made, _key_ids(made, done), strict=True)
+        ]
+        self.store.issue_keys([(new.issued, keys.index(new.key)) for new in issued], actor)
+        return issued
+
+    def raise_key(
+        self, key: IssuedKey, now: int, actor: str, *, activations: int | None = None, hosts: int | None = None
+    ) -> IssuedKey:
+        """Give a key more activations, or more hosts: the new figures, not what is added."""
+        more = _limit("activations", activations, key.activations)
+        places = _limit("hosts", hosts, key.hosts) if hosts is not None else key.hosts
+        if more < key.activations or places < key.hosts or (more, places) == (key.activations, key.hosts):
+            raise KeyNotRaisedError(activations=key.activations, hosts=key.hosts)
+        self.store.raise_key(key.key_id, more, places, now, actor)
+        return self.store.find_key(key.key_id, "", key.key_id)
+
+    def supersede_key(self, old: IssuedKey, keys: PublisherKeys, now: int, actor: str) -> NewKey:
+        """A new key in the place of one that was lost or published: the old one is blocked, and what is left of its
+        pool is the new one's."""
+        if old.superseded_by is not None:
+            raise KeySupersededError(partial=old.partial)
+        key = ProductKey.new(
+            old.channel, publisher_tag(self.folder.fingerprint), old.group, secrets.token_bytes(SECRET_BYTES)
+        )
+        left = old.remaining if old.channel in issuing.POOLED else old.activations
+        issued = IssuedKey(
+            key.key_id, key.partial, old.channel, old.product, old.group, old.organisation, old.hosts, left, now,
+            agreement=old.agreement,
+        )  # fmt: skip
+        self.store.supersede_key(old.key_id, issued, keys.index(key), actor)
+        return NewKey(key, issued)
+
+    # ---- agreements
+
+    def add_agreement(
+        self, name: str, organisation: str, starts_at: int, ends_at: int | None, quantities: Mapping[int, int],
+        now: int, actor: str,
+    ) -> Agreement:  # fmt: skip
+        check_name("the agreement's name", name)
+        _check_dates(starts_at, ends_at)
+        for quantity in quantities.values():
+            _limit("quantities", quantity, 1)
+        agreement = Agreement(name, organisation, starts_at, ends_at, now, quantities)
+        self.store.add_agreement(agreement, actor)
+        return agreement
+
+    def change_agreement(self, name: str, ends_at: int | None, now: int, actor: str) -> Agreement:
+        """Extend an agreement, or end it."""
+        _check_dates(self.store.agreement(name).starts_at, ends_at)
+        self.store.change_agreement(name, ends_at, now, actor)
+        return self.store.agreement(name)
+
+    def find_group(self, text: str) -> int:
+        """The number of a product group, by number or by its name in any of the products."""
+        for signed in self.store.newest_of_all():
+            definition = self.definition(signed)
+            for group in definition.groups:
+                if text in (str(group.number), group.name):
+                    return group.number
+        raise NoSuchGroupError(group=text)
+
+    def _check_covers(self, agreement: str | None, group: int) -> None:
+        if agreement is not None and group not in self.store.agreement(agreement).quantities:
+            raise AgreementGroupError(agreement=agreement, group=group)
+
+    def _default_pool(self, channel: Channel, agreement: str | None, group: int) -> int:
+        if channel is Channel.RETAIL:
+            return 1
+        return self.store.agreement(agreement).quantities[group] if agreement else 0
+
+    # ---- revocation
+
+    def revoke_host(self, wanted: str, since: int, reason: str, now: int, actor: str) -> Revoked:
+        """Every certificate of a host, by its name or the beginning of its machine ID."""
+        found = self.store.certificates_of(name=wanted)
+        if not found and len(wanted) >= LEAST_PREFIX:
+            found = self.store.certificates_of(machine=wanted.lower())
+        signers = _signers(found)
+        if not signers:
+            raise HostMissingError(host=wanted)
+        if len(signers) > 1:
+            raise HostAmbiguousError(number=len(signers), host=wanted)
+        _check_reason(reason)
+        why = {"host": found[-1][1] or wanted, "reason": reason}
+        epoch = self.store.revoke_issuers(dict.fromkeys(signers, since), why, now, actor)
+        return Revoked(tuple(sorted(signers)), since, epoch)
+
+    def revoke_issuer(self, thumbprint: str, since: int, reason: str, now: int, actor: str) -> Revoked:
+        """Any key by its thumbprint: the publisher's own issuer, say, after it was stolen."""
+        signer = thumbprint.lower().removeprefix("sha256:")
+        if not re.fullmatch(r"[0-9a-f]{64}", signer):
+            raise ThumbprintError(thumbprint=thumbprint[:80])
+        _check_reason(reason)
+        return Revoked((signer,), since, self.store.revoke_issuers({signer: since}, {"reason": reason}, now, actor))
+
+    def revoke_organisation(self, name: str, since: int, reason: str, now: int, actor: str) -> Revoked:
+        """All hosts of an organisation, and all of its keys are blocked."""
+        _check_reason(reason)
+        signers = _signers(self.store.certificates_of(organisation=name))
+        epoch = self.store.revoke_organisation(name, dict.fromkeys(signers, since), reason, now, actor)
+        return Revoked(tuple(sorted(signers)), since, epoch)
 
     def find_key(self, text: str) -> IssuedKey:
         """An issued key by the key itself, its last five symbols, or its key ID."""
@@ -126,8 +334,7 @@ class Publisher:
         return self.store.find_key(key.key_id, "", f"ending in {key.partial}")
 
     def block_key(self, key: IssuedKey, reason: str, now: int, actor: str) -> bool:
-        if len(reason) > MAX_REASON or not reason.isprintable():
-            raise ReasonUnfitError(most=MAX_REASON)
+        _check_reason(reason)
         return self.store.set_blocked(key.key_id, reason, now, actor, blocked=True)
 
     def unblock_key(self, key: IssuedKey, now: int, actor: str) -> bool:
@@ -162,6 +369,29 @@ def describe(
         nonce=nonce,
         status=status,
     )
+
+
+def _key_ids(keys: Sequence[ProductKey], done: Callable[[int], None]) -> Iterator[str]:
+    """On all cores: scrypt leaves the interpreter to the others while it works."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for number, key_id in enumerate(pool.map(lambda key: key.key_id, keys), 1):
+            done(number)
+            yield key_id
+
+
+def _signers(found: Iterable[tuple[bytes, str]]) -> set[str]:
+    certs = (certificates.load_der(der) for der, _ in found)
+    return {certificates.key_thumbprint(certificates.public_key_of(cert)).hex() for cert in certs}
+
+
+def _check_reason(reason: str) -> None:
+    if len(reason) > MAX_REASON or not reason.isprintable():
+        raise ReasonUnfitError(most=MAX_REASON)
+
+
+def _check_dates(starts_at: int, ends_at: int | None) -> None:
+    if ends_at is not None and ends_at <= starts_at:
+        raise AgreementDatesError()
 
 
 def _limit(what: str, given: int | None, default: int) -> int:

@@ -33,6 +33,7 @@ class Loader:
         service = PublisherService(folder, folder.open_keys(self.passphrase), store, _now)
 
         async def stop() -> None:
+            await service.finish()
             store.close()
 
         return IssuerApplication(service, {"/healthz": _health, "/readyz": _readiness(store)}, on_stop=stop)

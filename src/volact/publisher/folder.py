@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The publisher's folder: where its keys, certificates and database are, how it is made, how it is opened.
 
-    publisher.json                  name, address, suite
-    publisher.db                    the database, see ``schema``
+    publisher.json                  name, address, suite, and the database's address where it is PostgreSQL
+    publisher.db                    the database where it is SQLite, see ``schema``
     root/root.key                   signs the issuing CA, once: to be taken offline; nothing else needs it
     certificates/NAME.pem           root, issuing, publisher-issuer, definition, revocation
     keys/NAME.key                   the same without root, and sealing: the keys of a running service
@@ -11,19 +11,25 @@ Key files are encrypted under one passphrase.  The folder comes into being whole
 Spec: docs/guide/publisher.md.
 """
 
+import hmac
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
 
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from volact.core.encoding import Fields, dump_object, parse_object
 from volact.core.errors import ConfigError, InputError
+from volact.core.product_key import ProductKey
 from volact.publisher.store import PublisherStore
 from volact.sealing import certificates, keys
 from volact.sealing.certificates import Certified, Grant, Role
@@ -38,6 +44,7 @@ MAX_PASSPHRASE = 1000  # OpenSSL takes 1023 bytes
 ROLES = (Role.PUBLISHER, Role.DEFINITION, Role.REVOCATION)
 ROLE_YEARS = 10  # clipped to the issuing CA, which is made at the same time
 
+DATABASE = "publisher.db"
 _MODE = 0o700
 
 
@@ -71,6 +78,12 @@ class NameUnfitError(InputError):
     remedy = "give it without control characters and without spaces at its ends"
 
 
+class DatabaseAddressError(ConfigError):
+    code = "database-address-unfit"
+    fmt = "{url} is not the address of a PostgreSQL database, or holds a password"
+    remedy = "give postgresql://USER@HOST/DATABASE; the password goes into PostgreSQL's own password file (~/.pgpass)"
+
+
 class PassphraseUnfitError(ConfigError):
     code = "passphrase-unfit"
     fmt = "the passphrase has {length} bytes, it must have 1 to {most}"
@@ -79,13 +92,21 @@ class PassphraseUnfitError(ConfigError):
 
 @dataclass(frozen=True, slots=True)
 class PublisherKeys:
-    """The keys of a running publisher, opened.  The root's is not among them."""
+    """The keys of a running publisher, opened.  The root's is not among them.
+
+    ``lookup``: under which product keys are indexed; derived from the sealing key, so that it has no file of its own.
+    """
 
     issuer: Issuer
     definition: Issuer
     revocation: Issuer
     issuing: Certified
     sealing: OpeningKey
+    lookup: bytes = field(repr=False)
+
+    def index(self, key: ProductKey) -> bytes:
+        """What stands for a key in the index by which the service finds it (docs/spec/product-key.md)."""
+        return hmac.digest(self.lookup, str(key).encode("ascii"), "sha256")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +116,7 @@ class PublisherFolder:
     url: str | None
     suite: str
     root: x509.Certificate
+    address: str | None = None
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -106,7 +128,8 @@ class PublisherFolder:
             claim.integer("v", least=FORMAT, most=FORMAT)
             root = _read_certificate(path, "root")
             url = claim.optional_text("url", most=MAX_URL)
-            return cls(path, claim.text("name", most=MAX_NAME), url, claim.text("suite", most=40), root)
+            address = claim.optional_text("database", most=MAX_URL)
+            return cls(path, claim.text("name", most=MAX_NAME), url, claim.text("suite", most=40), root, address)
         except InputError as exc:
             raise FolderDamagedError(path=str(path), why=str(exc)) from None
 
@@ -120,8 +143,9 @@ class PublisherFolder:
         return self.path / "root" / "root.key"
 
     @property
-    def database(self) -> Path:
-        return self.path / "publisher.db"
+    def database(self) -> Path | str:
+        """A SQLite file, or a PostgreSQL database's address."""
+        return self.address or self.path / DATABASE
 
     def store(self) -> PublisherStore:
         return PublisherStore.open(self.database)
@@ -136,7 +160,12 @@ class PublisherFolder:
         file = _key_path(self.path, "sealing")
         sealing = OpeningKey.from_pem(keys.read_file(file), passphrase, file)
         return PublisherKeys(
-            issuers[Role.PUBLISHER], issuers[Role.DEFINITION], issuers[Role.REVOCATION], issuing, sealing
+            issuers[Role.PUBLISHER],
+            issuers[Role.DEFINITION],
+            issuers[Role.REVOCATION],
+            issuing,
+            sealing,
+            _lookup_key(sealing),
         )
 
     def _key(self, name: str, passphrase: bytes) -> LocalKey:
@@ -147,10 +176,19 @@ class PublisherFolder:
 
 
 def init(
-    path: Path, name: str, url: str | None, suite: str, passphrase: bytes, now: int, actor: str
+    path: Path,
+    name: str,
+    url: str | None,
+    suite: str,
+    passphrase: bytes,
+    now: int,
+    actor: str,
+    database: str | None = None,
 ) -> PublisherFolder:
-    """Make a publisher.  Refuses a folder that holds anything; leaves nothing behind where it fails."""
+    """Make a publisher.  Refuses a folder or a database that holds anything; leaves nothing behind where it fails."""
     check_name("the publisher's name", name)
+    if database is not None:
+        check_database(database)
     if not 0 < len(passphrase) <= MAX_PASSPHRASE:
         raise PassphraseUnfitError(length=len(passphrase), most=MAX_PASSPHRASE)
     with _new_folder(path) as folder:
@@ -159,11 +197,11 @@ def init(
             _make_role(folder, role, name, issuing, passphrase, now)
         sealing = OpeningKey.generate(suite)
         keys.write_file(_key_path(folder, "sealing"), sealing.to_pem(passphrase))
-        address = {"url": url} if url else {}
+        address = ({"url": url} if url else {}) | ({"database": database} if database else {})
         about = {"format": "volact-publisher", "v": FORMAT, "name": name, **address, "suite": suite}
         keys.write_file(folder / "publisher.json", dump_object(about) + b"\n")
         fingerprint = certificates.fingerprint(root.certificate)
-        with PublisherStore.open(folder / "publisher.db") as store:
+        with PublisherStore.open(database or folder / DATABASE) as store:
             store.note_initialised(name, fingerprint, now, actor)
     return PublisherFolder.open(path)
 
@@ -171,6 +209,27 @@ def init(
 def check_name(what: str, name: str) -> None:
     if not 0 < len(name) <= MAX_NAME or not name.isprintable() or name != name.strip():
         raise NameUnfitError(what=what, most=MAX_NAME)
+
+
+def check_database(url: str) -> None:
+    """A PostgreSQL address without a password: the folder is backed up, and secrets have their own files."""
+    try:
+        parts = urlsplit(url)
+        fits = parts.scheme == "postgresql" and bool(parts.path.strip("/")) and parts.password is None
+    except ValueError:
+        fits = False
+    if not fits or "password=" in url or len(url) > MAX_URL or not url.isprintable():
+        raise DatabaseAddressError(url=_without_password(url))
+
+
+def _without_password(url: str) -> str:
+    return re.sub(r":[^:@/]*@|password=[^&]*", "…", url)[:MAX_URL]
+
+
+def _lookup_key(sealing: OpeningKey) -> bytes:
+    """HKDF (RFC 5869) of the sealing key, which a running service has and a copy of the database has not."""
+    secret = b"".join(part.private_bytes_raw() for part in sealing.parts)
+    return HKDF(hashes.SHA256(), 32, salt=None, info=b"volact product key lookup v1").derive(secret)
 
 
 def _make_authorities(folder: Path, name: str, passphrase: bytes, now: int) -> tuple[Certified, Certified]:

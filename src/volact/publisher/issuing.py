@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rules by which the publisher activates KMS hosts and VM hosts.  Pure: rows, request and time come in, a
-decision goes out.
+"""The rules by which the publisher answers requests, and those of KMS hosts and VM hosts.  Pure: rows, request and
+time come in, a decision goes out.  The rules of MAK and retail keys are in ``pools``.
 
 A key serves ``hosts`` machines, each may be activated ``activations`` times.  Two things are not counted: the yearly
 renewal of a host that holds a place already, and a request that comes again because its answer was lost.
@@ -16,6 +16,8 @@ from volact.core.policy import DAY
 from volact.core.product_key import Channel, ProductKey, publisher_tag
 from volact.core.refusal import (
     ActivationLimitError,
+    AgreementEndedError,
+    AgreementNotBegunError,
     ChannelNotServedError,
     ClockSkewError,
     GroupNotGrantedError,
@@ -35,7 +37,8 @@ CARRIED_AGE = 30 * DAY  # a request on removable media may be this old; by then 
 
 # Host keys by channel, and what their certificate makes of the machine.
 HOST_ROLES = {Channel.KMS_HOST: Role.KMS_HOST, Channel.VM_HOST: Role.VM_HOST}
-SERVED = frozenset(HOST_ROLES)
+POOLED = frozenset({Channel.MAK, Channel.RETAIL})  # keys with a pool that machines use up; see ``pools``
+SERVED = frozenset(HOST_ROLES) | POOLED
 
 
 class Kind(StrEnum):
@@ -52,7 +55,10 @@ COUNTED = frozenset({Kind.ACTIVATED, Kind.REACTIVATED})
 
 @dataclass(frozen=True, slots=True)
 class IssuedKey:
-    """A product key as the publisher knows it: not the key itself."""
+    """A product key as the publisher knows it: not the key itself.
+
+    ``activations``: of each host for a host key, else the size of the pool, of which ``used`` are in use.
+    ``starts_at`` and ``ends_at`` are the agreement's."""
 
     key_id: str
     partial: str
@@ -65,6 +71,16 @@ class IssuedKey:
     issued_at: int
     blocked_at: int | None = None
     blocked_reason: str = ""
+    agreement: str | None = None
+    used: int = 0
+    superseded_by: str | None = None
+    starts_at: int | None = None
+    ends_at: int | None = None
+
+    @property
+    def remaining(self) -> int:
+        """Activations left in the pool."""
+        return max(0, self.activations - self.used)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +128,11 @@ def check_request(
 
 
 def check_key(
-    key: ProductKey | None, issued: IssuedKey | None, request: ActivationRequest, definition: ProductDefinition
+    key: ProductKey | None,
+    issued: IssuedKey | None,
+    request: ActivationRequest,
+    definition: ProductDefinition,
+    now: int,
 ) -> Refusal | None:
     """Whether the key in the request may be used for what is asked; ``key`` is ``None`` where it does not parse."""
     if key is None or key.publisher_tag != publisher_tag(definition.root):
@@ -127,6 +147,17 @@ def check_key(
         return Refusal.of(GroupNotGrantedError, group=issued.group)
     if request.virtual and not _may_be_nested(issued.group, definition):
         return Refusal.of(NestedHostError, product=definition.product)
+    return check_agreement(issued, now)
+
+
+def check_agreement(issued: IssuedKey, now: int) -> Refusal | None:
+    """Outside its agreement's time a key activates nothing; what it activated within it stays."""
+    if issued.agreement is None:
+        return None
+    if issued.starts_at is not None and now < issued.starts_at:
+        return Refusal.of(AgreementNotBegunError, agreement=issued.agreement, partial=issued.partial)
+    if issued.ends_at is not None and now >= issued.ends_at:
+        return Refusal.of(AgreementEndedError, agreement=issued.agreement, partial=issued.partial)
     return None
 
 

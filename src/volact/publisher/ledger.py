@@ -15,6 +15,7 @@ from typing import Any
 
 from volact.core.encoding import Fields, parse_object
 from volact.core.errors import TrustError
+from volact.core.licence import Checkpoint
 
 GENESIS = "0" * 64
 FORMAT = 1
@@ -35,13 +36,24 @@ class Act(StrEnum):
     KEY_ISSUED = "key-issued"
     KEY_BLOCKED = "key-blocked"
     KEY_UNBLOCKED = "key-unblocked"
+    KEY_RAISED = "key-raised"
+    KEY_SUPERSEDED = "key-superseded"
+    AGREEMENT_ADDED = "agreement-added"
+    AGREEMENT_CHANGED = "agreement-changed"
     HOST_ACTIVATED = "host-activated"
     HOST_REACTIVATED = "host-reactivated"
     HOST_RENEWED = "host-renewed"
+    MACHINE_ACTIVATED = "machine-activated"
+    MACHINE_REACTIVATED = "machine-reactivated"
+    MACHINE_RETURNED = "machine-returned"
+    ISSUER_REVOKED = "issuer-revoked"
+    ORGANISATION_REVOKED = "organisation-revoked"
+    ISSUING_ROTATED = "issuing-rotated"
     REQUEST_REFUSED = "request-refused"
 
 
 HOST_ACTS = (Act.HOST_ACTIVATED, Act.HOST_REACTIVATED, Act.HOST_RENEWED)
+MACHINE_ACTS = (Act.MACHINE_ACTIVATED, Act.MACHINE_REACTIVATED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +120,36 @@ def check_activations(rows: Iterable[Row], serials: Iterable[str]) -> None:
         raise LedgerBrokenError(why=f"the activation with certificate {serial} was removed")
     for serial in sorted(kept - told):
         raise LedgerBrokenError(why=f"the activation with certificate {serial} was put in beside the ledger")
+
+
+def check_pools(rows: Iterable[Row], used: Mapping[str, int], machines: Mapping[int, str]) -> None:
+    """Whether what the keys' pools have lost, and who holds activations (ID to machine), is what the ledger tells."""
+    told: dict[str, int] = {}
+    holders: dict[int, str] = {}
+    for row in rows:
+        if row.act not in MACHINE_ACTS and row.act != Act.MACHINE_RETURNED:
+            continue
+        data, key_id = json.loads(row.data), row.key_id or ""
+        told[key_id] = told.get(key_id, 0) + data["units"]
+        if row.act == Act.MACHINE_RETURNED:
+            holders.pop(data["activation"], None)
+        else:
+            holders[data["activation"]] = data["machine"]
+    for key_id in sorted(used.keys() | told.keys()):
+        have, should = used.get(key_id, 0), told.get(key_id, 0)
+        if have != should:
+            raise LedgerBrokenError(why=f"key {key_id} has {have} activations in use, the ledger tells of {should}")
+    for activation in sorted(machines.keys() | holders.keys()):
+        if machines.get(activation) != holders.get(activation):
+            raise LedgerBrokenError(why=f"activation {activation} is not the one that the ledger tells of")
+
+
+def check_checkpoint(rows: Sequence[Row], checkpoint: Checkpoint) -> None:
+    """Whether the ledger that a receipt was signed over is the beginning of this one."""
+    if checkpoint.size > len(rows):
+        raise LedgerBrokenError(why=f"it has {len(rows)} rows, the receipt was signed over {checkpoint.size}")
+    if rows[checkpoint.size - 1].hash != checkpoint.head:
+        raise LedgerBrokenError(why=f"row {checkpoint.size} is not the one that the receipt was signed over")
 
 
 def read_export(data: bytes) -> dict[int, str]:

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 METADATA = MetaData()
@@ -48,10 +49,33 @@ ORGANISATION = Table(
     METADATA,
     Column("name", Text, primary_key=True),
     Column("added_at", Long, nullable=False),
+    Column("blocked_at", Long),
     sqlite_strict=True,
 )
 
-# A key's slow hash and its last five symbols, never the key: a copy of this file activates nothing.
+# What an organisation has agreed on with the publisher: from when to when, and how many licences of which groups.
+AGREEMENT = Table(
+    "agreement",
+    METADATA,
+    Column("name", Text, primary_key=True),
+    Column("organisation", Text, ForeignKey("organisation.name"), nullable=False),
+    Column("starts_at", Long, nullable=False),
+    Column("ends_at", Long),
+    Column("added_at", Long, nullable=False),
+    sqlite_strict=True,
+)
+AGREEMENT_QUANTITY = Table(
+    "agreement_quantity",
+    METADATA,
+    Column("agreement", Text, ForeignKey("agreement.name"), primary_key=True),
+    Column("product_group", Integer, primary_key=True, autoincrement=False),
+    Column("quantity", Integer, nullable=False),
+    sqlite_strict=True,
+)
+
+# A key's slow hash and its last five symbols, never the key: a copy of this file activates nothing.  ``lookup`` is an
+# HMAC of the key under a secret of the folder, by which the service finds it quickly (docs/spec/product-key.md).
+# ``used``: activations of a MAK or retail key that are in use.
 PRODUCT_KEY = Table(
     "product_key",
     METADATA,
@@ -66,7 +90,12 @@ PRODUCT_KEY = Table(
     Column("issued_at", Long, nullable=False),
     Column("blocked_at", Long),
     Column("blocked_reason", Text, nullable=False),
+    Column("agreement", Text, ForeignKey("agreement.name")),
+    Column("used", Integer, nullable=False, server_default="0"),
+    Column("lookup", LargeBinary),
+    Column("superseded_by", Text),
     Index("product_key_by_partial", "partial"),
+    Index("product_key_by_lookup", "lookup"),
     sqlite_strict=True,
 )
 
@@ -89,6 +118,58 @@ HOST_ACTIVATION = Table(
     UniqueConstraint("key_id", "machine_id", "nonce"),
     UniqueConstraint("serial"),
     sqlite_strict=True,
+)
+
+# One row for each activation that a machine took from a key's pool.  ``used``: what it took; ``credited``: whether its
+# return gave that back.  A machine that was reinstalled keeps its row under its new ID.
+ACTIVATION = Table(
+    "activation",
+    METADATA,
+    Column("id", Long, primary_key=True, autoincrement=False),
+    Column("key_id", Text, ForeignKey("product_key.key_id"), nullable=False),
+    Column("machine_id", LargeBinary, nullable=False),
+    Column("product", Text, nullable=False),
+    Column("edition", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("fingerprint", Text, nullable=False),
+    Column("nonce", LargeBinary, nullable=False),
+    Column("first_at", Long, nullable=False),
+    Column("last_at", Long, nullable=False),
+    Column("times", Integer, nullable=False),
+    Column("used", Integer, nullable=False),
+    Column("returned_at", Long),
+    Column("credited", Integer),
+    Index("activation_by_machine", "key_id", "machine_id"),
+    Index(
+        "activation_returned",
+        "key_id",
+        "returned_at",
+        sqlite_where=text("returned_at IS NOT NULL"),
+        postgresql_where=text("returned_at IS NOT NULL"),
+    ),
+    sqlite_strict=True,
+)
+# By each trait of its hardware, the activation of a key that showed it last: how a reinstalled machine is recognised.
+ACTIVATION_TRAIT = Table(
+    "activation_trait",
+    METADATA,
+    Column("key_id", Text, primary_key=True),
+    Column("trait", LargeBinary, primary_key=True),
+    Column("activation_id", Long, nullable=False),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+)
+# Every request that was granted, so that one that comes again is neither counted nor granted again.
+ACTIVATION_REQUEST = Table(
+    "activation_request",
+    METADATA,
+    Column("nonce", LargeBinary, primary_key=True),
+    Column("machine_id", LargeBinary, primary_key=True),
+    Column("key_id", Text, primary_key=True),
+    Column("activation_id", Long, nullable=False),
+    Column("at", Long, nullable=False),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
 )
 
 # The revocation status is signed from these two whenever it is needed; the epoch only grows.

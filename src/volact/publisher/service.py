@@ -1,53 +1,55 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The publisher as an issuer: answers sealed requests, online and by file, by the same steps.
+"""The publisher as an issuer: answers sealed messages, online and by file, by the same steps, in batches.
 
-The rules are in ``issuing``; here they are put in order.  Whatever is decided, its rows, its ledger row and the
-certificate are one transaction: a certificate that nobody wrote down does not exist, and one that was written down can
-be answered again after a lost answer.  Spec: docs/spec/exchange.md, docs/spec/ledger.md.
+All messages that wait in a worker are taken together: one durable transaction serves the whole batch, and no answer
+leaves before what it says is in the tables.  One batch is in flight at a time, so a batch grows with the load while a
+lone request is answered at once.  What is decided is said in ``judging``.  Spec: docs/spec/exchange.md, ledger.md.
 """
 
 import asyncio
 import base64
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 from cryptography import x509
 
 from volact.core.definition import ProductDefinition
-from volact.core.errors import ConfigError, InputError, MalformedError
+from volact.core.errors import InputError, MalformedError, TrustError
 from volact.core.exchange import AnswerFile, RequestFile
 from volact.core.issuer import RevocationStatus
-from volact.core.licence import Licence, SignedRefusal
+from volact.core.licence import Checkpoint, Licence, SignedRefusal
 from volact.core.product_key import ProductKey
 from volact.core.refusal import Refusal
 from volact.core.request import NONCE_SIZE, ActivationRequest
-from volact.publisher import issuing
+from volact.core.returning import Inquiry, Receipt, ReturnProof
 from volact.publisher.administration import describe
 from volact.publisher.folder import PublisherFolder, PublisherKeys
-from volact.publisher.issuing import Granted, Kind
-from volact.publisher.store import Change, Intent, PublisherStore, Signed
-from volact.sealing import certificates
-from volact.sealing.certificates import Grant
+from volact.publisher.issuing import Kind
+from volact.publisher.judging import Bench, CertifiedHost, KeyState, Message, PlacedMachine, Signed, Verdict, ends_at
+from volact.publisher.keyfinder import KeyFinder
+from volact.publisher.store import Change, PublisherStore
+from volact.sealing import certificates, returns
 from volact.sealing.envelope import seal_answer
-from volact.sealing.proof import ProvenRequest, verify_request
+from volact.sealing.proof import REQUEST, ProvenRequest, verify_request
 from volact.sealing.verify import verify_definition
-from volact.wire.server import IssuerUnknownError
+from volact.wire.server import BusyError, IssuerUnknownError
 
 DESCRIPTOR_SECONDS = 86400  # an online descriptor is proven fresh by its nonce; this ends one that was kept
 STATUS_SECONDS = 86400  # the revocation status is signed anew daily, so that the one that hosts staple stays young
 ONLINE, CARRIED = "service", "answer-file"  # the ledger's actors
+MAX_BATCH = 64  # as at the KMS host: larger batches gain little and make the first of them wait
+HARD_LIMIT = 8_000  # waiting messages beyond which newcomers are turned away unread
+BACK_OFF = 60  # seconds that those are asked to wait
 
-
-class AuthorityEndedError(ConfigError):
-    code = "publisher-certificate-ended"
-    fmt = "the publisher's issuing certificate has ended"
-    remedy = "restore or renew the publisher's certificates before hosts can be activated again"
+_log = logging.getLogger("volact.publisher")
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one request.  ``kind`` and ``ends_at`` of a licence, or ``refusal``; ``sealed`` is the answer."""
+    """What became of one request.  ``kind`` and ``ends_at`` of a licence (``None``: perpetual), or ``refusal``;
+    ``sealed`` is the answer."""
 
     sealed: bytes
     request: ActivationRequest
@@ -59,12 +61,13 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class _Certified:
-    """A granted request with its certificate, new or repeated."""
+class ReceiptOutcome:
+    """What became of a return or an inquiry.  ``sealed`` is empty for a proof that was carried."""
 
-    kind: Kind
-    key: issuing.IssuedKey
-    certificate: x509.Certificate
+    sealed: bytes
+    machine: bytes
+    receipt: Receipt | None = None
+    refusal: Refusal | None = None
 
 
 class PublisherService:
@@ -75,21 +78,55 @@ class PublisherService:
     ) -> None:
         self._folder, self._keys, self._store, self._clock = folder, keys, store, clock
         self._root = folder.fingerprint
-        self._definition = lru_cache(maxsize=1024)(self._read_definition)
+        self._finder = KeyFinder(store, keys.index)
+        self._definitions: dict[tuple[str, int], ProductDefinition] = {}
         self._sign_status = lru_cache(maxsize=4)(self._make_status)
+        self._waiting: list[tuple[str, bytes, asyncio.Future[bytes]]] = []
+        self._running: asyncio.Task[None] | None = None
 
     @property
     def issuer(self) -> str:
         """The ID of the key that requests are sealed to."""
         return self._keys.sealing.id
 
+    # ---- the contract
+
     async def descriptor(self, root: str, product: str, group: int, nonce: bytes) -> str:  # noqa: ARG002
         """The publisher has one descriptor for all of its products; whether it knows one, its answers say."""
         return await asyncio.to_thread(self.describe, root, nonce)
 
     async def activate(self, issuer: str, sealed: bytes) -> bytes:
-        outcome = await asyncio.to_thread(self.answer, issuer, sealed)
-        return outcome.sealed
+        if len(self._waiting) >= HARD_LIMIT:
+            raise BusyError(retry_after=BACK_OFF)
+        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._waiting.append((issuer, sealed, future))
+        if self._running is None:
+            self._running = asyncio.get_running_loop().create_task(self._drain())
+        return await future
+
+    async def finish(self) -> None:
+        """Wait until what was accepted is answered: the graceful stop."""
+        while self._running is not None:
+            await asyncio.wait([self._running])
+
+    async def _drain(self) -> None:
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
+                await self._answer_batch(batch)
+        finally:
+            self._running = None
+
+    async def _answer_batch(self, batch: Sequence[tuple[str, bytes, "asyncio.Future[bytes]"]]) -> None:
+        asked = [(issuer, sealed) for issuer, sealed, _ in batch]
+        outcomes = await asyncio.to_thread(self.answer_all, asked)
+        for (_, _, future), outcome in zip(batch, outcomes, strict=True):
+            if future.done():  # the client hung up
+                continue
+            if isinstance(outcome, Exception):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome.sealed)
 
     def describe(self, root: str, nonce: bytes) -> str:
         if root != self._root:
@@ -97,8 +134,16 @@ class PublisherService:
         if len(nonce) not in (0, NONCE_SIZE):
             raise MalformedError(what="issuer request", why=f"its nonce is not {NONCE_SIZE} bytes")
         now = self._clock()
-        described = describe(self._folder, self._keys, self._status(now), now, nonce=nonce, lifetime=DESCRIPTOR_SECONDS)
+        described = describe(self._folder, self._keys, self.status(now), now, nonce=nonce, lifetime=DESCRIPTOR_SECONDS)
         return self._keys.issuer.descriptor(described)
+
+    def status(self, now: int) -> str:
+        """The signed revocation status: made anew for each epoch and each day."""
+        today = now - now % STATUS_SECONDS
+        status = self._store.revocations(today)
+        return self._sign_status(status.epoch, status.issued_at, tuple(sorted(status.revoked.items())))
+
+    # ---- answers
 
     def answer_file(self, request: RequestFile) -> tuple[AnswerFile, Outcome]:
         """Answers a request that was carried here on removable media."""
@@ -109,87 +154,109 @@ class PublisherService:
 
     def answer(self, issuer: str, sealed: bytes, *, carried: bool = False) -> Outcome:
         """Answers a request, or raises what makes it unanswerable: sealed for another key, malformed, unproven."""
-        # (1) open the seal; the machine's own key proves the request
-        if issuer != self.issuer:
-            raise IssuerUnknownError(issuer=issuer[:64])
-        proven = verify_request(self._keys.sealing.open_request(sealed).decode("latin-1"))
+        (outcome,) = self.answer_all([(issuer, sealed)], carried=carried)
+        if isinstance(outcome, Exception):
+            raise outcome
+        if isinstance(outcome, ReceiptOutcome):
+            raise MalformedError(what="request", why="it asks for no licence")
+        return outcome
+
+    def answer_all(
+        self, asked: Sequence[tuple[str, bytes]], *, carried: bool = False
+    ) -> list[Outcome | ReceiptOutcome | Exception]:
+        """An outcome for each sealed message, or what makes it unanswerable; the others are answered all the same."""
+        # (1) open each seal; the machine's own key proves what is inside
+        opened = [self._open(issuer, sealed) for issuer, sealed in asked]
+        proven = [one for one in opened if not isinstance(one, Exception)]
+        # (2)–(4) decide, write down and certify, as one; (5) sign and seal
+        answers = iter(self.answer_proven(proven, carried=carried))
+        return [one if isinstance(one, Exception) else next(answers) for one in opened]
+
+    def answer_proven(
+        self, proven: Sequence[Signed], *, carried: bool = False
+    ) -> list[Outcome | ReceiptOutcome | Exception]:
+        """The same for messages that are open and proven already: a carried proof, a request by telephone."""
         now = self._clock()
-        key, key_id = _read_key(proven.request.key)
-        # (2)–(6) decide, write down and certify, as one
-        with self._store.change() as change:
-            verdict = self._judge(change, proven, key, key_id, now, carried=carried)
-        # (7) answer under the request's own key
-        if isinstance(verdict, Refusal):
-            return self._refuse(proven, verdict, now)
-        return self._license(proven, verdict, now)
+        try:
+            verdicts, checkpoint = self._judge(proven, now, carried=carried)
+        except Exception as exc:
+            if len(proven) <= 1:
+                return [exc for _ in proven]
+            # One of them spoils the transaction of all: each gets one of its own.
+            return [outcome for one in proven for outcome in self.answer_proven([one], carried=carried)]
+        return [
+            self._answer(signed, verdict, checkpoint, now) for signed, verdict in zip(proven, verdicts, strict=True)
+        ]
 
-    def _judge(
-        self, change: Change, proven: ProvenRequest, key: ProductKey | None, key_id: str, now: int, *, carried: bool
-    ) -> "_Certified | Refusal":
-        request, actor = proven.request, CARRIED if carried else ONLINE
-        issued = change.key(key_id) if key_id else None
-        # (2) what is asked, and by which key
-        signed = change.newest(request.product)
-        definition = self._definition(signed) if signed else None
-        refusal = issuing.check_request(request, self.issuer, definition, now, carried=carried)
-        if refusal is None and definition is not None:
-            refusal = issuing.check_key(key, issued, request, definition)
-        decision: Granted | Refusal | None = refusal
-        # (3) the limits, by the rows
-        if decision is None and issued is not None:
-            use = change.host_use(issued.key_id, proven.machine)
-            decision = issuing.decide_host_activation(issued, use, request.nonce, now)
-        assert decision is not None, "a request without a refusal has an issued key"
-        if isinstance(decision, Refusal):
-            known = issued.key_id if issued else None
-            change.record_refusal(decision, known, proven.machine, request.name, now, actor)
-            return decision
-        assert issued is not None
-        if decision.repeated is not None:
-            return _Certified(decision.kind, issued, certificates.load_der(decision.repeated.certificate))
-        # (4) the intent, (5) one signature, (6) kept with the act
-        intent = self._intend(change, proven, issued, decision.kind, now)
-        certificate = self._certify(proven, intent)
-        change.record_host_activation(intent, certificates.der(certificate), actor)
-        return _Certified(decision.kind, issued, certificate)
+    def _open(self, issuer: str, sealed: bytes) -> Signed | Exception:
+        if issuer != self.issuer:
+            return IssuerUnknownError(issuer=issuer[:64])
+        try:
+            return read_message(self._keys.sealing.open_request(sealed).decode("latin-1"))
+        except (TrustError, InputError) as exc:
+            return exc
+        except Exception as exc:
+            _log.exception("a message could not be read, for no reason that it should have")
+            return exc
 
-    def _intend(self, change: Change, proven: ProvenRequest, key: issuing.IssuedKey, kind: Kind, now: int) -> Intent:
-        newest = [self._definition(signed) for signed in change.newest_of_all()]
-        authority_ends = int(self._keys.issuing.certificate.not_valid_after_utc.timestamp())
-        if authority_ends <= now:
-            raise AuthorityEndedError()
-        return Intent(
-            kind=kind,
-            key=key,
-            machine=proven.machine,
-            nonce=proven.request.nonce,
-            name=proven.request.name,
-            product=proven.request.product,
-            groups=issuing.granted_groups(key.group, newest),
-            fingerprint=proven.request.fingerprint.to_claim(),
-            serial=x509.random_serial_number(),
-            at=now,
-            ends_at=min(now + certificates.END_YEARS * certificates.YEAR, authority_ends),
+    def _judge(self, proven: Sequence[Signed], now: int, *, carried: bool) -> tuple[list[Verdict], Checkpoint | None]:
+        if not proven:
+            return [], None
+        messages = self._find_keys(proven)
+        bench = Bench(
+            self._root,
+            self.issuer,
+            self._keys.issuing,
+            self._definition,
+            now,
+            CARRIED if carried else ONLINE,
+            carried,
         )
+        with self._store.change() as change:
+            verdicts = bench.judge(change, messages)
+            checkpoint = change.checkpoint()
+        return verdicts, checkpoint
 
-    def _certify(self, proven: ProvenRequest, intent: Intent) -> x509.Certificate:
-        grant = Grant(intent.key.organisation, intent.groups, certificates.key_thumbprint(proven.key))
-        name, role = intent.name or "host", issuing.HOST_ROLES[intent.key.channel]
-        certificate = certificates.make_end(self._keys.issuing, proven.key, role, grant, name, intent.at, intent.serial)
-        if (
-            certificates.role_of(certificate) is not role
-            or certificates.grant_of(certificate) != grant
-            or certificates.key_thumbprint(certificates.public_key_of(certificate)) != grant.descriptor_signer
-            or certificate.serial_number != intent.serial
-            or _ends_at(certificate) != intent.ends_at
-        ):
-            raise RuntimeError("the certificate that was made is not the one that was decided on")
-        return certificate
+    def _find_keys(self, proven: Sequence[Signed]) -> list[Message]:
+        keys = [_key_in(signed) for signed in proven]
+        found = self._finder.find(key for key in keys if key is not None)
+        messages = []
+        for signed, key in zip(proven, keys, strict=True):
+            named = signed.value.key_id if _is_proof(signed) else None  # type: ignore[union-attr]
+            messages.append(Message(signed, key, named or (found.get(key) if key else None)))
+        return messages
 
-    def _license(self, proven: ProvenRequest, certified: "_Certified", now: int) -> Outcome:
-        request, key = proven.request, certified.key
-        ends_at = _ends_at(certified.certificate)
-        licence = Licence(
+    def _answer(
+        self, signed: Signed, verdict: Verdict, checkpoint: Checkpoint | None, now: int
+    ) -> Outcome | ReceiptOutcome | Exception:
+        try:
+            if isinstance(signed, ProvenRequest):
+                return self._answer_request(signed, verdict, checkpoint, now)
+            return self._answer_statement(signed.value, signed.machine, verdict, checkpoint, now)
+        except Exception as exc:
+            _log.exception("an answer could not be signed")
+            return exc
+
+    def _answer_request(
+        self, proven: ProvenRequest, verdict: Verdict, checkpoint: Checkpoint | None, now: int
+    ) -> Outcome:
+        request, machine = proven.request, proven.machine
+        if isinstance(verdict, Refusal):
+            signed = SignedRefusal(self.issuer, request.nonce, now, verdict)
+            return Outcome(_seal(request, self._keys.issuer.refusal(signed)), request, machine, refusal=verdict)
+        assert isinstance(verdict, CertifiedHost | PlacedMachine)
+        licence = self._licence(proven, verdict, checkpoint, now)
+        sealed = _seal(request, self._keys.issuer.licence(licence))
+        return Outcome(sealed, request, machine, verdict.kind, licence.expires_at, licence.organisation)
+
+    def _licence(
+        self, proven: ProvenRequest, verdict: CertifiedHost | PlacedMachine, checkpoint: Checkpoint | None, now: int
+    ) -> Licence:
+        """Perpetual for a machine; a host's lasts as long as its certificate, and brings that along."""
+        request, key = proven.request, verdict.key
+        certificate = verdict.certificate if isinstance(verdict, CertifiedHost) else None
+        chain = (certificate, self._keys.issuing.certificate) if certificate else ()
+        return Licence(
             issuer=self.issuer,
             machine=proven.machine,
             product=request.product,
@@ -199,49 +266,84 @@ class PublisherService:
             key_id=key.key_id,
             nonce=request.nonce,
             issued_at=now,
-            expires_at=ends_at,
+            expires_at=ends_at(certificate) if certificate else None,
             fingerprint=request.fingerprint,
             organisation=key.organisation,
-            certificates=tuple(map(_text, (certified.certificate, self._keys.issuing.certificate))),
-            status=self._status(now),
+            certificates=tuple(map(_text, chain)),
+            status=self.status(now) if certificate else "",
+            ledger=checkpoint,
         )
-        sealed = _seal(request, self._keys.issuer.licence(licence))
-        return Outcome(sealed, request, proven.machine, certified.kind, ends_at, key.organisation)
 
-    def _refuse(self, proven: ProvenRequest, refusal: Refusal, now: int) -> Outcome:
-        request = proven.request
-        signed = SignedRefusal(self.issuer, request.nonce, now, refusal)
-        sealed = _seal(request, self._keys.issuer.refusal(signed))
-        return Outcome(sealed, request, proven.machine, refusal=refusal)
-
-    def _status(self, now: int) -> str:
-        """The signed revocation status: made anew for each epoch and each day."""
-        today = now - now % STATUS_SECONDS
-        status = self._store.revocations(today)
-        return self._sign_status(status.epoch, status.issued_at, tuple(sorted(status.revoked.items())))
+    def _answer_statement(
+        self,
+        value: ReturnProof | Inquiry,
+        machine: bytes,
+        verdict: Verdict,
+        checkpoint: Checkpoint | None,
+        now: int,
+    ) -> ReceiptOutcome:
+        if isinstance(verdict, Refusal):
+            token = self._keys.issuer.refusal(SignedRefusal(self.issuer, value.nonce, now, verdict))
+            return ReceiptOutcome(_seal_for(value, token), machine, refusal=verdict)
+        assert isinstance(verdict, KeyState)
+        key = verdict.key
+        blocked = key.blocked_at is not None
+        receipt = Receipt(
+            self.issuer,
+            value.nonce,
+            now,
+            key.key_id,
+            key.activations,
+            key.used,
+            blocked,
+            verdict.credited,
+            checkpoint,
+        )
+        return ReceiptOutcome(_seal_for(value, returns.sign_receipt(receipt, self._keys.issuer)), machine, receipt)
 
     def _make_status(self, epoch: int, issued_at: int, revoked: tuple[tuple[str, int], ...]) -> str:
         return self._keys.revocation.status(RevocationStatus(epoch, issued_at, dict(revoked)))
 
-    def _read_definition(self, signed: Signed) -> ProductDefinition:
-        return verify_definition(signed.token, self._root).definition
+    def _definition(self, change: Change, product: str, version: int) -> ProductDefinition:
+        """Versions never change: each is read and verified once in a worker."""
+        if (product, version) not in self._definitions:
+            token = change.version(product, version).token
+            self._definitions[product, version] = verify_definition(token, self._root).definition
+        return self._definitions[product, version]
 
 
-def _read_key(text: str) -> tuple[ProductKey | None, str]:
-    """The key in a request and its ID, which takes 5 ms: computed before the transaction."""
+def read_message(token: str) -> Signed:
+    """A request, a return proof or an inquiry, each proven by its machine's own key."""
+    kind = returns.kind_of(token)
+    if kind == REQUEST:
+        return verify_request(token)
+    return returns.verify_return(token) if kind == returns.RETURN else returns.verify_inquiry(token)
+
+
+def _key_in(signed: Signed) -> ProductKey | None:
+    if isinstance(signed, ProvenRequest):
+        text = signed.request.key
+    elif isinstance(signed.value, Inquiry):
+        text = signed.value.key
+    else:
+        return None
     try:
-        key = ProductKey.strict(text)
+        return ProductKey.strict(text)
     except InputError:
-        return None, ""
-    return key, key.key_id
+        return None
+
+
+def _is_proof(signed: Signed) -> bool:
+    return not isinstance(signed, ProvenRequest) and isinstance(signed.value, ReturnProof)
 
 
 def _seal(request: ActivationRequest, token: str) -> bytes:
     return seal_answer(request.response_key, request.nonce, token.encode())
 
 
-def _ends_at(certificate: x509.Certificate) -> int:
-    return int(certificate.not_valid_after_utc.timestamp())
+def _seal_for(value: ReturnProof | Inquiry, token: str) -> bytes:
+    """Nobody waits for the answer to a proof that was carried."""
+    return seal_answer(value.response_key, value.nonce, token.encode()) if value.response_key else b""
 
 
 def _text(certificate: x509.Certificate) -> str:

@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tables of activations, seen by one write transaction: loaded for all requests of a batch at once, changed in
+memory by one decision after the other, and written back whole.
+
+Decides nothing (``pools`` does).  What one request of a batch did is seen by the next; a batch costs the same dozen
+statements whatever its size.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, func, insert, select, text, tuple_, update
+
+from volact.core.fingerprint import Fingerprint
+from volact.core.request import ActivationRequest
+from volact.publisher import ledger
+from volact.publisher.pools import Activation, Place
+from volact.publisher.schema import ACTIVATION, ACTIVATION_REQUEST, ACTIVATION_TRAIT, PRODUCT_KEY
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What identifies a request: whose, by which key, and its nonce."""
+
+    key_id: str
+    machine: bytes
+    nonce: bytes
+    fingerprint: Fingerprint
+
+    @property
+    def name(self) -> tuple[bytes, bytes, str]:
+        return self.nonce, self.machine, self.key_id
+
+
+class Activations:
+    """``load`` first, then any number of changes, then ``flush``."""
+
+    def __init__(self, conn: Connection) -> None:
+        self._conn = conn
+        self._by_id: dict[int, Activation] = {}
+        self._by_machine: dict[tuple[str, bytes], set[int]] = {}
+        self._by_trait: dict[tuple[str, bytes], int] = {}
+        self._requests: dict[tuple[bytes, bytes, str], int] = {}
+        self._used: dict[str, int] = {}
+        self._next = 0
+        self._new: set[int] = set()
+        self._changed: set[int] = set()
+        self._traits: dict[tuple[str, bytes], int] = {}
+        self._granted: list[dict[str, Any]] = []
+
+    def load(self, asks: Sequence[Ask]) -> None:
+        """Everything that may matter to these requests."""
+        if not asks:
+            return
+        self._load_requests(asks)
+        traits = sorted({(ask.key_id, trait) for ask in asks for trait in ask.fingerprint.traits.values()})
+        wanted = set(self._load_traits(traits)) | set(self._requests.values())
+        machines = sorted({(ask.key_id, ask.machine) for ask in asks})
+        for some in _chunks(machines):
+            self._keep(select(*_COLUMNS).where(tuple_(ACTIVATION.c.key_id, ACTIVATION.c.machine_id).in_(some)))
+        for ids in _chunks(sorted(wanted - set(self._by_id))):
+            self._keep(select(*_COLUMNS).where(ACTIVATION.c.id.in_(ids)))
+        self._next = (self._conn.execute(select(func.max(ACTIVATION.c.id))).scalar() or 0) + 1
+
+    def earlier(self, ask: Ask) -> Activation | None:
+        """The activation that this very request was granted before; its answer was lost, or it is replayed."""
+        found = self._requests.get(ask.name)
+        return None if found is None else self._by_id[found]
+
+    def known(self, ask: Ask) -> list[Activation]:
+        """Those that may be this machine's: under its ID, or with a trait of its hardware."""
+        ids = set(self._by_machine.get((ask.key_id, ask.machine), ()))
+        for trait in ask.fingerprint.traits.values():
+            found = self._by_trait.get((ask.key_id, trait))
+            if found is not None:
+                ids.add(found)
+        return [self._by_id[one] for one in sorted(ids) if one in self._by_id]
+
+    def place(self, ask: Ask, request: ActivationRequest, place: Place, now: int) -> Activation:
+        """Give a machine its place: a new activation, or the one that it holds, under its present ID and hardware."""
+        if place.held is None:
+            made = Activation(
+                self._next, ask.key_id, ask.machine, request.product, request.edition, request.name,
+                ask.fingerprint, ask.nonce, now, now, 1, place.units,
+            )  # fmt: skip
+            self._next += 1
+            self._new.add(made.id)
+        else:
+            made = replace(
+                place.held,
+                machine=ask.machine,
+                edition=request.edition,
+                name=request.name,
+                fingerprint=ask.fingerprint,
+                nonce=ask.nonce,
+                last_at=now,
+                times=place.held.times + 1,
+                used=place.held.used + place.units,
+            )
+            self._changed.add(made.id)
+        self._remember(made)
+        self._take(ask.key_id, place.units)
+        self._requests[ask.name] = made.id
+        self._granted.append(
+            {
+                "nonce": ask.nonce,
+                "machine_id": ask.machine,
+                "key_id": ask.key_id,
+                "activation_id": made.id,
+                "at": now,
+            }
+        )
+        for trait in ask.fingerprint.traits.values():
+            self._by_trait[ask.key_id, trait] = self._traits[ask.key_id, trait] = made.id
+        return made
+
+    def give_back(self, activation: Activation, at: int, *, credited: bool) -> None:
+        self._remember(replace(activation, returned_at=at, credited=credited))
+        self._changed.add(activation.id)
+        if credited:
+            self._take(activation.key_id, -activation.used)
+
+    def credited_since(self, key_id: str, at: int) -> int:
+        """Returns of a key that gave something back, in this batch too."""
+        row = ACTIVATION.c
+        statement = select(func.count()).where(row.key_id == key_id, row.returned_at > at, row.credited == 1)
+        here = sum(
+            self._by_id[one].key_id == key_id and bool(self._by_id[one].credited) and one in self._changed
+            for one in self._by_id
+        )
+        return int(self._conn.execute(statement).scalar_one()) + here
+
+    def taken(self, key_id: str) -> int:
+        """What the batch has taken from a key's pool so far."""
+        return self._used.get(key_id, 0)
+
+    def flush(self) -> None:
+        if self._new:
+            self._conn.execute(insert(ACTIVATION), [_row(self._by_id[one]) for one in sorted(self._new)])
+        changed = sorted(self._changed - self._new)
+        if changed:
+            self._conn.execute(_UPDATE, [_renamed(_row(self._by_id[one])) for one in changed])
+        if self._traits:
+            rows = [{"k": key, "t": trait, "a": one} for (key, trait), one in self._traits.items()]
+            self._conn.execute(_UPSERT_TRAIT, rows)
+        if self._granted:
+            self._conn.execute(insert(ACTIVATION_REQUEST), self._granted)
+        used = [{"k": key, "n": units} for key, units in self._used.items() if units]
+        if used:
+            self._conn.execute(_TAKE, used)
+
+    def _take(self, key_id: str, units: int) -> None:
+        self._used[key_id] = self._used.get(key_id, 0) + units
+
+    def _remember(self, activation: Activation) -> None:
+        self._by_id[activation.id] = activation
+        self._by_machine.setdefault((activation.key_id, activation.machine), set()).add(activation.id)
+
+    def _load_requests(self, asks: Sequence[Ask]) -> None:
+        row = ACTIVATION_REQUEST.c
+        for nonces in _chunks(sorted({ask.nonce for ask in asks})):
+            statement = select(row.nonce, row.machine_id, row.key_id, row.activation_id).where(row.nonce.in_(nonces))
+            for nonce, machine, key_id, activation in self._conn.execute(statement):
+                self._requests[bytes(nonce), bytes(machine), key_id] = activation
+
+    def _load_traits(self, traits: Sequence[tuple[str, bytes]]) -> Iterable[int]:
+        row = ACTIVATION_TRAIT.c
+        for some in _chunks(traits):
+            statement = select(row.key_id, row.trait, row.activation_id).where(tuple_(row.key_id, row.trait).in_(some))
+            for key_id, trait, activation in self._conn.execute(statement):
+                self._by_trait[key_id, bytes(trait)] = activation
+        return self._by_trait.values()
+
+    def _keep(self, statement: Any) -> None:
+        for row in self._conn.execute(statement):
+            self._remember(read_activation(row))
+
+
+def read_activation(row: Sequence[Any]) -> Activation:
+    """A row of ``COLUMNS``."""
+    values = dict(zip(_NAMES, row, strict=True))
+    values["machine"], values["nonce"] = bytes(values.pop("machine_id")), bytes(values["nonce"])
+    values["fingerprint"] = Fingerprint.from_claim(json.loads(values["fingerprint"]))
+    values["credited"] = None if values["credited"] is None else bool(values["credited"])
+    return Activation(**values)
+
+
+_NAMES = (
+    "id", "key_id", "machine_id", "product", "edition", "name", "fingerprint", "nonce",
+    "first_at", "last_at", "times", "used", "returned_at", "credited",
+)  # fmt: skip
+_COLUMNS = COLUMNS = tuple(ACTIVATION.c[name] for name in _NAMES)
+_MOST_VALUES = 500  # two parameters each: SQLite takes 32,766 of them, PostgreSQL 65,535
+_UPDATE = (
+    update(ACTIVATION)
+    .where(ACTIVATION.c.id == bindparam("b_id"))
+    .values({name: bindparam(f"b_{name}") for name in _NAMES if name not in ("id", "key_id", "product", "first_at")})
+)
+_UPSERT_TRAIT = text(
+    "INSERT INTO activation_trait (key_id, trait, activation_id) VALUES (:k, :t, :a)"
+    " ON CONFLICT (key_id, trait) DO UPDATE SET activation_id = excluded.activation_id"
+)
+_TAKE = (
+    update(PRODUCT_KEY).where(PRODUCT_KEY.c.key_id == bindparam("k")).values(used=PRODUCT_KEY.c.used + bindparam("n"))
+)
+
+
+def _row(activation: Activation) -> dict[str, Any]:
+    credited = activation.credited
+    return {
+        "id": activation.id,
+        "key_id": activation.key_id,
+        "machine_id": activation.machine,
+        "product": activation.product,
+        "edition": activation.edition,
+        "name": activation.name,
+        "fingerprint": ledger.canonical(activation.fingerprint.to_claim()),
+        "nonce": activation.nonce,
+        "first_at": activation.first_at,
+        "last_at": activation.last_at,
+        "times": activation.times,
+        "used": activation.used,
+        "returned_at": activation.returned_at,
+        "credited": None if credited is None else int(credited),
+    }
+
+
+def _renamed(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"b_{name}": value for name, value in row.items()}
+
+
+def _chunks(values: Sequence[Any]) -> Iterable[Sequence[Any]]:
+    for start in range(0, len(values), _MOST_VALUES):
+        yield values[start : start + _MOST_VALUES]

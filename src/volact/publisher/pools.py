@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rules of pools: how MAK and retail keys are used up by machines.  Pure: rows, request and time come in.
+
+A key has a pool of activations.  A new machine takes one; the same machine takes none when it activates again, unless
+the edition's policy says that this counts too.  "The same machine" is the same machine ID, or another one whose
+hardware is within the policy's tolerance of what the activation was made for: a reinstalled computer.  A copied
+installation (same ID, other hardware) is another machine.  Spec: docs/guide/publisher.md §Pools.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from volact.core.definition import ProductDefinition
+from volact.core.fingerprint import Fingerprint, Tolerance, compare
+from volact.core.policy import DAY, Policy
+from volact.core.refusal import ActivationsExhaustedError, EditionUnknownError, KeyGroupMismatchError, Refusal
+from volact.core.request import ActivationRequest
+from volact.publisher.issuing import IssuedKey, Kind
+
+RETURN_PERIOD = 365 * DAY  # of the policy's cap on credited returns
+
+
+@dataclass(frozen=True, slots=True)
+class Activation:
+    """What one machine holds of a key's pool.  ``used``: activations that it took; ``times``: how often it asked;
+    ``nonce``: of the request that was granted last."""
+
+    id: int
+    key_id: str
+    machine: bytes
+    product: str
+    edition: str
+    name: str
+    fingerprint: Fingerprint
+    nonce: bytes
+    first_at: int
+    last_at: int
+    times: int
+    used: int
+    returned_at: int | None = None
+    credited: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A granted request: ``held`` is the activation that the machine has already; ``units`` are taken from the pool."""
+
+    kind: Kind
+    held: Activation | None
+    units: int
+
+
+def check_edition(key: IssuedKey, request: ActivationRequest, definition: ProductDefinition) -> Refusal | None:
+    """Pools cover one product group and none below it."""
+    edition = definition.edition(request.edition)
+    if edition is None:
+        return Refusal.of(EditionUnknownError, product=request.product, edition=request.edition)
+    if edition.group != key.group:
+        return Refusal.of(KeyGroupMismatchError, group=key.group, edition=edition.id)
+    return None
+
+
+def decide_activation(
+    key: IssuedKey, known: Iterable[Activation], request: ActivationRequest, machine: bytes, policy: Policy
+) -> Place | Refusal:
+    """``known``: activations of the key that may be this machine's."""
+    held = find_held(known, machine, request.product, request.fingerprint, policy.tolerance)
+    units = 1 if held is None or policy.reactivation_counts else 0
+    if units and key.used + units > key.activations:
+        return Refusal.of(ActivationsExhaustedError, partial=key.partial, limit=key.activations)
+    return Place(Kind.ACTIVATED if held is None else Kind.REACTIVATED, held, units)
+
+
+def find_held(
+    known: Iterable[Activation], machine: bytes, product: str, fingerprint: Fingerprint, tolerance: Tolerance
+) -> Activation | None:
+    """The activation that this machine holds, its own ID first, then the hardware that agrees most."""
+    best: tuple[bool, int] | None = None
+    found = None
+    for one in known:
+        if one.returned_at is not None or one.product != product:
+            continue
+        match = compare(one.fingerprint, fingerprint, tolerance)
+        own = one.machine == machine
+        # Two machines that show nothing (containers) are not one: hardware alone must really have been compared.
+        if match.within and (own or match.compared >= tolerance.minimum):
+            rank = (own, match.matched)
+            if best is None or rank > best:
+                best, found = rank, one
+    return found
+
+
+def is_credited(credited_before: int, policy: Policy) -> bool:
+    """Whether a return gives the pool its activation back; ``credited_before``: of the key, in the last 365 days.
+
+    A machine whose key lives in a file can be rolled back to before its return, so this bounds what that can gain.
+    """
+    return credited_before < policy.returns_per_key_year
