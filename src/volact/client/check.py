@@ -164,6 +164,7 @@ def _stamps(store: ClientStore, product: str, root: str, answers: tuple[str, ...
         f"{of_product}product.json",
         f"{of_product}trust.json",
         of_answers,
+        f"{of_answers}{os.sep}phone.json",
         *(f"{of_answers}{os.sep}{name}.vollicence" for name in answers),
     ]
     return tuple(map(_stamp, paths))

@@ -117,6 +117,7 @@ class LoadedProduct:
     machine: bytes | None
     answers: tuple[StoredAnswer, ...]
     latest_time: int
+    phone: Answer | None = None
 
     @property
     def definition(self) -> ProductDefinition:
@@ -137,14 +138,19 @@ class LoadedProduct:
     def evaluate(
         self, fingerprint: Fingerprint, clock: int, answers: Sequence[StoredAnswer] | None = None
     ) -> Evaluation:
-        """The licence's state when the clock says ``clock``; a clock behind its high-water mark gains nothing."""
+        """The licence's state when the clock says ``clock``; a clock behind its high-water mark gains nothing.
+
+        ``answers``: these alone, instead of all that is stored, the phone licence included.
+        """
         installation = self.installation
         machine = Machine(
             self.machine or NO_MACHINE, fingerprint, installation.installed_at, installation.hardware_changed_at
         )
-        chosen = self.answers if answers is None else answers
+        chosen = [one.answer for one in (self.answers if answers is None else answers)]
+        if answers is None and self.phone is not None:
+            chosen.append(self.phone)
         now = trusted_time(clock, self.latest_time)
-        return evaluate(self.edition, self.product, installation.channel, [one.answer for one in chosen], machine, now)
+        return evaluate(self.edition, self.product, installation.channel, chosen, machine, now)
 
 
 def add_product(store: ClientStore, token: str, root: str, min_version: int, now: int) -> LoadedProduct:
@@ -213,13 +219,15 @@ def load_under_root(store: ClientStore, product: str, root: str, min_version: in
     if trusted is None:
         raise DefinitionMissingError(product=product)
     trust = _newest_status(store, trusted.trust)
+    machine = store.machine_id()
     return LoadedProduct(
         trusted=trusted,
         trust=trust,
         installation=store.installation(product),
-        machine=store.machine_id(),
+        machine=machine,
         answers=_answers(store, product, trust),
         latest_time=store.latest_time(),
+        phone=_phone_licence(store, trusted.definition, machine),
     )
 
 
@@ -312,6 +320,15 @@ def _install(store: ClientStore, product: str, key: ProductKey, edition: Edition
 def _newest_status(store: ClientStore, trust: Trust) -> Trust:
     status = store.load_status(trust.fingerprint, lambda token: verify.verify_status(token, trust))
     return trust if status is None else trust.with_status(status)
+
+
+def _phone_licence(store: ClientStore, definition: ProductDefinition, machine: bytes | None) -> Answer | None:
+    """What was activated by telephone, verified; what that needs is imported only where there is such a licence."""
+    if machine is None or not store.has_phone_licence(definition.product):
+        return None
+    from volact.client.phone import load_licence
+
+    return load_licence(store, definition, machine)
 
 
 def _answers(store: ClientStore, product: str, trust: Trust) -> tuple[StoredAnswer, ...]:

@@ -6,6 +6,7 @@
     status/<root>.volstatus              the newest revocation status of each publisher
     products/<product>/                  definition.volproduct  trust.json  product.json  key  attempt.json  issuer.json
     products/<product>/answers/          <channel>.vollicence (the last good one)  latest.vollicence (the newest)
+    products/<product>/phone.json  answers/phone.json    the open installation ID; the phone licence
 
 Nothing here is believed because it is stored: definitions, statuses and answers are verified at each load by
 ``products``.  Every file is written whole or not at all, and what cannot be made anew twice: where it is damaged or
@@ -36,6 +37,7 @@ FORMAT = 1
 SYSTEM_FOLDER = Path("/var/lib/volact/client")
 LOCK_SECONDS = 10.0  # what is done under the lock takes milliseconds: whoever holds it longer hangs
 LATEST = "latest"
+PHONE_REQUEST, PHONE_LICENCE = "request", "licence"  # the two files of an activation by telephone
 SECRET, PUBLIC = 0o600, 0o644  # products run as any user: they read all but the two keys
 
 _PRODUCT_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -274,6 +276,19 @@ class ClientStore:
     def save_answer(self, product: str, name: str, token: str) -> None:
         self._save(self.answer_file(product, name), token.encode(), copy=name != LATEST)
 
+    def has_phone_licence(self, product: str) -> bool:
+        return _exists(self._phone_file(product, PHONE_LICENCE))
+
+    def load_phone(self, product: str, what: str, parse: Callable[[bytes], T]) -> T | None:
+        """The open installation ID or the phone licence, in the formats of ``phone``."""
+        return self._load(self._phone_file(product, what), parse)
+
+    def save_phone(self, product: str, what: str, data: bytes) -> None:
+        self._save(self._phone_file(product, what), data)
+
+    def remove_phone(self, product: str, what: str) -> None:
+        self._remove(self._phone_file(product, what))
+
     def attempt(self, product: str) -> Attempt | None:
         return self._load(self._file(product, "attempt.json"), _attempt)
 
@@ -301,6 +316,9 @@ class ClientStore:
                 raise _folder_error(self.product_folder(product), exc) from None
 
     # ---- files
+
+    def _phone_file(self, product: str, what: str) -> Path:
+        return self._file(product, "answers" if what == PHONE_LICENCE else ".") / "phone.json"
 
     def _file(self, product: str, name: str) -> Path:
         return self.product_folder(product) / name

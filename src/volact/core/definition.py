@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from volact.core.encoding import Fields
+from volact.core.encoding import Fields, b64encode
 from volact.core.errors import ConfigError, InputError, MalformedError
 from volact.core.issuer import MAX_DESCRIPTOR
 from volact.core.policy import CLIENT_THRESHOLD, SERVER_THRESHOLD, Policy
 from volact.core.product_key import Channel, ProductKey
 
 FORMAT = 1
+PHONE_KEY_BYTES = 96
 GENERIC = (Channel.VOLUME, Channel.VM)  # channels whose keys are public and live in the definition
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?\Z")
@@ -57,7 +58,10 @@ class Edition:
 
 @dataclass(frozen=True, slots=True)
 class ProductDefinition:
-    """``issuer`` is the publisher's signed descriptor, so that a request can be sealed to it behind an air gap."""
+    """``issuer`` is the publisher's signed descriptor, so that a request can be sealed to it behind an air gap.
+
+    ``phone_key``: the public key of its confirmation IDs, where it activates by telephone.
+    """
 
     product: str
     name: str
@@ -69,6 +73,7 @@ class ProductDefinition:
     groups: tuple[ProductGroup, ...]
     editions: tuple[Edition, ...]
     issued_at: int
+    phone_key: bytes | None = None
 
     def __post_init__(self) -> None:
         for what, name in (("product", self.product), *(("edition", e.id) for e in self.editions)):
@@ -112,6 +117,7 @@ class ProductDefinition:
             "root": self.root,
             **({"url": self.url} if self.url else {}),
             "issuer": self.issuer,
+            **({"phone_key": b64encode(self.phone_key)} if self.phone_key else {}),
             "groups": [_group_claim(group) for group in self.groups],
             "editions": [_edition_claim(edition) for edition in self.editions],
         }
@@ -131,6 +137,7 @@ class ProductDefinition:
                 groups=tuple(_group(Fields(item, "product group")) for item in claim.items("groups", most=200)),
                 editions=tuple(_edition(Fields(item, "edition")) for item in claim.items("editions", most=200)),
                 issued_at=issued_at,
+                phone_key=claim.octets("phone_key", size=PHONE_KEY_BYTES) if "phone_key" in claim else None,
             )
         except ConfigError as exc:
             raise MalformedError(what="product definition", why=str(exc)) from None

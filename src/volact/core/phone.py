@@ -295,7 +295,7 @@ def parse_confirmation_group(number: int, text: str) -> str:
 
 
 def parse_group(number: int, text: str, what: str) -> str:
-    digits = _digits(text, what)
+    digits = read_digits(text, what)
     if len(digits) != GROUP_DIGITS:
         raise PhoneLengthError(what=f"group {number} of {what}", have=len(digits), need=GROUP_DIGITS)
     if not _fits(digits, number - 1):
@@ -305,7 +305,7 @@ def parse_group(number: int, text: str, what: str) -> str:
 
 def parse_groups(text: str, groups: int, what: str) -> str:
     """The data digits of a whole ID, without its check digits."""
-    digits = _digits(text, what)
+    digits = read_digits(text, what)
     pieces = [digits[start : start + GROUP_DIGITS] for start in range(0, len(digits), GROUP_DIGITS)]
     wrong = [number for number, piece in enumerate(pieces, 1) if not _fits(piece, number - 1)]
     if len(digits) != groups * GROUP_DIGITS:
@@ -314,6 +314,19 @@ def parse_groups(text: str, groups: int, what: str) -> str:
     if wrong:
         raise PhoneTypoError(what=what, groups=wrong)
     return "".join(piece[:DATA_DIGITS] for piece in pieces)
+
+
+def read_digits(text: str, what: str) -> str:
+    """The digits in ``text``, of any script, without what may stand between them."""
+    found = []
+    for char in unicodedata.normalize("NFKC", text):
+        if char in _SEPARATORS or unicodedata.category(char) in _SEPARATOR_CATEGORIES:
+            continue
+        digit: Any = unicodedata.decimal(char, None)
+        if digit is None:
+            raise PhoneSymbolError(what=what, symbol=char)
+        found.append(str(digit))
+    return "".join(found)
 
 
 def format_groups(number: int, groups: int) -> tuple[str, ...]:
@@ -340,19 +353,6 @@ def _state(digits: str, index: int) -> int:
     for digit in digits:
         state = _QUASIGROUP[state][int(digit)]
     return state
-
-
-def _digits(text: str, what: str) -> str:
-    """The digits in ``text``, of any script, without what may stand between them."""
-    found = []
-    for char in unicodedata.normalize("NFKC", text):
-        if char in _SEPARATORS or unicodedata.category(char) in _SEPARATOR_CATEGORIES:
-            continue
-        digit: Any = unicodedata.decimal(char, None)
-        if digit is None:
-            raise PhoneSymbolError(what=what, symbol=char)
-        found.append(str(digit))
-    return "".join(found)
 
 
 def _framed(text: str) -> bytes:

@@ -68,6 +68,7 @@ class PublisherFacts:
     root: str
     url: str | None
     issuer: str
+    phone_key: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +151,7 @@ def define(file: ProductFile, keys: GenericKeys, publisher: PublisherFacts, issu
         groups=file.groups,
         editions=tuple(_with_keys(edition, keys) for edition in file.editions),
         issued_at=issued_at,
+        phone_key=publisher.phone_key,
     )
 
 

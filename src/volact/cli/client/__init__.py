@@ -26,6 +26,7 @@ def build(parser: argparse.ArgumentParser) -> None:
     group = verbs(parser)
     _products_and_keys(group)
     _activation(group)
+    _telephone(group)
     _looking(group)
 
 
@@ -133,6 +134,43 @@ def _activation(group: Any) -> None:
         "ckms",
         examples=("volact client clear-host",),
     )
+
+
+def _telephone(group: Any) -> None:
+    shown = _verb(
+        group,
+        "installation-id",
+        "phone.installation_id",
+        "show the digits to read out for an activation by telephone",
+        "dti",
+        about="For MAK and retail keys.  Each group has a check digit: a mistake is located at its group.\n"
+        "The same digits are shown again for 14 days, while key and hardware are the same.",
+        examples=("volact client installation-id acme-cad", "volact client installation-id acme-cad --qr"),
+    )
+    shown.add_argument("product", metavar="PRODUCT")
+    form = shown.add_mutually_exclusive_group()
+    form.add_argument("--qr", action="store_true", help="as a QR code, with the digits below it")
+    form.add_argument("--text", action="store_true", help="in one line, to paste")
+    shown.add_argument("--new", action="store_true", help="other digits than the last time")
+
+    apply = _verb(
+        group,
+        "apply",
+        "phone.apply",
+        "type the confirmation ID that the publisher's desk answered with",
+        "atp",
+        about="Without ID it is asked for group by group, and a wrong group is named at once.\n"
+        "Exit code: 0 licensed; 1 not.",
+        examples=(
+            "volact client apply acme-cad",
+            "volact client apply acme-cad - < confirmation.txt",
+            "volact client apply acme-cad --file confirmation.txt",
+        ),
+    )
+    apply.add_argument("product", metavar="PRODUCT")
+    given = apply.add_mutually_exclusive_group()
+    given.add_argument("confirmation", metavar="ID", nargs="?", help="all its digits; - reads them from standard input")
+    given.add_argument("--file", metavar="FILE", help="read the digits from a file")
 
 
 def _looking(group: Any) -> None:
