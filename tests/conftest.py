@@ -8,10 +8,13 @@ Not here: helpers of one room (they live in that room's test folder or in ``test
 so that nothing goes green by skipping.
 """
 
+import functools
+import importlib.util
 import itertools
 import os
 import shutil
 import socket
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +24,8 @@ from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
 NODE_FOLDER = ROOT / "build" / "node"  # tools/setup installs the test-only npm packages there
+
+SAMBA_SETUP = Path("/usr/share/samba/setup")  # of samba-ad-provision, without which no domain can be made
 
 # Daemons live in sbin, which an ordinary user's PATH leaves out on Debian.
 COMMAND_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"])
@@ -49,6 +54,17 @@ def _command(name: str) -> Callable[[], bool]:
     return lambda: _which(name) is not None
 
 
+@functools.cache
+def _can_make_namespaces() -> bool:
+    """Root in a container may still not be allowed to."""
+    ip = _which("ip")
+    if ip is None:
+        return False
+    name = f"volact-probe-{os.getpid()}"
+    made = subprocess.run([ip, "netns", "add", name], capture_output=True, check=False).returncode == 0
+    return made and subprocess.run([ip, "netns", "delete", name], capture_output=True, check=False).returncode == 0
+
+
 def _node_package(name: str) -> Callable[[], bool]:
     return lambda: _which("node") is not None and (NODE_FOLDER / "node_modules" / name / "package.json").is_file()
 
@@ -56,6 +72,15 @@ def _node_package(name: str) -> Callable[[], bool]:
 PARTS: dict[str, Part] = {
     "bind": Part(_command("named"), "Debian package bind9"),
     "dig": Part(_command("dig"), "Debian package bind9-dnsutils"),
+    "samba": Part(
+        lambda: os.geteuid() == 0 and SAMBA_SETUP.is_dir(), "root, and Debian package samba-ad-dc of backports"
+    ),
+    "slapd": Part(_command("slapd"), "Debian package slapd"),
+    "ldapsearch": Part(_command("ldapsearch"), "Debian package ldap-utils"),
+    "adcli": Part(_command("adcli"), "Debian package adcli"),
+    "netns": Part(lambda: os.geteuid() == 0 and _can_make_namespaces(), "root, and Debian package iproute2"),
+    "bonsai": Part(lambda: importlib.util.find_spec("bonsai") is not None, "pip install 'volact[directory]'"),
+    "gssapi": Part(lambda: importlib.util.find_spec("gssapi") is not None, "pip install 'volact[directory]'"),
     "openssl": Part(_command("openssl"), "Debian package openssl"),
     "curl": Part(_command("curl"), "Debian package curl"),
     "node": Part(_command("node"), "Debian package nodejs"),

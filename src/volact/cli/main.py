@@ -25,6 +25,11 @@ GROUPS = {
         "the publisher's activation service: products, keys, certificates",
         "publisher",
     ),
+    "directory": (
+        "volact.cli.directory",
+        "activation objects in Active Directory and LDAP: computers activate without a host",
+        "directory",
+    ),
     "demo": ("volact.cli.demo", "a whole site on this machine: publisher, KMS host and 30 machines", "demo"),
 }
 

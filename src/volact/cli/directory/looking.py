@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``list``, ``show``, ``remove`` and ``acl``: the activation objects of a forest and who may read them."""
+
+import argparse
+from typing import Any
+
+from volact.cli.directory.shared import add_connection, connected, folder_of
+from volact.cli.environment import Environment
+from volact.cli.options import add_verb
+from volact.core.activation_object import RENEWAL_WINDOW, ForestMismatchError, show_groups
+from volact.core.errors import InputError, TrustError
+from volact.directory import objects, permissions
+from volact.directory.objects import Stored
+from volact.directory.permissions import Change, Rule
+from volact.directory.place import Place
+from volact.sealing.verify import Trust, verify_activation_object
+
+UNKNOWN_PUBLISHER = "not verified: this computer was not given its publisher's definition"
+
+
+def build(group: Any) -> None:
+    listing = add_verb(
+        group, "list", "list the forest's activation objects", run_list, examples=["volact directory list --json"]
+    )
+    show = add_verb(
+        group,
+        "show",
+        "show one activation object, and who may read it",
+        run_show,
+        examples=["volact directory show 'Head office'"],
+    )
+    remove = add_verb(
+        group,
+        "remove",
+        "remove an activation object; computers keep what they have until it ends",
+        run_remove,
+        aliases=["delete"],
+        examples=["volact directory remove 'Head office'"],
+    )
+    acl = add_verb(
+        group,
+        "acl",
+        "show or set who may read an activation object",
+        run_acl,
+        examples=[
+            "volact directory acl 'Head office'                            who may read it",
+            "volact directory acl 'Head office' --only 'CAD workstations'  only this group's computers",
+            "volact directory acl 'Head office' --deny Kiosks              all but these",
+            "volact directory acl 'Head office' --reset                    every computer again",
+        ],
+    )
+    for verb in (show, remove, acl):
+        verb.add_argument("object", metavar="OBJECT", help="its name or ID")
+    acl.add_argument("--reset", action="store_true", help="every computer and user of the forest may read it")
+    acl.add_argument("--only", nargs="+", default=[], metavar="NAME", help="nobody but administrators and these")
+    acl.add_argument("--allow", nargs="+", default=[], metavar="NAME", help="these too")
+    acl.add_argument("--deny", nargs="+", default=[], metavar="NAME", help="not these, whatever else is allowed")
+    for verb in (listing, show, remove, acl):
+        add_connection(verb)
+
+
+def run_list(args: argparse.Namespace, env: Environment) -> int:
+    with connected(args, env) as (session, place):
+        found = objects.read_objects(session, place)
+    trusts = folder_of(args, env).trusts()
+    rows = [_present(one, place, trusts, env) for one in found]
+    if env.json:
+        forest = place.forest.to_claim() if place.forest else None
+        env.write_json({"forest": forest, "container": place.container, "objects": rows})
+        return 0
+    columns = ("name", "groups", "key", "expires", "status", "id")
+    table = [
+        (row["name"] or "–", ", ".join(map(str, row["groups"])), row["key"], row["expires"], row["status"], row["id"])
+        for row in rows
+    ]
+    env.table(columns, table, title=place.forest.name if place.forest else place.container)
+    if not rows:
+        env.hint("there are none, or none that you may read: `volact directory activate` makes one")
+    return 0
+
+
+def run_show(args: argparse.Namespace, env: Environment) -> int:
+    with connected(args, env) as (session, place):
+        found = objects.find_object(session, place, args.object)
+        rules = permissions.rules(session, place, found.dn) if place.domain_sid else []
+    row = _present(found, place, folder_of(args, env).trusts(), env)
+    claimed = found.claimed
+    if env.json:
+        env.write_json({**row, "acl": [_rule(rule) for rule in rules]})
+        return 0
+    env.facts(
+        [
+            ("name", row["name"] or None),
+            ("id", row["id"]),
+            ("status", row["status"]),
+            ("product groups", show_groups(claimed.groups) if claimed else None),
+            ("organisation", row["organisation"] or None),
+            ("host key", f"…-{row['key']}"),
+            ("publisher's root", row["root"]),
+            ("forest", claimed.forest.name if claimed else None),
+            ("ends", row["expires"]),
+            ("class", "standard" if found.standard else "volactActivationObject"),
+            ("created", found.created or None),
+            ("entry", found.dn),
+        ]
+    )
+    for rule in rules:
+        env.write(str(rule))
+    return 0
+
+
+def run_remove(args: argparse.Namespace, env: Environment) -> int:
+    with connected(args, env) as (session, place):
+        found = objects.find_object(session, place, args.object)
+        session.delete(found.dn)
+    if env.json:
+        env.write_json({"removed": found.dn})
+    else:
+        env.say(f"removed {found.dn}")
+        env.hint("computers that read it stay licensed until their lease ends, and look for a KMS host at each renewal")
+    return 0
+
+
+def run_acl(args: argparse.Namespace, env: Environment) -> int:
+    wanted = Change(args.reset, tuple(args.only), tuple(args.allow), tuple(args.deny))
+    with connected(args, env) as (session, place):
+        found = objects.find_object(session, place, args.object)
+        if wanted:
+            rules = permissions.change(session, place, found.dn, wanted)
+        else:
+            rules = permissions.rules(session, place, found.dn)
+    if env.json:
+        env.write_json({"dn": found.dn, "acl": [_rule(rule) for rule in rules]})
+        return 0
+    for rule in rules:
+        env.write(str(rule))
+    return 0
+
+
+def _present(found: Stored, place: Place, trusts: dict[str, Trust], env: Environment) -> dict[str, Any]:
+    claimed = found.claimed
+    return {
+        "id": claimed.id if claimed else "",
+        "name": claimed.name if claimed else "",
+        "groups": sorted(claimed.groups) if claimed else [],
+        "organisation": claimed.organisation if claimed else "",
+        "key": claimed.partial if claimed else "",
+        "root": claimed.root if claimed else "",
+        "expires": env.json_time(claimed.expires_at) if claimed else None,
+        "renew_from": env.json_time(claimed.expires_at - RENEWAL_WINDOW) if claimed else None,
+        "status": _status(found, place, trusts, env.clock()),
+        "dn": found.dn,
+    }
+
+
+def _status(found: Stored, place: Place, trusts: dict[str, Trust], now: int) -> str:
+    """``good``, or the code of what is wrong with it."""
+    if found.claimed is None:
+        return "malformed"
+    trust = trusts.get(found.claimed.root)
+    if trust is None:
+        return UNKNOWN_PUBLISHER
+    try:
+        made = verify_activation_object(found.token, trust).object
+        if place.forest is None:
+            return ForestMismatchError.code
+        made.check(place.forest, min(made.groups), now)
+    except (TrustError, InputError) as exc:
+        return exc.code
+    return "good"
+
+
+def _rule(rule: Rule) -> dict[str, Any]:
+    return {
+        "allow": rule.allow,
+        "right": rule.right,
+        "name": rule.name,
+        "sid": rule.sid,
+        "inherited": rule.inherited,
+        "text": str(rule),
+    }

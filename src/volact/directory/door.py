@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The door of a member computer: reads the forest's activation objects and says which one licenses it.
+
+What the licensing service does with it is the client's (:mod:`volact.client.directory`): the door only reads, as the
+computer's own account, and nothing is written back.  Controllers are tried in turn, so that one that is down costs
+seconds.  Whether the computer is a member at all is a fact of this machine: its keytab, or its settings for a plain
+LDAP directory.  Spec: docs/spec/activation-object.md §6.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from volact.core.activation_object import ForestMismatchError, ObjectExpiredError, ObjectGroupError, best_of
+from volact.core.errors import InputError, TrustError, VolactError
+from volact.core.forest import Forest, ForestKind
+from volact.directory import objects, permissions
+from volact.directory.connection import Credentials, Keytab, Password, Server, Session, connect
+from volact.directory.errors import (
+    DirectoryLoginError,
+    DirectoryUnreachableError,
+    MembershipDoubtError,
+    NoObjectError,
+    NotMemberError,
+    NotPreparedError,
+)
+from volact.directory.locate import SYSTEM_KEYTAB, find_controllers, machine_account
+from volact.directory.place import Place, find_place
+from volact.sealing.verify import Trust, verify_activation_object
+
+# The most telling of what was wrong with several objects: one that is nearly right first.
+_TELLING = (ObjectExpiredError, ObjectGroupError, ForestMismatchError)
+
+
+@dataclass(frozen=True, slots=True)
+class DoorSettings:
+    """By default the domain and account of the system's keytab.  ``server``: ask this one instead of DNS.  With
+    ``base`` a plain LDAP directory, at ``server`` under the authority in ``ca_file``, as ``user``."""
+
+    keytab: Path = SYSTEM_KEYTAB
+    domain: str | None = None
+    server: str | None = None
+    port: int | None = None
+    base: str | None = None
+    ca_file: Path | None = None
+    user: str | None = None
+    password_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """An object that licenses this computer, as it was read: where, as whom, and from which server."""
+
+    token: str
+    forest: Forest
+    member: str
+    server: str
+
+
+class DirectoryDoor:
+    """One computer's way to its directory."""
+
+    def __init__(self, settings: DoorSettings | None = None) -> None:
+        self._settings = settings or DoorSettings()
+
+    def account(self) -> str:
+        """Who this computer is to its directory, by what lies on it alone.  Raises :class:`NotMemberError`."""
+        return str(self._credentials())
+
+    def read(self, trust: Trust, group: int, now: int) -> Read:
+        """The best object for ``group`` of ``trust``'s publisher.  Raises by name: not a member, no controller, no
+        object, or what is wrong with those that were found."""
+        credentials = self._credentials()
+        unreachable: list[VolactError] = []
+        for server in self._servers(credentials):
+            try:
+                with _member_session(server, credentials, self._kind) as session:
+                    return self._choose(session, trust, group, now)
+            except DirectoryUnreachableError as exc:
+                unreachable.append(exc)
+        why = "; ".join(f"{exc.domain}: {exc.why}" for exc in unreachable) or "no server is known"
+        raise DirectoryUnreachableError(domain=self._domain(credentials), why=why)
+
+    @property
+    def _kind(self) -> ForestKind:
+        return ForestKind.AD if self._settings.base is None else ForestKind.LDAP
+
+    def _credentials(self) -> Credentials:
+        settings = self._settings
+        if settings.base is None:
+            return machine_account(settings.keytab)
+        if settings.user is None or settings.password_file is None:
+            raise NotMemberError(why="no account in the LDAP directory is set for it")
+        try:
+            password = settings.password_file.read_text(encoding="utf-8").partition("\n")[0]
+        except (OSError, UnicodeDecodeError):
+            raise NotMemberError(
+                why=f"the password of its account cannot be read from {settings.password_file}"
+            ) from None
+        return Password(settings.user, password)
+
+    def _domain(self, credentials: Credentials) -> str:
+        if self._settings.base is not None:
+            return self._settings.base
+        assert isinstance(credentials, Keytab)
+        return (self._settings.domain or credentials.realm).lower()
+
+    def _servers(self, credentials: Credentials) -> list[Server]:
+        settings = self._settings
+        if settings.base is not None:
+            if settings.server is None:
+                raise NotMemberError(why="no LDAP server is set for it")
+            return [Server(settings.server, settings.port or 636, tls=True, ca_file=settings.ca_file)]
+        if settings.server is not None:
+            return [Server(settings.server, settings.port or 389, tls=False)]
+        return find_controllers(self._domain(credentials))
+
+    def _choose(self, session: Session, trust: Trust, group: int, now: int) -> Read:
+        place = find_place(session, self._settings.base)
+        if place.forest is None:
+            raise NotPreparedError(dn=place.container)
+        good, wrong = [], []
+        for stored in objects.read_objects(session, place):
+            if stored.claimed is None or stored.claimed.root != trust.fingerprint:
+                continue  # another publisher's
+            try:
+                trusted = verify_activation_object(stored.token, trust)
+                trusted.object.check(place.forest, group, now)
+            except (TrustError, InputError) as exc:
+                wrong.append(exc)
+            else:
+                good.append((trusted.object, stored.token))
+        if good:
+            return Read(best_of(good)[1], place.forest, _member(session, place), str(session.server))
+        if wrong:
+            raise min(wrong, key=_telling)
+        raise NoObjectError(server=str(session.server), root=trust.fingerprint)
+
+
+@contextmanager
+def _member_session(server: Server, credentials: Credentials, kind: ForestKind) -> Iterator[Session]:
+    try:
+        with connect(server, credentials, kind) as session:
+            yield session
+    except DirectoryLoginError as exc:
+        raise MembershipDoubtError(account=str(credentials), why=exc.why) from None
+
+
+def _member(session: Session, place: Place) -> str:
+    """The account's SID as the controller says it, or its DN in LDAP."""
+    if place.kind is ForestKind.LDAP:
+        return session.who
+    groups = permissions.own_groups(session)
+    return groups[0] if groups else session.who
+
+
+def _telling(exc: VolactError) -> int:
+    return next((rank for rank, kind in enumerate(_TELLING) if isinstance(exc, kind)), len(_TELLING))

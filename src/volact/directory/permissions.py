@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who may read an activation object, in words; and the descriptors that say so in Active Directory.
+
+Ordinary access control lists, as every tool of the directory shows and sets them.  A denied object is not found by a
+search, so a computer that may not read it sees a forest without it.  Spec: docs/spec/activation-object.md §4.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from bonsai.active_directory import ACE, ACL, SID, ACEFlag, ACERight, ACEType, SecurityDescriptor
+from bonsai.active_directory.acl import ACLRevision
+
+from volact.core.forest import ForestKind
+from volact.directory.connection import TREE, Session, escape
+from volact.directory.errors import AclUnsupportedError, DirectoryFailedError, ObjectMissingError, TrusteeError
+from volact.directory.place import Place, plain_dn
+
+DESCRIPTOR = "nTSecurityDescriptor"
+
+_R = ACERight
+READ = _R.READ_CONTROL | _R.DS_READ_PROP | _R.ACTRL_DS_LIST | _R.DS_LIST_OBJECT
+FULL = READ | _R.DS_WRITE_PROP | _R.DS_CREATE_CHILD | _R.DS_DELETE_CHILD | _R.DS_SELF | _R.DS_DELETE_TREE
+FULL |= _R.DS_CONTROL_ACCESS | _R.DELETE | _R.WRITE_DACL | _R.WRITE_OWNER
+
+AUTHENTICATED, SYSTEM = "S-1-5-11", "S-1-5-18"
+SCHEMA_ADMINS, ENTERPRISE_ADMINS = 518, 519  # of the root domain
+
+_KNOWN = {
+    AUTHENTICATED: "every computer and user of the forest",
+    SYSTEM: "the system",
+    "S-1-1-0": "everyone",
+    "S-1-3-0": "its creator",
+    "S-1-5-9": "the domain controllers",
+    "S-1-5-10": "itself",
+    "S-1-5-32-544": "the built-in administrators",
+    "S-1-5-32-554": "the group for access by old systems",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One line of the list, in the order in which they count."""
+
+    allow: bool
+    right: str
+    sid: str
+    name: str
+    inherited: bool
+
+    def __str__(self) -> str:
+        by = " (inherited)" if self.inherited else ""
+        return f"{'may' if self.allow else 'may not'} {self.right}: {self.name}{by}"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """``only``: nobody but administrators and these; then ``deny`` and ``allow``.  ``reset``: begin with the default,
+    which every computer may read."""
+
+    reset: bool = False
+    only: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.reset or self.only or self.allow or self.deny)
+
+
+def rules(session: Session, place: Place, dn: str) -> list[Rule]:
+    """Who may do what with an object, administrators included."""
+    _, aces = _read(session, place, dn)
+    return [_rule(session, ace) for ace in aces if _right(ace.mask)]
+
+
+def change(session: Session, place: Place, dn: str, wanted: Change) -> list[Rule]:
+    """Carry out a change; names are looked up first, so that a wrong one changes nothing."""
+    only, allow, deny = (
+        [find_trustee(session, name) for name in names] for names in (wanted.only, wanted.allow, wanted.deny)
+    )
+    control, aces = _read(session, place, dn)
+    readers = {AUTHENTICATED} if wanted.reset else set()
+    if wanted.reset or only:
+        aces = [ace for ace in aces if ace.is_inherited or not _is_readers(ace)]
+    named = {str(sid) for sid in (*only, *allow, *deny)}
+    aces = [ace for ace in aces if ace.is_inherited or not (_is_readers(ace) and str(ace.trustee_sid) in named)]
+    aces += [_ace(ACEType.ACCESS_ALLOWED, READ, SID(sid)) for sid in readers]
+    aces += [_ace(ACEType.ACCESS_ALLOWED, READ, sid) for sid in (*only, *allow)]
+    aces += [_ace(ACEType.ACCESS_DENIED, READ, sid) for sid in deny]
+    _write(session, dn, control, aces)
+    return rules(session, place, dn)
+
+
+def container_descriptor(domain_sid: str) -> bytes:
+    """For the container of activation objects: enterprise administrators create, authenticated accounts read, and
+    nothing is inherited from above."""
+    admins = SID(f"{domain_sid}-{ENTERPRISE_ADMINS}")
+    below = {ACEFlag.CONTAINER_INHERIT}
+    aces = [
+        _ace(ACEType.ACCESS_ALLOWED, FULL, admins, below),
+        _ace(ACEType.ACCESS_ALLOWED, FULL, SID(SYSTEM), below),
+        _ace(ACEType.ACCESS_ALLOWED, READ, SID(AUTHENTICATED)),
+    ]
+    return _descriptor({"self_relative": True, "dacl_present": True, "dacl_protected": True}, aces)
+
+
+def own_groups(session: Session) -> list[str]:
+    """The SIDs of whoever is bound, the account's own first, then those of its groups."""
+    root = session.read("", ("tokenGroups",))
+    return [str(SID(bytes_le=value)) for value in (root.all("tokenGroups") if root else ()) if isinstance(value, bytes)]
+
+
+def find_trustee(session: Session, name: str) -> SID:
+    """The account or group of that name, or that SID."""
+    if name.upper().startswith("S-1-"):
+        try:
+            return SID(name.upper())
+        except ValueError:
+            raise TrusteeError(name=name, number=0) from None
+    plain = escape(name.rpartition("\\")[2])
+    condition = f"(&(objectSid=*)(|(sAMAccountName={plain})(sAMAccountName={plain}$)))"
+    found = session.search(_domain(session), TREE, condition, ("objectSid",))
+    if len(found) != 1:
+        raise TrusteeError(name=name, number=len(found))
+    return SID(bytes_le=found[0].octets("objectSid"))
+
+
+def _read(session: Session, place: Place, dn: str) -> tuple[dict[str, bool], list[ACE]]:
+    if place.kind is not ForestKind.AD:
+        raise AclUnsupportedError(rule=f'access to dn.subtree="{dn}" by group.exact="GROUP" read by * none')
+    entry = session.read(dn, (DESCRIPTOR,))
+    if entry is None:
+        raise ObjectMissingError(which=dn)
+    try:
+        descriptor = SecurityDescriptor.from_binary(entry.octets(DESCRIPTOR))
+    except ValueError as exc:
+        raise DirectoryFailedError(server=str(session.server), what=f"show who may read {dn}", why=str(exc)) from None
+    if descriptor.dacl is None:
+        raise DirectoryFailedError(server=str(session.server), what=f"show who may read {dn}", why="it has no list")
+    return descriptor.control, list(descriptor.dacl.aces)
+
+
+def _write(session: Session, dn: str, control: dict[str, bool], aces: Sequence[ACE]) -> None:
+    """In canonical order ([MS-DTYP] 2.4.5): own denials, own permissions, then what is inherited."""
+    ordered = sorted(aces, key=lambda ace: (ace.is_inherited, not ace.is_inherited and not ace.type.is_access_denied))
+    session.replace(dn, DESCRIPTOR, [_descriptor({**control, "dacl_present": True}, ordered)])
+
+
+def _descriptor(control: dict[str, bool], aces: Sequence[ACE]) -> bytes:
+    acl = ACL(ACLRevision.ACL_REVISION_DS, list(aces))
+    return bytes(SecurityDescriptor({**_NO_CONTROL, **control}, None, None, None, acl).to_binary())
+
+
+_NO_CONTROL = {"sacl_present": False}
+
+
+def _ace(kind: ACEType, mask: int, sid: SID, flags: Iterable[ACEFlag] = ()) -> ACE:
+    return ACE(kind, set(flags), int(mask), sid, None, None, b"")
+
+
+def _is_readers(ace: ACE) -> bool:
+    """Whether a rule is about reading alone: those are ours to change; administrators' rules are not."""
+    return ace.object_type is None and ace.mask & ~READ == 0 and ace.mask & _R.DS_READ_PROP != 0
+
+
+def _right(mask: int) -> str:
+    if mask & (_R.WRITE_DACL | _R.GENERIC_ALL):
+        return "do everything"
+    if mask & (_R.DS_WRITE_PROP | _R.GENERIC_WRITE):
+        return "change"
+    return "read" if mask & (_R.DS_READ_PROP | _R.GENERIC_READ) else ""
+
+
+def _rule(session: Session, ace: ACE) -> Rule:
+    sid = str(ace.trustee_sid)
+    return Rule(ace.type.is_access_allowed, _right(ace.mask), sid, _name(session, sid), ace.is_inherited)
+
+
+def _name(session: Session, sid: str) -> str:
+    if sid in _KNOWN:
+        return _KNOWN[sid]
+    value = "".join(f"\\{byte:02x}" for byte in SID(sid).bytes_le)
+    found = session.search(_domain(session), TREE, f"(objectSid={value})", ("sAMAccountName",))
+    return found[0].text("sAMAccountName") if found else sid
+
+
+def _domain(session: Session) -> str:
+    root = session.read("", ("defaultNamingContext",))
+    return plain_dn(root.text("defaultNamingContext")) if root else ""
