@@ -28,6 +28,7 @@ from volact.wire.gen.volact.v1.activation_pb import (
     GetIssuerRequest,
     GetIssuerResponse,
 )
+from volact.wire.patience import Patience, PatienceEndedError
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -106,7 +107,8 @@ class IssuerApplication:
         body_seconds: float = BODY_SECONDS,
     ) -> None:
         self._service = service
-        self._body_seconds = body_seconds
+        self._patience = Patience(body_seconds)
+        self._too_long = f"the body took longer than {body_seconds:g} seconds"
         self._pages = pages
         self._on_start, self._on_stop = on_start, on_stop
         self._library = ActivationServiceASGIApplication(_Adapter(service), read_max_bytes=MAX_BODY)
@@ -120,16 +122,18 @@ class IssuerApplication:
         if path.startswith(SERVICE):
             if _is_grpc(scope):
                 return await _send_error(send, Code.UNIMPLEMENTED, "gRPC is not served here: use Connect or gRPC-Web")
-            return await self._library(scope, _Timed(receive, self._body_seconds), send)
+            return await self._library(scope, _Timed(receive, self._patience.seconds), send)
         return await self._page(scope, path, send)
 
     async def _activate(self, receive: Receive, send: Send) -> None:
         try:
-            message = ActivateRequest.from_binary(await _body(_Timed(receive, self._body_seconds)))
+            message = ActivateRequest.from_binary(await self._patience.wait(_body(receive)))
         except ValueError:
             return await _send_error(send, Code.INVALID_ARGUMENT, "malformed: the body is not an ActivateRequest")
         except ConnectError as exc:
             return await _send_error(send, exc.code, exc.message)
+        except PatienceEndedError:
+            return await _send_error(send, Code.DEADLINE_EXCEEDED, self._too_long)
         except _GoneError:
             return None
         try:
