@@ -343,8 +343,13 @@ class Publisher:
     def _facts(self, keys: PublisherKeys, now: int) -> catalogue.PublisherFacts:
         """The descriptor in a definition has no nonce and lasts as long as the publisher's certificate."""
         descriptor = describe(self.folder, keys, keys.revocation.status(self.store.revocations(now)), now)
+        phone = keys.phone()
         return catalogue.PublisherFacts(
-            self.folder.name, self.folder.fingerprint, self.folder.url, keys.issuer.descriptor(descriptor)
+            self.folder.name,
+            self.folder.fingerprint,
+            self.folder.url,
+            keys.issuer.descriptor(descriptor),
+            phone.public if phone else None,
         )
 
 

@@ -46,6 +46,7 @@ class Act(StrEnum):
     MACHINE_ACTIVATED = "machine-activated"
     MACHINE_REACTIVATED = "machine-reactivated"
     MACHINE_RETURNED = "machine-returned"
+    PHONE_CONFIRMED = "phone-confirmed"
     ISSUER_REVOKED = "issuer-revoked"
     ORGANISATION_REVOKED = "organisation-revoked"
     ISSUING_ROTATED = "issuing-rotated"
