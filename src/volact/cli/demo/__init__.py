@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from volact.cli.demo.site import DemoSite, Machine
+from volact.cli.demo.site import DemoSite, Machine, PartFailedError
 from volact.cli.environment import Environment, FolderError
 from volact.cli.options import between
 from volact.core.errors import ConfigError
@@ -55,15 +55,21 @@ def run(args: argparse.Namespace, env: Environment) -> int:
         folder = _folder(args.dir, stack)
         story = _Story(env)
         site = stack.enter_context(DemoSite(folder))
-        result = _play(site, story, args.machines)
+        try:
+            result = _play(site, story, args.machines)
+        except PartFailedError:
+            story.logs(site)
+            raise
         result["dir"] = str(folder) if args.dir or not args.exit else None
+        if args.exit and args.dir:
+            _say_what_stays(site, story)
         if env.json:
             env.write_json(result, one_line=True)
             env.stdout.flush()
         if not args.exit:
             _stay(site, story)
-        elif args.dir:
-            _say_what_stays(site, story)
+            if args.dir:
+                _say_what_stays(site, story)
     return 0 if result["licensed"] == args.machines or args.machines < result["threshold"] else 1
 
 
@@ -71,10 +77,12 @@ def _play(site: DemoSite, story: "_Story", machines: int) -> dict[str, Any]:
     began = time.monotonic()
     story.say("A whole site on this machine: real processes, real TCP on the loopback address, real signatures.")
     story.say(f"Nothing outside {site.folder} is touched.")
-    story.heading("A publisher: root and issuing CA, one product with two editions, a KMS host key for Contoso")
+    story.heading(
+        f"A publisher: root and issuing CA, a product with two editions, a KMS host key for {site.organisation}"
+    )
     site.start_publisher()
     story.say(f"  {site.publisher_name} answers on {site.publisher_url}, root {site.root[:23]}…")
-    story.heading("Contoso's KMS host: activated by the publisher, then listening")
+    story.heading(f"{site.organisation}'s KMS host: activated by the publisher, then listening")
     site.start_host()
     story.say(f"  the host answers on {site.host_address}, its key ends in {site.host_key[-5:]}")
     fleet = [site.machine(number) for number in range(1, machines + 1)]
@@ -212,6 +220,13 @@ class _Story:
 
     def heading(self, text: str) -> None:
         self.say(f"\n\x1b[1m{text}\x1b[0m" if self._colour else f"\n{text}")
+
+    def logs(self, site: DemoSite) -> None:
+        """What the servers said last, for their files may go with the temporary folder."""
+        for part, lines in site.logs().items():
+            self.heading(f"The last lines of {part}.log")
+            for line in lines:
+                self.say(f"  {line}")
 
     def machine(self, machine: Machine, threshold: int) -> None:
         count = machine.count or 0

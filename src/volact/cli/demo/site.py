@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The parts of the demo's site: starts them as processes of the production commands, and stops them again."""
 
+import contextlib
 import json
 import os
 import shlex
@@ -21,6 +22,7 @@ from volact.wire.serve import free_port
 
 START_SECONDS = 30.0
 STOP_SECONDS = 15.0
+LOG_LINES = 20  # of each server, shown where the demo fails
 LOOPBACK = "127.0.0.1"
 
 
@@ -34,6 +36,7 @@ class DemoSite:
     """A context manager; leaving it stops every process that it started."""
 
     publisher_name = "Acme Software"
+    organisation = "Example Ltd"
     product = PRODUCT
 
     def __init__(self, folder: Path) -> None:
@@ -42,6 +45,7 @@ class DemoSite:
         self._publisher_serve: tuple[str, ...] = ()
         self.root = self.host_key = self.publisher_url = self.host_address = ""
         self.threshold = 0
+        self.licensing = False  # whether the threshold was reached
 
     def __enter__(self) -> "DemoSite":
         return self
@@ -58,7 +62,7 @@ class DemoSite:
             signal.signal(signal.SIGINT, before)
 
     def start_publisher(self) -> None:
-        """Make the publisher with its product and Contoso's host key, and start its service."""
+        """Make the publisher with its product and the customer's host key, and start its service."""
         port = free_port(LOOPBACK)
         self.publisher_url = f"http://{LOOPBACK}:{port}"
         descriptor = os.open(self.passphrase, os.O_WRONLY | os.O_CREAT, 0o600)
@@ -69,8 +73,8 @@ class DemoSite:
         self.root = self._publisher(*init)["root"]
         self._publisher("product", "add", str(self.folder / "acme-cad.toml"))
         self._publisher("product", "export", PRODUCT, "-o", str(self.definition))
-        self._publisher("organisation", "add", "Contoso")
-        issue = ("--organisation", "Contoso", "--kind", "kms-host", "--product", PRODUCT, "--group", GROUP)
+        self._publisher("organisation", "add", self.organisation)
+        issue = ("--organisation", self.organisation, "--kind", "kms-host", "--product", PRODUCT, "--group", GROUP)
         self.host_key = self._publisher("key", "issue", *issue)["key"]
         shown = self._publisher("product", "show", PRODUCT)
         self.threshold = next(e["threshold"] for e in shown["editions"] if e["id"] == EDITION)
@@ -119,7 +123,7 @@ class DemoSite:
             _words(command(), "host", "events", "--dir", host, "--last", "10m"),
             _words(command(), "publisher", "ledger", "list", "--dir", self.folder / "publisher"),
             f"{self.as_machine(1)} client status --dir {shlex.quote(str(machine))}",
-            _words(command(), "client", "licence", PRODUCT, "--dir", machine),
+            _words(command(), "client", "licence" if self.licensing else "expiry", PRODUCT, "--dir", machine),
             _words("curl", "-s", "-H", "Content-Type: application/json", "-d", issuer, url),
         ]
 
@@ -134,6 +138,9 @@ class DemoSite:
     def as_machine(number: int) -> str:
         """The start of a command line that runs ``volact`` with a machine's simulated hardware."""
         return _words(_shown(Path(sys.executable)), "-m", "volact.testing", "--machine", number, "--")
+
+    def logs(self) -> dict[str, list[str]]:
+        return {process.part: process.log_lines()[-LOG_LINES:] for process in self._processes}
 
     def wait(self) -> None:
         """Until a part ends, which none should, or the user interrupts."""
@@ -202,6 +209,7 @@ class Machine:
         if product.get("error"):
             raise PartFailedError(part=self.name, why=product["error"]["message"])
         self.state, self.count = product["state"], product["count"]
+        self._site.licensing |= self.licensed
         self.reason = (product.get("reason") or {}).get("code", "")
 
 
@@ -240,15 +248,21 @@ class _Server:
             self._process.send_signal(signal.SIGTERM)
 
     def wait_until_ended(self) -> None:
-        try:
+        """And its workers, who are left where it was killed itself."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+        self._process.wait()
 
     def last_words(self) -> str:
-        lines = self._log.read_text(errors="replace").strip().splitlines()
-        return " / ".join(line.removeprefix("volact: error: ") for line in lines[-3:]) or "it said nothing"
+        """Its error, where it made one."""
+        lines = self.log_lines()
+        errors = [line.removeprefix("volact: error: ") for line in lines if line.startswith("volact: error: ")]
+        return (errors or lines or ["it said nothing"])[-1]
+
+    def log_lines(self) -> list[str]:
+        return self._log.read_text(errors="replace").strip().splitlines()
 
 
 def command() -> str:
