@@ -221,7 +221,7 @@ def test_keys_are_only_issued_for_what_exists(site):
 
 
 def test_kinds_that_do_not_work_are_not_offered(site):
-    words = [word if word != "kms-host" else "mak" for word in ISSUE]
+    words = [word if word != "kms-host" else "volume" for word in ISSUE]
     assert site.run(*words, "101") == 2
     assert "invalid choice" in site.err
 

@@ -35,11 +35,11 @@ def read_token(path: str, most: int) -> str:
         raise MalformedError(what="product definition", why="not a signed token in ASCII") from None
 
 
-def write_file(path: str, data: bytes) -> None:
-    """Whole or not at all, readable by everybody: for what is handed on, not for keys."""
+def write_file(path: str, data: bytes, mode: int = 0o644) -> None:
+    """Whole or not at all; readable by everybody, as what is handed on, unless ``mode`` says otherwise."""
     from volact.sealing import keys
 
     try:
-        keys.write_file(Path(path), data, 0o644)
+        keys.write_file(Path(path), data, mode)
     except OSError as exc:
         raise FileUnwritableError(path=path, why=exc.strerror or str(exc)) from None

@@ -16,13 +16,15 @@ from typing import Self
 from volact.core.definition import ProductDefinition
 from volact.core.errors import ConfigError, InputError
 from volact.core.issuer import IssuerDescriptor
+from volact.core.licence import Checkpoint
 from volact.core.product_key import SECRET_BYTES, Channel, ProductKey, publisher_tag
+from volact.core.returning import Receipt
 from volact.publisher import catalogue, issuing
 from volact.publisher.folder import PublisherFolder, PublisherKeys, check_name
 from volact.publisher.issuing import IssuedKey
 from volact.publisher.store import Agreement, PublisherStore, Signed
-from volact.sealing import certificates
-from volact.sealing.verify import verify_definition
+from volact.sealing import certificates, jws
+from volact.sealing.verify import LICENCE, RECEIPT, Trust, verify, verify_definition, verify_licence
 
 MAX_REASON = 400
 MOST_LIMIT = 1_000_000
@@ -88,6 +90,12 @@ class HostAmbiguousError(ConfigError):
     code = "host-ambiguous"
     fmt = "{number} hosts are called {host}"
     remedy = "give the machine ID of the one that is meant; `volact publisher activations` lists them"
+
+
+class NoCheckpointError(InputError):
+    code = "receipt-without-checkpoint"
+    fmt = "the licence holds no checkpoint of the ledger"
+    remedy = "take a licence that the publisher itself issued; a KMS host's says nothing of the ledger"
 
 
 class ThumbprintError(InputError):
@@ -339,6 +347,17 @@ class Publisher:
 
     def unblock_key(self, key: IssuedKey, now: int, actor: str) -> bool:
         return self.store.set_blocked(key.key_id, "", now, actor, blocked=False)
+
+    def read_checkpoint(self, data: bytes) -> Checkpoint:
+        """The checkpoint in a licence or a receipt that this publisher signed: ``TrustError``, ``MalformedError``."""
+        token, trust = data.decode("ascii", "replace").strip(), Trust(self.folder.root)
+        if jws.parse(token, LICENCE, RECEIPT).typ == LICENCE:
+            found = verify_licence(token, trust).licence.ledger
+        else:
+            found = Receipt.from_claim(verify(token, trust, RECEIPT).claims).ledger
+        if found is None:
+            raise NoCheckpointError()
+        return found
 
     def _facts(self, keys: PublisherKeys, now: int) -> catalogue.PublisherFacts:
         """The descriptor in a definition has no nonce and lasts as long as the publisher's certificate."""

@@ -3,13 +3,16 @@
 
 import argparse
 
-from volact.cli.publisher import keys, ledger, products, service, setup
+from volact.cli.publisher import agreements, keys, ledger, products, returning, revocation, service, setup
 
 
 def build(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     setup.build(verbs)
     products.build(verbs)
+    agreements.build(verbs)
     keys.build(verbs)
     service.build(verbs)
+    returning.build(verbs)
+    revocation.build(verbs)
     ledger.build(verbs)

@@ -2,16 +2,37 @@
 """``volact publisher organisation`` and ``key``: who has which key, and what was done with it."""
 
 import argparse
+import csv
+import io
+import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from volact.cli.environment import Environment
-from volact.cli.publisher.shared import Verbs, actor, add_family, add_verb, open_publisher
+from volact.cli.files import write_file
+from volact.cli.publisher.shared import (
+    Verbs,
+    actor,
+    add_family,
+    add_verb,
+    open_publisher,
+    read_passphrase,
+)
+from volact.core.errors import ConfigError
 from volact.core.product_key import Channel
-from volact.publisher.issuing import COUNTED, HOST_ROLES, IssuedKey
+from volact.publisher.administration import NewKey, Publisher
+from volact.publisher.issuing import COUNTED, HOST_ROLES, POOLED, IssuedKey
+from volact.publisher.pools import Activation
 from volact.publisher.store import HostActivation
 
 _KEY_HELP = "the key, its last five symbols, or its key ID"
+_KINDS = (*HOST_ROLES, *sorted(POOLED))
+
+
+class OptionOfOtherKindError(ConfigError):
+    code = "key-option-unfit"
+    fmt = "{option} is not for a {kind} key"
+    remedy = "leave {option} out; see `volact publisher key issue --help`"
 
 
 def build(verbs: Verbs) -> None:
@@ -32,6 +53,27 @@ def build(verbs: Verbs) -> None:
     parser.add_argument("--reason", default="", help="why, for the ledger")
     parser = add_verb(family, "unblock", _unblock, "allow a blocked key again", "volact publisher key unblock 33GJK")
     parser.add_argument("key", metavar="KEY", help=_KEY_HELP)
+    parser = add_verb(
+        family,
+        "raise",
+        _raise,
+        "give a key more activations, or more hosts",
+        """
+volact publisher key raise 33GJK --activations 500
+volact publisher key raise AEANN --hosts 8""",
+    )
+    parser.add_argument("key", metavar="KEY", help=_KEY_HELP)
+    parser.add_argument("--activations", type=int, metavar="N", help="the new number in all, not what is added")
+    parser.add_argument("--hosts", type=int, metavar="N", help="the new number of hosts of a host key")
+    parser = add_verb(
+        family,
+        "supersede",
+        _supersede,
+        "block a key and issue another one in its place, with what is left of its pool",
+        "volact publisher key supersede 33GJK",
+        passphrase=True,
+    )
+    parser.add_argument("key", metavar="KEY", help=_KEY_HELP)
 
 
 def _build_organisation(family: Verbs) -> None:
@@ -47,18 +89,31 @@ def _build_issue(family: Verbs) -> None:
         family,
         "issue",
         _issue,
-        "issue a product key and print it, once",
+        "issue a product key, or many, and print them, once",
         """
 volact publisher key issue --organisation "Example Ltd" --kind kms-host --product acme-cad --group acme-servers
 volact publisher key issue --organisation "Example Ltd" --kind kms-host --product acme-cad --group 102 --hosts 2
-volact publisher key issue --organisation "Example Ltd" --kind vm-host --product acme-cad --group acme-servers""",
+volact publisher key issue --organisation "Example Ltd" --kind vm-host --product acme-cad --group acme-servers
+volact publisher key issue --organisation "Example Ltd" --kind mak --product acme-cad --group clients --activations 100
+volact publisher key issue --organisation "Shop" --kind retail --product acme-cad --group clients --count 500 --csv""",
+        passphrase=True,
     )
     parser.add_argument("--organisation", required=True, metavar="NAME")
-    parser.add_argument("--kind", required=True, choices=tuple(map(str, HOST_ROLES)), help="what the key activates")
+    parser.add_argument("--kind", required=True, choices=tuple(map(str, _KINDS)), help="what the key activates")
     parser.add_argument("--product", required=True, metavar="PRODUCT")
     parser.add_argument("--group", required=True, metavar="GROUP", help="product group, by name or number")
     parser.add_argument("--hosts", type=int, metavar="N", help="on how many hosts (default: the product's policy)")
-    parser.add_argument("--activations", type=int, metavar="N", help="how often each (default: the product's policy)")
+    parser.add_argument(
+        "--activations",
+        type=int,
+        metavar="N",
+        help="of each host (default: the product's policy); of a MAK in all (default: the agreement's quantity); of a "
+        "retail key (default: 1)",
+    )
+    parser.add_argument("--agreement", metavar="NAME", help="the agreement that the key is issued under")
+    parser.add_argument("--count", type=int, metavar="N", help="how many retail or MAK keys (default: 1)")
+    parser.add_argument("--csv", action="store_true", help="print the keys as CSV with a header")
+    parser.add_argument("-o", "--output", metavar="FILE", help="write what would be printed to FILE, mode 0600")
 
 
 def _add_organisation(args: argparse.Namespace, env: Environment) -> int:
@@ -85,25 +140,72 @@ def _list_organisations(args: argparse.Namespace, env: Environment) -> int:
 
 
 def _issue(args: argparse.Namespace, env: Environment) -> int:
+    pooled = Channel(args.kind) in POOLED
+    for option in ("hosts",) if pooled else ("count", "csv"):
+        if getattr(args, option):
+            raise OptionOfOtherKindError(option=f"--{option}", kind=args.kind)
     with open_publisher(args, env) as publisher:
-        new = publisher.issue_host_key(
+        new = _issue_pool(args, env, publisher) if pooled else [_issue_host(args, env, publisher)]
+    text = _shown(new, args, env)
+    if args.output:
+        write_file(args.output, text.encode(), 0o600)
+        env.say(f"wrote {len(new)} keys to {args.output}")
+    else:
+        env.write(text.rstrip("\n"))
+    if not args.json:
+        issued = new[0].issued
+        each = "activations" if pooled else f"hosts of {issued.organisation}, {issued.activations} activations each"
+        env.hint(f"for {issued.activations if pooled else issued.hosts} {each}")
+        env.hint("hand it over now: the publisher keeps only its hash and cannot show it again")
+    return 0
+
+
+def _issue_host(args: argparse.Namespace, env: Environment, publisher: Publisher) -> NewKey:
+    return publisher.issue_host_key(
+        args.organisation,
+        args.product,
+        args.group,
+        env.clock(),
+        actor(env),
+        channel=Channel(args.kind),
+        hosts=args.hosts,
+        activations=args.activations,
+        agreement=args.agreement,
+    )
+
+
+def _issue_pool(args: argparse.Namespace, env: Environment, publisher: Publisher) -> list[NewKey]:
+    keys = publisher.folder.open_keys(read_passphrase(args, env))
+    count = 1 if args.count is None else args.count
+    with env.progress("making keys", count) as done:
+        return publisher.issue_pool_keys(
             args.organisation,
             args.product,
             args.group,
             env.clock(),
             actor(env),
             channel=Channel(args.kind),
-            hosts=args.hosts,
+            keys=keys,
             activations=args.activations,
+            count=count,
+            agreement=args.agreement,
+            done=done,
         )
+
+
+def _shown(new: Sequence[NewKey], args: argparse.Namespace, env: Environment) -> str:
+    """One key alone on its line, or all with what was issued."""
+    rows = [{"key": str(one.key), **_as_json(one.issued, env)} for one in new]
     if args.json:
-        env.write_json({"key": str(new.key), **_as_json(new.issued, env)})
-        return 0
-    env.write(str(new.key))
-    issued = new.issued
-    env.hint(f"for {issued.hosts} hosts of {issued.organisation}, {issued.activations} activations each")
-    env.hint("hand it over now: the publisher keeps only its hash and cannot show it again")
-    return 0
+        return json.dumps({"keys": rows} if args.count is not None else rows[0])
+    if not args.csv:
+        return "".join(f"{one.key}\n" for one in new)
+    text = io.StringIO()
+    columns = ("key", "key_id", "partial", "kind", "product", "group", "organisation", "agreement", "activations")
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def _list(args: argparse.Namespace, env: Environment) -> int:
@@ -116,11 +218,12 @@ def _list(args: argparse.Namespace, env: Environment) -> int:
     rows = [
         (
             key.partial, key.channel, key.product, key.group, key.organisation,
-            f"{hosts[key.key_id]} of {key.hosts}", key.activations, _state(key),
+            "" if key.channel in POOLED else f"{hosts[key.key_id]} of {key.hosts}",
+            f"{key.used} of {key.activations}" if key.channel in POOLED else f"{key.activations} each", _state(key),
         )
         for key in keys
     ]  # fmt: skip
-    env.table(("KEY", "KIND", "PRODUCT", "GROUP", "ORGANISATION", "HOSTS", "ACTIVATIONS EACH", "STATE"), rows)
+    env.table(("KEY", "KIND", "PRODUCT", "GROUP", "ORGANISATION", "HOSTS", "ACTIVATIONS", "STATE"), rows)
     return 0
 
 
@@ -128,6 +231,9 @@ def _show(args: argparse.Namespace, env: Environment) -> int:
     with open_publisher(args, env) as publisher:
         key = publisher.find_key(args.key)
         acts = publisher.store.host_activations(key.key_id)
+        held = publisher.store.activations(key.key_id)
+    if key.channel in POOLED:
+        return _show_pool(args, env, key, held)
     hosts = _hosts(acts)
     if args.json:
         shown = [
@@ -161,6 +267,76 @@ def _show(args: argparse.Namespace, env: Environment) -> int:
         for h, used in hosts
     ]
     env.table(("HOST", "MACHINE ID", "ACTIVATIONS", "LAST", "CERTIFICATE ENDS"), rows, "Hosts")
+    return 0
+
+
+def _show_pool(args: argparse.Namespace, env: Environment, key: IssuedKey, held: Sequence[Activation]) -> int:
+    machines = [one for one in held if one.returned_at is None]
+    returned = len(held) - len(machines)
+    if args.json:
+        shown = [
+            {
+                "machine": one.machine.hex(),
+                "name": one.name,
+                "product": one.product,
+                "edition": one.edition,
+                "activations": one.used,
+                "first_at": env.json_time(one.first_at),
+                "last_at": env.json_time(one.last_at),
+            }
+            for one in machines
+        ]
+        env.write_json({**_as_json(key, env), "returned": returned, "machines": shown})
+        return 0
+    env.facts(
+        (
+            ("Key", f"…{key.partial}"),
+            ("Key ID", key.key_id),
+            ("Kind", key.channel),
+            ("Organisation", key.organisation),
+            ("Agreement", key.agreement),
+            ("Product", key.product),
+            ("Product group", key.group),
+            ("Activations", f"{key.used} of {key.activations} used, {key.remaining} left"),
+            ("Given back", returned),
+            ("Issued", env.show_time(key.issued_at)),
+            ("State", _state(key)),
+        )
+    )
+    rows = [
+        (
+            one.name,
+            one.machine.hex()[:16],
+            one.edition,
+            one.times,
+            env.show_time(one.first_at),
+            env.show_time(one.last_at),
+        )
+        for one in machines
+    ]
+    env.table(("MACHINE", "MACHINE ID", "EDITION", "TIMES", "FIRST", "LAST"), rows, "Machines")
+    return 0
+
+
+def _raise(args: argparse.Namespace, env: Environment) -> int:
+    with open_publisher(args, env) as publisher:
+        key = publisher.find_key(args.key)
+        if args.hosts is not None and key.channel in POOLED:
+            raise OptionOfOtherKindError(option="--hosts", kind=str(key.channel))
+        key = publisher.raise_key(key, env.clock(), actor(env), activations=args.activations, hosts=args.hosts)
+    more = f"{key.remaining} activations left" if key.channel in POOLED else f"{key.hosts} hosts"
+    return _changed(args, env, key, f"key …{key.partial} has {more}")
+
+
+def _supersede(args: argparse.Namespace, env: Environment) -> int:
+    with open_publisher(args, env) as publisher:
+        keys = publisher.folder.open_keys(read_passphrase(args, env))
+        new = publisher.supersede_key(publisher.find_key(args.key), keys, env.clock(), actor(env))
+    if args.json:
+        env.write_json({"key": str(new.key), **_as_json(new.issued, env)})
+        return 0
+    env.write(str(new.key))
+    env.hint("hand it over now: the publisher keeps only its hash and cannot show it again")
     return 0
 
 
@@ -211,6 +387,10 @@ def _as_json(key: IssuedKey, env: Environment) -> dict[str, object]:
         "organisation": key.organisation,
         "hosts": key.hosts,
         "activations": key.activations,
+        "used": key.used if key.channel in POOLED else None,
+        "remaining": key.remaining if key.channel in POOLED else None,
+        "agreement": key.agreement,
+        "superseded_by": key.superseded_by,
         "issued_at": env.json_time(key.issued_at),
         "blocked_at": env.json_time(key.blocked_at),
         "blocked_reason": key.blocked_reason,

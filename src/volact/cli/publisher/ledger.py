@@ -8,7 +8,9 @@ from typing import Any
 from volact.cli.environment import Environment
 from volact.cli.files import read_file, write_file
 from volact.cli.publisher.shared import Verbs, add_family, add_verb, open_publisher
-from volact.publisher.ledger import Row, check_against, read_export
+from volact.publisher.issuing import IssuedKey
+from volact.publisher.ledger import Row, check_against, check_checkpoint, read_export
+from volact.publisher.pools import Activation
 
 MAX_EXPORT = 1024**3
 
@@ -18,7 +20,7 @@ def build(verbs: Verbs) -> None:
         verbs,
         "activations",
         _activations,
-        "list the hosts that were activated",
+        "list the hosts and machines that were activated",
         """
 volact publisher activations
 volact publisher activations --key 33GJK --json""",
@@ -33,9 +35,14 @@ volact publisher activations --key 33GJK --json""",
         "find rows that were changed, removed or put in",
         """
 volact publisher ledger verify
-volact publisher ledger verify --against last-month.jsonl""",
+volact publisher ledger verify --against last-month.jsonl
+volact publisher ledger verify --against acme-cad.vollicence""",
     )
-    parser.add_argument("--against", metavar="FILE", help="an earlier export, which must be the ledger's beginning")
+    parser.add_argument(
+        "--against",
+        metavar="FILE",
+        help="an earlier export, or a licence that the publisher issued: the ledger's beginning as it was then",
+    )
     parser = add_verb(
         family,
         "export",
@@ -50,8 +57,11 @@ def _activations(args: argparse.Namespace, env: Environment) -> int:
     with open_publisher(args, env) as publisher:
         key_id = publisher.find_key(args.key).key_id if args.key else None
         acts = publisher.store.host_activations(key_id)
+        machines = publisher.store.activations(key_id)
+        issued = publisher.store.keys()
+    keys = {key.key_id: key for key in issued}
     if args.json:
-        shown = [
+        shown: list[dict[str, Any]] = [
             {
                 "at": env.json_time(act.at),
                 "kind": str(act.kind),
@@ -66,14 +76,42 @@ def _activations(args: argparse.Namespace, env: Environment) -> int:
             }
             for act in acts
         ]
-        env.write_json(shown)
+        shown += [_machine_json(one, keys[one.key_id], env) for one in machines]
+        env.write_json(sorted(shown, key=lambda row: row["at"]))
         return 0
     rows = [
         (env.show_time(a.at), a.kind, a.name, a.machine.hex()[:16], a.partial, a.organisation, env.show_time(a.ends_at))
         for a in acts
     ]
-    env.table(("TIME", "ACT", "HOST", "MACHINE ID", "KEY", "ORGANISATION", "CERTIFICATE ENDS"), rows)
+    env.table(("TIME", "ACT", "HOST", "MACHINE ID", "KEY", "ORGANISATION", "CERTIFICATE ENDS"), rows, "Hosts")
+    held = [
+        (
+            env.show_time(one.first_at), _machine_kind(one), one.name, one.machine.hex()[:16],
+            keys[one.key_id].partial, keys[one.key_id].organisation, env.show_time(one.returned_at),
+        )
+        for one in machines
+    ]  # fmt: skip
+    env.table(("TIME", "ACT", "MACHINE", "MACHINE ID", "KEY", "ORGANISATION", "GIVEN BACK"), held, "Machines")
     return 0
+
+
+def _machine_json(one: Activation, key: IssuedKey, env: Environment) -> dict[str, Any]:
+    return {
+        "at": env.json_time(one.first_at),
+        "kind": _machine_kind(one),
+        "machine": one.machine.hex(),
+        "name": one.name,
+        "product": one.product,
+        "key_id": one.key_id,
+        "partial": key.partial,
+        "organisation": key.organisation,
+        "serial": None,
+        "ends_at": None,
+    }
+
+
+def _machine_kind(one: Activation) -> str:
+    return "activated" if one.returned_at is None else "returned"
 
 
 def _list(args: argparse.Namespace, env: Environment) -> int:
@@ -88,9 +126,13 @@ def _list(args: argparse.Namespace, env: Environment) -> int:
 
 
 def _verify(args: argparse.Namespace, env: Environment) -> int:
-    exported = read_export(read_file(args.against, MAX_EXPORT)) if args.against else {}
+    data = read_file(args.against, MAX_EXPORT) if args.against else b""
     with open_publisher(args, env) as publisher:
+        checkpoint = publisher.read_checkpoint(data) if _is_token(data) else None
+        exported = read_export(data) if checkpoint is None else {checkpoint.size: checkpoint.head}
         rows = publisher.store.check_ledger()
+    if checkpoint is not None:
+        check_checkpoint(rows, checkpoint)
     check_against(rows, exported)
     head = rows[-1].hash if rows else None
     if args.json:
@@ -98,6 +140,11 @@ def _verify(args: argparse.Namespace, env: Environment) -> int:
         return 0
     env.facts((("Rows", f"{len(rows)}, all whole"), ("Head", head), *_compared(exported)))
     return 0
+
+
+def _is_token(data: bytes) -> bool:
+    """A signed receipt, and not an export, which is JSON."""
+    return data[:1] not in (b"{", b"") and data.count(b".") == 2
 
 
 def _export(args: argparse.Namespace, env: Environment) -> int:
@@ -116,7 +163,7 @@ def _export(args: argparse.Namespace, env: Environment) -> int:
 
 
 def _compared(exported: dict[int, str]) -> tuple[tuple[str, object], ...]:
-    return (("Compared", f"{len(exported)} rows of the export, all the same"),) if exported else ()
+    return (("Compared", f"{len(exported)} rows, all the same"),) if exported else ()
 
 
 def _as_json(row: Row, env: Environment) -> dict[str, Any]:

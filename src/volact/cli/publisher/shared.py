@@ -5,6 +5,7 @@ import argparse
 import getpass
 import os
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,14 @@ def read_passphrase(args: argparse.Namespace, env: Environment, *, new: bool = F
     if new and getpass.getpass("The same again: ", stream=env.stderr) != first:
         raise PassphrasesDifferError()
     return first.encode()
+
+
+def day(text: str) -> int:
+    """The first second of a day that was given as YYYY-MM-DD, UTC."""
+    try:
+        return int(datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).timestamp())
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} is not a date as 2027-12-31") from None
 
 
 def actor(env: Environment) -> str:
