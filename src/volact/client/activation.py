@@ -15,10 +15,20 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from random import Random
 
+from volact.client import directory
+from volact.client.directory import Door
 from volact.client.machine import LocalMachine
 from volact.client.products import LoadedProduct, NoKeyError, StoredAnswer, load_product, record
 from volact.client.routes import IssuerServer, NoRouteError, Route
-from volact.client.store import LATEST, Attempt, ClientStore, KnownIssuer, Tried
+from volact.client.store import (
+    LATEST,
+    Attempt,
+    ClientBusyError,
+    ClientFolderError,
+    ClientStore,
+    KnownIssuer,
+    Tried,
+)
 from volact.core.definition import Edition
 from volact.core.errors import MalformedError, StoreError, TransportError, TrustError, VolactError
 from volact.core.evaluation import Evaluation, trusted_time
@@ -86,16 +96,28 @@ def activate(
     machine: LocalMachine,
     clock: Callable[[], int],
     random: Random,
+    door: Door | None = None,
 ) -> Outcome:
     """Activate or renew a product at the first of ``servers`` that answers well; below the threshold is an answer too.
+    A volume key tries the directory behind ``door`` first, each time anew.
 
     Raises the most telling error when none did: a signed refusal, else what was wrong with an answer, else an
     unsigned error, else what kept it from a server; ``fields["attempts"]`` lists all of them.
     """
-    # (1) what is there now: the request says it to the host's counters
+    # (1) what is there now: the request says it to the host's counters; a domain that was left licenses no more
+    account = directory.heed_membership(store, door)
     asking = _prepare(product, store, machine, clock)
     tried: list[Tried] = []
     errors: list[VolactError] = []
+    aside: list[VolactError] = []
+    if door is not None and account is not None and asking.channel is Channel.VOLUME:
+        try:
+            return _by_directory(asking, door, account, random)
+        except (ClientFolderError, ClientBusyError):
+            raise
+        except VolactError as exc:  # what is wrong with an object tells much, that there is none tells little
+            (errors if isinstance(exc, TrustError) else aside).append(exc)
+            tried.append(Tried(account, directory.SOURCE, exc.code, _printable(str(exc))))
     # (2) one issuer after the other, until one licenses
     for route in _reachable(servers, errors):
         try:
@@ -112,7 +134,23 @@ def activate(
         else:
             tried.append(Tried(route.address, route.source))
             return _accept(asking, route, answered, answered.answer, tuple(tried), random)
-    raise _failed(asking, errors, tuple(tried), random)
+    raise _failed(asking, errors or aside, tuple(tried), random)
+
+
+def _by_directory(asking: _Asking, door: Door, account: str, random: Random) -> Outcome:
+    """The forest's activation object instead of an issuer's answer: read, kept, and seen what it is worth."""
+    store, product, trust = asking.store, asking.loaded.product, _current_trust(asking)
+    reading, answer = directory.read_directory(
+        store, door, account, product, trust, asking.edition, asking.machine, asking.signer, asking.clock
+    )
+    fingerprint, now = asking.machine.fingerprint(asking.root), asking.clock()
+    loaded = load_product(store, product)
+    evaluation = loaded.evaluate(fingerprint, now)
+    record(store, loaded, evaluation, now)
+    tried = (Tried(reading.server, directory.SOURCE),)
+    attempt = _attempt(asking, evaluation, answer.licence, tried, now, random)
+    store.save_attempt(product, attempt)
+    return Outcome(evaluation, reading.server, directory.SOURCE, answer.licence, tried, attempt.next_due)
 
 
 def _prepare(product: str, store: ClientStore, machine: LocalMachine, clock: Callable[[], int]) -> _Asking:

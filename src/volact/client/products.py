@@ -118,6 +118,7 @@ class LoadedProduct:
     answers: tuple[StoredAnswer, ...]
     latest_time: int
     phone: Answer | None = None
+    directory: Answer | None = None
 
     @property
     def definition(self) -> ProductDefinition:
@@ -140,15 +141,15 @@ class LoadedProduct:
     ) -> Evaluation:
         """The licence's state when the clock says ``clock``; a clock behind its high-water mark gains nothing.
 
-        ``answers``: these alone, instead of all that is stored, the phone licence included.
+        ``answers``: these alone, instead of all that is stored, phone licence and reading of the directory included.
         """
         installation = self.installation
         machine = Machine(
             self.machine or NO_MACHINE, fingerprint, installation.installed_at, installation.hardware_changed_at
         )
         chosen = [one.answer for one in (self.answers if answers is None else answers)]
-        if answers is None and self.phone is not None:
-            chosen.append(self.phone)
+        if answers is None:
+            chosen += [one for one in (self.phone, self.directory) if one is not None]
         now = trusted_time(clock, self.latest_time)
         return evaluate(self.edition, self.product, installation.channel, chosen, machine, now)
 
@@ -220,14 +221,16 @@ def load_under_root(store: ClientStore, product: str, root: str, min_version: in
         raise DefinitionMissingError(product=product)
     trust = _newest_status(store, trusted.trust)
     machine = store.machine_id()
+    installation = store.installation(product)
     return LoadedProduct(
         trusted=trusted,
         trust=trust,
-        installation=store.installation(product),
+        installation=installation,
         machine=machine,
         answers=_answers(store, product, trust),
         latest_time=store.latest_time(),
         phone=_phone_licence(store, trusted.definition, machine),
+        directory=_reading(store, trusted.definition, trust, machine, installation),
     )
 
 
@@ -320,6 +323,17 @@ def _install(store: ClientStore, product: str, key: ProductKey, edition: Edition
 def _newest_status(store: ClientStore, trust: Trust) -> Trust:
     status = store.load_status(trust.fingerprint, lambda token: verify.verify_status(token, trust))
     return trust if status is None else trust.with_status(status)
+
+
+def _reading(
+    store: ClientStore, definition: ProductDefinition, trust: Trust, machine: bytes | None, installation: Installation
+) -> Answer | None:
+    """What this machine read in its forest's directory, verified."""
+    if machine is None or installation.edition is None or not store.has_reading(definition.product):
+        return None
+    from volact.client.directory import load_answer
+
+    return load_answer(store, definition.product, trust, machine, definition.edition(installation.edition))
 
 
 def _phone_licence(store: ClientStore, definition: ProductDefinition, machine: bytes | None) -> Answer | None:

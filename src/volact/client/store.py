@@ -7,6 +7,7 @@
     products/<product>/                  definition.volproduct  trust.json  product.json  key  attempt.json  issuer.json
     products/<product>/answers/          <channel>.vollicence (the last good one)  latest.vollicence (the newest)
     products/<product>/phone.json  answers/phone.json    the open installation ID; the phone licence
+    products/<product>/answers/directory.volreading      what was read in the forest's directory
 
 Nothing here is believed because it is stored: definitions, statuses and answers are verified at each load by
 ``products``.  Every file is written whole or not at all, and what cannot be made anew twice: where it is damaged or
@@ -316,6 +317,22 @@ class ClientStore:
                 raise _folder_error(self.product_folder(product), exc) from None
 
     # ---- files
+
+    def has_reading(self, product: str) -> bool:
+        return _exists(self.reading_file(product))
+
+    def load_reading(self, product: str, verify: Callable[[str], T]) -> T | None:
+        """What ``verify`` makes of what was read in the directory (``client.directory``)."""
+        return self._load(self.reading_file(product), _token(verify))
+
+    def save_reading(self, product: str, token: str) -> None:
+        self._save(self.reading_file(product), token.encode())
+
+    def remove_reading(self, product: str) -> None:
+        self._remove(self.reading_file(product))
+
+    def reading_file(self, product: str) -> Path:
+        return self._file(product, "answers") / "directory.volreading"
 
     def _phone_file(self, product: str, what: str) -> Path:
         return self._file(product, "answers" if what == PHONE_LICENCE else ".") / "phone.json"

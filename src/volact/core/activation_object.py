@@ -116,12 +116,13 @@ class ActivationObject:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a member saw: the object's token, in which forest, as whom (its account's SID or DN), from which server,
-    and its own hardware at that moment."""
+    """What a member saw: the object's token, in which forest, as whom, from which server, and its own hardware at that
+    moment.  ``account`` is the computer's own name for itself (M1$@REALM), ``member`` the directory's (a SID or DN)."""
 
     token: str
     read_at: int
     forest: Forest
+    account: str
     member: str
     server: str
     fingerprint: Fingerprint
@@ -131,6 +132,7 @@ class Reading:
             "v": FORMAT,
             "object": self.token,
             "forest": self.forest.to_claim(),
+            "account": self.account,
             "member": self.member,
             "server": self.server,
             "fingerprint": self.fingerprint.to_claim(),
@@ -145,6 +147,7 @@ class Reading:
             token=inner.text("object", most=MAX_OBJECT),
             read_at=claim.integer("iat"),
             forest=Forest.from_claim(inner.fields("forest")),
+            account=inner.text("account", most=400),
             member=inner.text("member", most=400),
             server=inner.text("server", most=400),
             fingerprint=Fingerprint.from_claim(inner.mapping("fingerprint")),

@@ -7,6 +7,7 @@ from random import SystemRandom
 from typing import Any
 
 from volact.cli.client.shared import machine_of, open_store, reason_json, say_notes, view
+from volact.cli.client.door import open_door
 from volact.cli.environment import Environment
 from volact.client import activation
 from volact.client.discovery import DnsResolver
@@ -37,7 +38,8 @@ def _activate(
     random = SystemRandom()
     try:
         routes = _routes(product, store, args, random)
-        outcome = activation.activate(product, store, routes, machine, env.clock, random)
+        door = None if args.host or args.publisher else open_door(store.folder, env)
+        outcome = activation.activate(product, store, routes, machine, env.clock, random, door)
     except VolactError as exc:
         _show_error(product, exc, env)
         return {**_present(product, store, machine, env), "error": exc.to_dict()}

@@ -3,11 +3,11 @@
 
 import argparse
 
-from volact.cli.directory import activating, looking, preparing
+from volact.cli.directory import activating, looking, member, preparing
 from volact.cli.options import verbs
 
 
 def build(parser: argparse.ArgumentParser) -> None:
     group = verbs(parser)
-    for part in (preparing, activating, looking):
+    for part in (preparing, activating, looking, member):
         part.build(group)

@@ -109,7 +109,7 @@ def _servers(args: argparse.Namespace, credentials: Credentials) -> list[Server]
     tls = isinstance(credentials, Password)
     ca_file = Path(args.ca_file) if args.ca_file else None
     if args.server:
-        name, port = _name_and_port(args.server)
+        name, port = name_and_port(args.server)
         return [Server(name, port or (LDAPS_PORT if tls else LDAP_PORT), tls, ca_file)]
     if args.base is not None:
         raise LdapOptionsError(missing="--server")
@@ -128,7 +128,7 @@ def _domain(args: argparse.Namespace, credentials: Credentials) -> str:
         raise DomainMissingError() from None
 
 
-def _name_and_port(text: str) -> tuple[str, int | None]:
+def name_and_port(text: str) -> tuple[str, int | None]:
     name, colon, port = text.partition(":")
     if not name or (colon and not (port.isascii() and port.isdecimal() and 0 < int(port[:6]) < 65536)):
         raise ServerNameError(text=text)
