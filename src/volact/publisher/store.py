@@ -358,6 +358,13 @@ class PublisherStore:
             raise KeyAmbiguousError(number=len(found), key=shown)
         return found[0]
 
+    def keys_beginning(self, prefix: str) -> list[IssuedKey]:
+        """Keys whose ID begins so: more of it does not go into an installation ID of the telephone."""
+        row = PRODUCT_KEY.c.key_id
+        with read(self._engine) as conn:
+            found = [_issued(one) for one in conn.execute(_KEYS.where(row.between(prefix, f"{prefix}g")))]
+        return [key for key in found if key.key_id.startswith(prefix)]
+
     def host_activations(self, key_id: str | None = None) -> list[HostActivation]:
         """In the order in which they happened."""
         acts, keys = HOST_ACTIVATION.c, PRODUCT_KEY.c
@@ -447,9 +454,11 @@ class PublisherStore:
             serials = list(conn.execute(select(HOST_ACTIVATION.c.serial)).scalars())
             used = {key: n for key, n in conn.execute(select(PRODUCT_KEY.c.key_id, PRODUCT_KEY.c.used)) if n}
             machines = {one: bytes(machine).hex() for one, machine in conn.execute(held)}
+            bound = list(conn.execute(select(FOREST_ACTIVATION.c.object_id)).scalars())
         ledger.check(rows)
         ledger.check_activations(rows, serials)
         ledger.check_pools(rows, used, machines)
+        ledger.check_forests(rows, bound)
         return rows
 
 

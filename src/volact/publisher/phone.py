@@ -1,0 +1,317 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The phone desk: from the digits that a caller reads out to the confirmation ID that is read back.
+
+It decides by the rules of the online service (``issuing``, ``pools``) over the same rows, in one transaction with the
+ledger's: a confirmation ID that nobody wrote down does not exist, and one that was lost on the line is given again.
+What digits cannot carry is filled in: the machine ID is known by its first 80 bits, the hardware by 32 bits of its
+fingerprint's digest.  Spec: docs/spec/phone.md §4.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from sqlalchemy import select
+
+from volact.core.definition import Edition, ProductDefinition
+from volact.core.errors import ConfigError, InputError
+from volact.core.fingerprint import HASH_BYTES, Fingerprint
+from volact.core.phone import (
+    FINGERPRINT_BYTES,
+    MACHINE_BYTES,
+    ConfirmationId,
+    InstallationId,
+    Subject,
+    commit,
+    message,
+)
+from volact.core.policy import DAY
+from volact.core.product_key import ProductKey
+from volact.core.refusal import (
+    ActivationReturnedError,
+    ChannelNotServedError,
+    ClockSkewError,
+    KeyBlockedError,
+    Refusal,
+)
+from volact.core.request import MACHINE_ID_SIZE, RESPONSE_KEY_SIZE, ActivationRequest
+from volact.core.states import State
+from volact.publisher import issuing, pools
+from volact.publisher.activations import COLUMNS, Ask, read_activation
+from volact.publisher.administration import MAX_REASON, Publisher, ReasonUnfitError
+from volact.publisher.issuing import CARRIED_AGE, IssuedKey, Kind
+from volact.publisher.ledger import Act
+from volact.publisher.pools import Activation
+from volact.publisher.schema import ACTIVATION
+from volact.publisher.store import Change
+from volact.sealing.confirmation import PhoneKey
+
+TELEPHONE = "telephone"  # the issuer that requests from the desk name, and the trait that stands for all others
+PARTIAL_SYMBOLS = 5
+
+
+class PhoneKeyMissingError(ConfigError):
+    code = "phone-key-missing"
+    fmt = "this publisher has no phone key"
+    remedy = (
+        "make one with `volact publisher phone --make-key`, then add a new version of each product, so that its "
+        "definition names the key"
+    )
+
+
+class CallerUnknownError(ConfigError):
+    code = "phone-caller-unknown"
+    fmt = "no product key that was issued here fits this installation ID"
+    remedy = "ask which publisher's product it is for; if it is yours, the key was not issued by this folder"
+
+
+class CallerEditionError(ConfigError):
+    code = "phone-edition-unknown"
+    fmt = "the installation ID is for no edition that the key ending in {partial} covers"
+    remedy = (
+        "ask which product and edition is installed; a newer definition may have dropped it, or the key is another's"
+    )
+
+
+class CallerKeyError(ConfigError):
+    code = "phone-caller-key"
+    fmt = "the key in the installation ID does not end in {given}"
+    remedy = "ask the caller to read the last five symbols of the product key again; without them nothing is confirmed"
+
+
+class ReasonMissingError(InputError):
+    code = "phone-reason-missing"
+    fmt = "the ledger takes no confirmation ID without a reason"
+    remedy = "say why this machine is activated by telephone, and who called: --reason TEXT"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """An installation ID with what it was found to be about.  Nothing is decided yet.
+
+    ``held``: the activation that this machine has of this key already.
+    """
+
+    installation: InstallationId
+    key: IssuedKey
+    definition: ProductDefinition
+    edition: Edition
+    held: Activation | None
+
+    @property
+    def subject(self) -> Subject:
+        definition, edition = self.definition, self.edition
+        return Subject(definition.root, definition.product, edition.id, edition.group, self.key.key_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """``key``: with what is left of its pool now."""
+
+    confirmation: ConfirmationId
+    kind: Kind
+    key: IssuedKey
+
+
+class PhoneDesk:
+    def __init__(self, publisher: Publisher, phone_key: PhoneKey) -> None:
+        self._publisher, self._phone_key = publisher, phone_key
+
+    @classmethod
+    def open(cls, publisher: Publisher, phone_key: PhoneKey | None) -> "PhoneDesk":
+        if phone_key is None:
+            raise PhoneKeyMissingError()
+        return cls(publisher, phone_key)
+
+    def look_up(self, installation: InstallationId) -> Call:
+        """Raises :class:`CallerUnknownError`, :class:`CallerEditionError`."""
+        key = self._find_key(installation)
+        definition, edition = self._find_edition(installation, key)
+        with self._publisher.store.change() as change:
+            held = _find_held(_machines(change, key, installation), definition, installation)
+        return Call(installation, key, definition, edition, held)
+
+    def confirm(self, call: Call, caller_key: str, reason: str, now: int, actor: str) -> Confirmed:
+        """Raises :class:`CallerKeyError`, :class:`ReasonMissingError`, and refusals as ``RefusedError``.
+
+        (1) who calls holds the key; (2) decide by the rows; (3) write down, or the refusal; (4) sign.
+        """
+        _check_caller(call.key, caller_key)
+        _check_reason(reason)
+        with self._publisher.store.change() as change:
+            outcome = self._decide(change, call, now, actor)
+            if isinstance(outcome, Refusal):
+                machine = _padded(call.installation)
+                change.record_refusal(outcome, call.key.key_id, machine, TELEPHONE, now, actor)
+            else:
+                _record_call(change, call, outcome.kind, reason, now, actor)
+        if isinstance(outcome, Refusal):
+            raise outcome.error()
+        return outcome
+
+    def _decide(self, change: Change, call: Call, now: int, actor: str) -> Confirmed | Refusal:
+        issued = change.key(call.key.key_id)
+        assert issued is not None, "keys are never removed"
+        refusal = _check(call, issued, now)
+        if refusal is not None:
+            return refusal
+        known = _machines(change, issued, call.installation)
+        ask = _ask(known, call)
+        # the same installation ID again: its confirmation ID was lost on the line
+        asks = [ask, *(replace(ask, machine=machine) for machine in _names(known, call.installation))]
+        change.activations.load(asks)
+        earlier = next((found for found in map(change.activations.earlier, asks) if found is not None), None)
+        if earlier is None:
+            return self._place(change, call, issued, ask, now, actor)
+        if earlier.returned_at is not None:
+            return Refusal.of(ActivationReturnedError)
+        return self._confirmed(call, Kind.REPEATED, issued)
+
+    def _place(
+        self, change: Change, call: Call, issued: IssuedKey, ask: Ask, now: int, actor: str
+    ) -> Confirmed | Refusal:
+        request = _request(call, ask, now)
+        refusal = pools.check_edition(issued, request, call.definition)
+        if refusal is not None:
+            return refusal
+        known, policy = change.activations.known(ask), call.edition.policy
+        place = pools.decide_activation(issued, known, request, ask.machine, policy)
+        if isinstance(place, Refusal):
+            return place
+        made = change.activations.place(ask, request, place, now)
+        change.record_machine(place.kind, made, place.units, now, actor)
+        return self._confirmed(call, place.kind, replace(issued, used=issued.used + place.units))
+
+    def _confirmed(self, call: Call, kind: Kind, key: IssuedKey) -> Confirmed:
+        signature = self._phone_key.sign(message(call.subject, call.installation))
+        return Confirmed(ConfirmationId(call.installation.reference, signature), kind, key)
+
+    def _find_key(self, installation: InstallationId) -> IssuedKey:
+        found = [
+            key
+            for key in self._publisher.store.keys_beginning(installation.key_tag.hex())
+            if key.channel is installation.channel
+        ]
+        if len(found) != 1:  # two with the same 40 bits: once in a million keys of a publisher, never yet seen
+            raise CallerUnknownError()
+        return found[0]
+
+    def _find_edition(self, installation: InstallationId, key: IssuedKey) -> tuple[ProductDefinition, Edition]:
+        for signed in self._publisher.store.newest_of_all():
+            definition = self._publisher.definition(signed)
+            for edition in definition.editions:
+                subject = Subject(definition.root, definition.product, edition.id, edition.group, key.key_id)
+                if edition.group == key.group and subject.edition_tag == installation.edition_tag:
+                    return definition, edition
+        raise CallerEditionError(partial=key.partial)
+
+
+def _check_caller(key: IssuedKey, text: str) -> None:
+    """Key IDs are public, in every licence: whoever calls must show that they hold the key."""
+    given = text.strip().upper()
+    partial = given
+    if len(given) > PARTIAL_SYMBOLS:
+        whole = ProductKey.parse(given)
+        partial = whole.partial if whole.key_id == key.key_id else ""
+    if partial != key.partial:
+        raise CallerKeyError(given=given[-PARTIAL_SYMBOLS:])
+
+
+def _check_reason(reason: str) -> None:
+    if not reason.strip():
+        raise ReasonMissingError()
+    if len(reason) > MAX_REASON or not reason.isprintable():
+        raise ReasonUnfitError(most=MAX_REASON)
+
+
+def _check(call: Call, issued: IssuedKey, now: int) -> Refusal | None:
+    """What the online service checks of a request and its key."""
+    installation, tolerance = call.installation, call.edition.policy.clock_tolerance
+    early, late = installation.requested_at - now, now - installation.requested_at - DAY
+    if early > tolerance or late > CARRIED_AGE:
+        allowed = tolerance if early > tolerance else CARRIED_AGE
+        return Refusal.of(ClockSkewError, difference=max(early, late), tolerance=allowed)
+    if issued.channel is not installation.channel or issued.channel not in issuing.POOLED:
+        return Refusal.of(ChannelNotServedError, channel=str(issued.channel))
+    if issued.blocked_at is not None:
+        return Refusal.of(KeyBlockedError, partial=issued.partial)
+    return issuing.check_agreement(issued, now)
+
+
+def _machines(change: Change, key: IssuedKey, installation: InstallationId) -> list[Activation]:
+    """Activations of this key under machine IDs that begin as the caller's does; those not given back first."""
+    row, prefix = ACTIVATION.c, installation.machine
+    rest = MACHINE_ID_SIZE - MACHINE_BYTES
+    statement = select(*COLUMNS).where(
+        row.key_id == key.key_id, row.machine_id.between(prefix + bytes(rest), prefix + b"\xff" * rest)
+    )
+    found = [read_activation(one) for one in change.conn.execute(statement.order_by(row.id))]
+    return sorted(found, key=lambda one: one.returned_at is not None)
+
+
+def _ask(known: Iterable[Activation], call: Call) -> Ask:
+    """As the activation that the machine holds already, else as a machine of which no more is known."""
+    installation, held = call.installation, _find_held(known, call.definition, call.installation)
+    if held is None:
+        return Ask(call.key.key_id, _padded(installation), installation.nonce, _stand_in(installation))
+    return Ask(call.key.key_id, held.machine, installation.nonce, held.fingerprint)
+
+
+def _names(known: Iterable[Activation], installation: InstallationId) -> list[bytes]:
+    """Every machine ID that the caller's may be."""
+    return sorted({_padded(installation), *(one.machine for one in known)})
+
+
+def _find_held(
+    known: Iterable[Activation], definition: ProductDefinition, installation: InstallationId
+) -> Activation | None:
+    for one in known:
+        if one.returned_at is None and one.product == definition.product and _shows(one, installation):
+            return one
+    return None
+
+
+def _shows(one: Activation, installation: InstallationId) -> bool:
+    """Whether an activation is of the hardware whose commitment the caller read out."""
+    return installation.fingerprint in (commit(one.fingerprint), _commitment(one.fingerprint))
+
+
+def _stand_in(installation: InstallationId) -> Fingerprint:
+    """A fingerprint that equals only itself: one trait that no policy weighs, holding the commitment."""
+    return Fingerprint({TELEPHONE: installation.fingerprint + bytes(HASH_BYTES - FINGERPRINT_BYTES)})
+
+
+def _commitment(fingerprint: Fingerprint) -> bytes | None:
+    value = fingerprint.traits.get(TELEPHONE)
+    return None if value is None else value[:FINGERPRINT_BYTES]
+
+
+def _padded(installation: InstallationId) -> bytes:
+    return installation.machine + bytes(MACHINE_ID_SIZE - MACHINE_BYTES)
+
+
+def _request(call: Call, ask: Ask, now: int) -> ActivationRequest:
+    """The request that the machine would have sealed and sent."""
+    return ActivationRequest(
+        issuer=TELEPHONE,
+        product=call.definition.product,
+        version=call.definition.version,
+        edition=call.edition.id,
+        channel=call.installation.channel,
+        nonce=call.installation.nonce,
+        response_key=bytes(RESPONSE_KEY_SIZE),
+        at=now,
+        state=State.INITIAL_GRACE,
+        fingerprint=ask.fingerprint,
+    )
+
+
+def _record_call(change: Change, call: Call, kind: Kind, reason: str, now: int, actor: str) -> None:
+    data = {
+        "kind": str(kind),
+        "installation_id": str(call.installation),
+        "machine": call.installation.machine.hex(),
+        "product": call.definition.product,
+        "edition": call.edition.id,
+        "reason": reason,
+    }
+    change.append(now, Act.PHONE_CONFIRMED, actor, call.key.key_id, data)

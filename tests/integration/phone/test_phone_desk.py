@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The desk and the machine: what a call uses up, what it does not, whom the desk refuses, and what the ledger keeps."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from support.phone_desk import activate_online, apply, show
+from volact.core.phone import InstallationId
+from volact.core.product_key import Channel
+from volact.core.refusal import RefusedError
+from volact.publisher.administration import ReasonUnfitError
+from volact.publisher.issuing import Kind
+from volact.publisher.phone import (
+    CallerEditionError,
+    CallerKeyError,
+    CallerUnknownError,
+    PhoneDesk,
+    PhoneKeyMissingError,
+    ReasonMissingError,
+)
+from volact.testing.machines import simulated_traits
+
+DAY = 86400
+
+
+def refused(desk, installation, key) -> str:
+    with pytest.raises(RefusedError) as caught:
+        desk.answer(installation, key)
+    return caught.value.code
+
+
+@pytest.mark.parametrize("channel", [Channel.MAK, Channel.RETAIL])
+def test_digits_go_there_and_back_and_license_the_machine(tmp_path, desk, channel):
+    key = desk.key(channel=channel)
+    machine = desk.machine(tmp_path / "one", key)
+    confirmed = desk.answer(show(machine).installation, key)
+    assert (confirmed.kind, confirmed.key.remaining) == (Kind.ACTIVATED, 2)
+    applied = apply(machine, confirmed.confirmation)
+    assert applied.evaluation.licensed
+    assert applied.evaluation.until is None
+    assert desk.left(key) == 2
+
+
+def test_a_confirmation_id_fits_one_machine_and_one_key(tmp_path, desk):
+    first, second = desk.key(), desk.key()
+    one, two = desk.machine(tmp_path / "one", first), desk.machine(tmp_path / "two", first, number=2)
+    three = desk.machine(tmp_path / "three", second, number=1)
+    confirmation = desk.answer(show(one).installation, first).confirmation
+    for machine in (two, three):
+        waiting = show(machine).installation
+        with pytest.raises(Exception, match="was not made for this installation ID"):
+            apply(machine, replace(confirmation, reference=waiting.reference))
+    assert apply(one, confirmation).evaluation.licensed
+
+
+def test_the_same_digits_again_use_nothing_up(tmp_path, desk):
+    key = desk.key()
+    installation = show(desk.machine(tmp_path / "one", key)).installation
+    first, again = desk.answer(installation, key), desk.answer(installation, key)
+    assert (first.confirmation, again.kind) == (again.confirmation, Kind.REPEATED)
+    assert desk.left(key) == 2
+
+
+def test_the_same_machine_calling_again_uses_nothing_up(tmp_path, desk):
+    key = desk.key(activations=1)
+    machine = desk.machine(tmp_path / "one", key)
+    desk.answer(show(machine).installation, key)
+    again = desk.answer(show(machine, new=True).installation, key)
+    assert (again.kind, again.key.remaining) == (Kind.REACTIVATED, 0)
+    assert apply(machine, again.confirmation).evaluation.licensed
+
+
+def test_a_machine_activated_online_that_calls_later_uses_nothing_up(tmp_path, desk):
+    key = desk.key(activations=1)
+    machine = desk.machine(tmp_path / "one", key)
+    assert activate_online(machine, desk.online()).evaluation.licensed
+    installation = show(machine).installation
+    assert desk.desk.look_up(installation).held is not None
+    assert desk.answer(installation, key).kind is Kind.REACTIVATED
+    assert desk.left(key) == 0
+    assert desk.answer(installation, key).kind is Kind.REPEATED
+
+
+def test_a_copied_installation_on_other_hardware_is_another_machine(tmp_path, desk):
+    key = desk.key(activations=1)
+    machine = desk.machine(tmp_path / "one", key)
+    desk.answer(show(machine).installation, key)
+    machine.hardware = simulated_traits(2)
+    assert refused(desk, show(machine).installation, key) == "activations-exhausted"
+
+
+def test_a_pool_ends_by_telephone_as_it_does_online(tmp_path, desk):
+    key = desk.key(activations=2)
+    for number in (1, 2):
+        desk.answer(show(desk.machine(tmp_path / str(number), key, number)).installation, key)
+    assert refused(desk, show(desk.machine(tmp_path / "3", key, 3)).installation, key) == "activations-exhausted"
+    assert desk.left(key) == 0
+    assert "request-refused" in desk.acts()
+
+
+def test_a_blocked_key_is_refused(tmp_path, desk):
+    key = desk.key()
+    installation = show(desk.machine(tmp_path / "one", key)).installation
+    desk.publisher.block_key(key.issued, "stolen", desk.clock(), "tests")
+    assert refused(desk, installation, key) == "key-blocked"
+
+
+@pytest.mark.parametrize("days", [32, -3])
+def test_digits_that_are_too_old_or_of_a_wrong_clock_are_refused(tmp_path, desk, days):
+    key = desk.key()
+    installation = show(desk.machine(tmp_path / "one", key)).installation
+    desk.clock.advance(days=days) if days > 0 else None
+    if days < 0:
+        installation = replace(installation, day=installation.day - days)
+    assert refused(desk, installation, key) == "clock-skew"
+
+
+def test_digits_of_yesterday_and_of_last_month_are_answered(tmp_path, desk):
+    key = desk.key()
+    installation = show(desk.machine(tmp_path / "one", key)).installation
+    desk.clock.advance(days=29)
+    assert desk.answer(installation, key).kind is Kind.ACTIVATED
+
+
+# ---- who calls
+
+
+def test_who_only_saw_a_licence_cannot_spend_its_key(tmp_path, desk):
+    """The key's ID is in every licence; its symbols are not."""
+    key, other = desk.key(), desk.key()
+    installation = show(desk.machine(tmp_path / "one", key)).installation
+    call = desk.desk.look_up(installation)
+    for given in ("", "XXXXX", other.key.partial, key.key.key_id, str(other.key)):
+        with pytest.raises(Exception) as caught:
+            desk.desk.confirm(call, given, "reason", desk.clock(), "alice")
+        assert isinstance(caught.value, CallerKeyError) or caught.value.code.startswith("product-key")
+    assert desk.left(key) == 3
+    assert desk.desk.confirm(call, f" {key.key.partial.lower()} ", "reason", desk.clock(), "alice")
+    assert desk.desk.confirm(call, str(key.key), "reason", desk.clock(), "alice").kind is Kind.REPEATED
+
+
+def test_a_key_of_nobody_is_unknown(tmp_path, desk):
+    key = desk.key()
+    installation = show(desk.machine(tmp_path / "one", key)).installation
+    with pytest.raises(CallerUnknownError):
+        desk.desk.look_up(replace(installation, key_tag=bytes(5)))
+    with pytest.raises(CallerUnknownError):
+        desk.desk.look_up(replace(installation, channel=Channel.RETAIL))
+
+
+def test_an_edition_that_the_key_does_not_cover_is_unknown(tmp_path, desk):
+    key = desk.key()
+    installation = show(desk.machine(tmp_path / "one", key)).installation
+    with pytest.raises(CallerEditionError):
+        desk.desk.look_up(replace(installation, edition_tag=bytes(3)))
+
+
+@pytest.mark.parametrize(
+    ("reason", "error"), [("", ReasonMissingError), ("  ", ReasonMissingError), ("a\nb", ReasonUnfitError)]
+)
+def test_the_ledger_wants_a_reason(tmp_path, desk, reason, error):
+    key = desk.key()
+    installation = show(desk.machine(tmp_path / "one", key)).installation
+    with pytest.raises(error):
+        desk.answer(installation, key, reason)
+    assert desk.left(key) == 3
+
+
+def test_the_ledger_tells_of_every_call(tmp_path, desk):
+    key = desk.key()
+    installation = show(desk.machine(tmp_path / "one", key)).installation
+    desk.answer(installation, key, "Mr Smith, no network in the vault")
+    desk.answer(installation, key, "line was cut")
+    rows = desk.publisher.store.check_ledger()
+    calls = [row for row in rows if row.act == "phone-confirmed"]
+    assert [row.act for row in rows].count("machine-activated") == 1
+    assert [json.loads(row.data)["kind"] for row in calls] == ["activated", "repeated"]
+    assert json.loads(calls[0].data)["reason"] == "Mr Smith, no network in the vault"
+    assert InstallationId.parse(json.loads(calls[0].data)["installation_id"]) == installation
+    assert (calls[0].actor, calls[0].key_id) == ("alice", key.key.key_id)
+
+
+def test_a_publisher_without_a_phone_key_says_how_to_make_one(desk):
+    with pytest.raises(PhoneKeyMissingError) as caught:
+        PhoneDesk.open(desk.publisher, None)
+    assert "--make-key" in caught.value.hint
