@@ -6,10 +6,13 @@ A transcript is one real process: the arguments, what stdout and stderr then hol
 
 import json
 import os
+import pty
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -244,3 +247,43 @@ def test_a_pipe_gets_titles_aligned_columns_and_no_escape_sequence(run: Run) -> 
         "key  state",
         "A    �[31mred",
     ]
+
+
+COLOUR = re.compile(r"\x1b\[(?:\d+;)*(?:3[0-7]|38;[\d;]+|9[0-7])m")
+HEADING = """
+import sys
+import volact.cli.client.looking as looking
+def status(args, env):
+    env.write(f"colours {env.colours(env.stdout)}")
+    env.table(("key", "state"), [("A", "licensed")], title="Keys")
+    return 0
+looking.status = status
+"""
+
+
+@pytest.mark.parametrize(
+    ("variables", "colours"),
+    [({"TERM": "xterm-256color"}, True), ({"TERM": "xterm", "NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)],
+)
+def test_a_terminal_gets_drawn_tables_and_colours_only_where_they_are_wanted(
+    tmp_path: Path, variables: dict[str, str], colours: bool
+) -> None:
+    text = _on_a_terminal([sys.executable, "-c", f"{HEADING}\n{CALL}", "client", "status"], tmp_path, variables)
+    assert f"colours {colours}" in text
+    assert "Keys" in text
+    assert "┃" in text
+    assert COLOUR.search(text) is None
+
+
+def _on_a_terminal(command: list[str], home: Path, variables: dict[str, str]) -> str:
+    ours, theirs = pty.openpty()
+    kept = {name: value for name, value in _variables(home, {}).items() if name not in {"NO_COLOR", "TERM"}}
+    process = subprocess.Popen(command, stdout=theirs, stderr=theirs, env={**kept, **variables, "LC_ALL": "C.UTF-8"})
+    os.close(theirs)
+    parts = []
+    with suppress(OSError):  # Linux says EIO at a terminal's end
+        while part := os.read(ours, 4096):
+            parts.append(part)
+    os.close(ours)
+    process.wait(30)
+    return b"".join(parts).decode()

@@ -40,8 +40,19 @@ class Demo:
             start_new_session=True,  # a terminal of its own, so to speak: Ctrl-C goes to this whole group
         )
         self.told: list[str] = []
-        self._guard = threading.Timer(WAIT_SECONDS, self.process.kill)
+        self._guard = threading.Timer(WAIT_SECONDS, self.process.terminate)  # which it hands on to its servers
         self._guard.start()
+
+    def __enter__(self) -> "Demo":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Nothing of it outlives a test that failed midway."""
+        self._guard.cancel()
+        self.process.terminate()
+        self.process.wait(WAIT_SECONDS)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
 
     def until(self, text: str) -> str:
         assert self.process.stdout is not None
@@ -55,10 +66,7 @@ class Demo:
         """Reads to the end and gives the exit code."""
         assert self.process.stdout is not None
         self.told += [line.rstrip("\n") for line in self.process.stdout]
-        self.process.stdout.close()
-        code = self.process.wait(WAIT_SECONDS)
-        self._guard.cancel()
-        return code
+        return self.process.wait(WAIT_SECONDS)
 
     def ctrl_c(self) -> None:
         os.killpg(self.process.pid, signal.SIGINT)
@@ -66,6 +74,9 @@ class Demo:
     def commands(self) -> list[str]:
         """The lines that are meant to be pasted."""
         return [line.strip() for line in self.told if re.match(r"  (\S*volact|\S*python3?|curl) ", line)]
+
+    def temporary_folder(self) -> Path:
+        return Path(self.told[1].removeprefix("Nothing outside ").removesuffix(" is touched."))
 
     def left(self) -> list[str]:
         """The command lines of its processes that still run."""
@@ -108,11 +119,11 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Kept:
     """With settings of the user's own installation around it, and a folder whose name needs quoting."""
     folder = tmp_path_factory.mktemp("demo") / "a site"
     own = {"VOLACT_HOST_PASSPHRASE_FILE": "/nonexistent", "VOLACT_CLIENT_DIR": "/nonexistent"}
-    demo = Demo("--machines", "26", "--dir", str(folder), "--json", **own)
-    demo.until(STAYS)
-    pasted = {command: _paste(command) for command in demo.commands()}
-    demo.ctrl_c()
-    return Kept(demo, folder, demo.end(), pasted)
+    with Demo("--machines", "26", "--dir", str(folder), "--json", **own) as demo:
+        demo.until(STAYS)
+        pasted = {command: _paste(command) for command in demo.commands()}
+        demo.ctrl_c()
+        return Kept(demo, folder, demo.end(), pasted)
 
 
 def test_the_count_climbs_and_the_25th_machine_crosses_the_threshold(kept: Kept) -> None:
@@ -173,51 +184,49 @@ def test_the_folders_that_stay_run_as_the_same_site_again(kept: Kept) -> None:
 
 
 def test_below_the_threshold_it_says_so_and_is_no_failure() -> None:
-    demo = Demo("--machines", "2", "--exit", "--json")
-    assert demo.end() == 0
-    assert demo.left() == []
+    with Demo("--machines", "2", "--exit", "--json") as demo:
+        assert demo.end() == 0
     assert json.loads(demo.told[-1])["licensed"] == 0
     assert any(line.startswith("0 of 2 machines licensed, the host counts 2") for line in demo.told)
     assert "  Below the threshold of 25, machines stay in grace and ask again every two hours." in demo.told
-    folder = demo.told[1].removeprefix("Nothing outside ").removesuffix(" is touched.")
-    assert not Path(folder).exists()
+    assert demo.left() == []
+    assert not demo.temporary_folder().exists()
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda how: how.name)
 def test_whatever_interrupts_it_midway_leaves_no_process_and_no_folder(how: signal.Signals) -> None:
-    demo = Demo("--machines", "30")
-    folder = demo.until("is touched.").removeprefix("Nothing outside ").removesuffix(" is touched.")
-    demo.until("machine-001")
-    demo.ctrl_c() if how is signal.SIGINT else demo.process.send_signal(how)
-    assert demo.end() == 130
+    with Demo("--machines", "30") as demo:
+        demo.until("machine-001")
+        demo.ctrl_c() if how is signal.SIGINT else demo.process.send_signal(how)
+        assert demo.end() == 130
     assert not any("Traceback" in line or "error" in line for line in demo.told), demo.told
     assert demo.left() == []
-    assert not Path(folder).exists()
+    assert not demo.temporary_folder().exists()
 
 
 def test_a_reader_that_leaves_ends_the_site() -> None:
-    demo = Demo("--machines", "1")
-    demo.until("Acme Software answers")
-    assert demo.process.stdout is not None
-    demo.process.stdout.close()
-    assert demo.process.wait(WAIT_SECONDS) == 1
+    with Demo("--machines", "1") as demo:
+        demo.until("Acme Software answers")
+        assert demo.process.stdout is not None
+        demo.process.stdout.close()
+        assert demo.process.wait(WAIT_SECONDS) == 1
     assert demo.left() == []
 
 
 def test_a_part_that_dies_is_named_and_ends_the_rest(tmp_path: Path) -> None:
-    demo = Demo("--machines", "1", "--dir", str(tmp_path / "site"))
-    demo.until(STAYS)
-    (host,) = (pid for pid, words in _processes(demo.mark) if " host serve " in words)
-    os.kill(host, signal.SIGKILL)
-    assert demo.end() == 1
+    with Demo("--machines", "1", "--dir", str(tmp_path / "site")) as demo:
+        demo.until(STAYS)
+        (host,) = (pid for pid, words in _processes(demo.mark) if " host serve " in words)
+        os.kill(host, signal.SIGKILL)
+        assert demo.end() == 1
     assert any(line.startswith("volact: error: the demo's host failed: it ended") for line in demo.told)
     assert demo.left() == []
 
 
 def test_a_folder_that_is_used_or_cannot_be_made_is_refused_at_once(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
-    used, within_file = Demo("--dir", str(tmp_path)), Demo("--dir", str(tmp_path / "file" / "site"))
-    assert (used.end(), within_file.end()) == (1, 1)
+    with Demo("--dir", str(tmp_path)) as used, Demo("--dir", str(tmp_path / "file" / "site")) as within_file:
+        assert (used.end(), within_file.end()) == (1, 1)
     assert used.told[0] == f"volact: error: the demo's folder {tmp_path} is not empty"
     assert within_file.told[0].endswith("file/site: Not a directory")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
