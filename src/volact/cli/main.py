@@ -20,6 +20,7 @@ from volact.core.errors import ConfigError, VolactError
 GROUPS = {
     "client": ("volact.cli.client", "the licensing service of this machine: keys, activation, status", None),
     "host": ("volact.cli.host", "the KMS host: activate this network's machines on 1688/TCP", "host"),
+    "vm": ("volact.cli.vm", "the VM host: license this computer's guests without a network", "vm"),
     "publisher": (
         "volact.cli.publisher",
         "the publisher's activation service: products, keys, certificates",

@@ -6,12 +6,18 @@ refusal never replaces or worsens a stored licence; ``retry_after`` is capped, s
 ever.  Spec: docs/spec/licence.md §5.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+from volact.core.binding import NONCE_SIZE
+from volact.core.encoding import Fields, b64encode
 from volact.core.errors import REGISTRY, VolactError
 
+FORMAT = 1
 MOST_RETRY_AFTER = 24 * 3600
+MOST_FIELDS = 16  # of a refusal; the fullest we write has 2
 
 
 class RefusedError(VolactError):
@@ -157,7 +163,13 @@ class ActivationReturnedError(RefusedError):
 class ActivationUnknownError(RefusedError):
     code = "activation-unknown"
     fmt = "the publisher knows no such activation of this machine"
-    remedy = "give back on the machine that holds the activation; one that was activated anew elsewhere moved there"
+    remedy = "activate once more on the machine that holds it, and give back there; activated anew elsewhere, it moved"
+
+
+class GuestIdentitiesError(RefusedError):
+    code = "guest-identities-limit"
+    fmt = "this guest's channel has shown {limit} machine IDs in the last {hours} hours, and no more are taken"
+    remedy = "look at what runs in that guest: one guest has one machine ID, and a new one only after `generalize`"
 
 
 class IssuerBusyError(RefusedError):
@@ -190,3 +202,48 @@ class Refusal:
             else:
                 return error
         return RefusedError(reason=self.code)
+
+
+@dataclass(frozen=True, slots=True)
+class SignedRefusal:
+    """A refusal with what binds it to one request: its nonce, and the machine where one was proven."""
+
+    issuer: str
+    nonce: bytes
+    issued_at: int
+    refusal: Refusal
+
+    def to_claim(self) -> dict[str, Any]:
+        inner = {
+            "v": FORMAT,
+            "nonce": b64encode(self.nonce),
+            "code": self.refusal.code,
+            "fields": dict(self.refusal.fields),
+            "retry_after": self.refusal.retry_after,
+        }
+        return {"iss": self.issuer, "iat": self.issued_at, "volact": inner}
+
+    @classmethod
+    def from_claim(cls, claim: Fields) -> "SignedRefusal":
+        inner = claim.fields("volact")
+        inner.integer("v", least=FORMAT, most=FORMAT)
+        values = inner.mapping("fields")
+        if len(values) > MOST_FIELDS or not all(_is_field(name, value) for name, value in values.items()):
+            inner.fail("fields", "an object of short printable texts and whole numbers")
+        retry_after = min(inner.integer("retry_after"), MOST_RETRY_AFTER)
+        return cls(
+            issuer=claim.text("iss", most=64),
+            nonce=inner.octets("nonce", size=NONCE_SIZE),
+            issued_at=claim.integer("iat"),
+            refusal=Refusal(inner.text("code", most=64), values, retry_after),
+        )
+
+
+# A refusal's fields end in a sentence on somebody's terminal.
+_FIELD_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
+
+
+def _is_field(name: str, value: Any) -> bool:
+    if not _FIELD_NAME.match(name):
+        return False
+    return type(value) is int or (type(value) is str and len(value) <= 200 and value.isprintable())

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from volact.core.count import day_of
-from volact.core.errors import ConfigError, VolactError
+from volact.core.errors import VolactError
 from volact.core.fingerprint import Fingerprint
 from volact.host.dns import DnsEvent, DnsPublisher
 from volact.host.folder import HostFolder, HostKey
@@ -33,7 +33,6 @@ from volact.issuer import activation
 from volact.issuer.activation import HostFacts
 from volact.issuer.serving import open_key
 from volact.sealing.verify import TrustedDefinition
-from volact.wire.client import Server
 from volact.wire.server import IssuerApplication, Page
 
 RELOAD_SECONDS = 1.0
@@ -193,25 +192,11 @@ class Companion:
 
     def _renew(self) -> None:
         """Renew certificates that end soon, with the publisher that the definition names."""
-        folder = self._run.open_folder()
-        now = self._run.clock()
-        urls = {(t.trust.fingerprint, t.definition.product): t.definition.url for t in folder.products()}
-        for key in folder.host_keys():
-            if not activation.certificate_due(key, now):
-                continue
-            url = HostSettings.load(self._store).publishers.get(key.root) or urls.get((key.root, key.product))
-            try:
-                if url is None:
-                    raise NoPublisherError(partial=key.key.partial)
-                done = activation.activate_online(
-                    folder,
-                    key,
-                    Server.from_url(url),
-                    HostFacts(self._run.name, self._fingerprints(key.root)),
-                    now=now,
-                )
-            except VolactError as exc:
-                self._log(ERROR, "certificate-renewal-failed", {"key": key.key.partial, **_about(exc)})
+        given = HostSettings.load(self._store).publishers
+        facts: Callable[[str], HostFacts] = lambda root: HostFacts(self._run.name, self._fingerprints(root))  # noqa: E731
+        for key, done in activation.renew_due(self._run.open_folder(), given, facts, self._run.clock()):
+            if isinstance(done, VolactError):
+                self._log(ERROR, "certificate-renewal-failed", {"key": key.key.partial, **_about(done)})
             else:
                 self._log(INFO, "certificate-renewed", {"key": key.key.partial, "until": done.certificate_ends_at})
 
@@ -228,12 +213,6 @@ class Companion:
             work()
         except Exception:
             _log.exception("housekeeping failed and is tried again")
-
-
-class NoPublisherError(ConfigError):
-    code = "publisher-unknown"
-    fmt = "the product definition of the key ending in {partial} names no publisher service"
-    remedy = "give its address: --publisher URL, or carry a request file: `volact host activate --request FILE`"
 
 
 def _about(exc: VolactError) -> dict[str, Any]:

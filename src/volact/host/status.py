@@ -5,28 +5,12 @@ from dataclasses import dataclass
 
 from volact.core.count import day_of
 from volact.core.states import State
-from volact.host.folder import HostFolder, HostKey
+from volact.host.folder import HostFolder
 from volact.host.recording import FAILED, REFUSED, STATE, TOTAL
 from volact.host.settings import HostSettings
 from volact.host.store import HOST_SCOPE, HostStore
-from volact.sealing import certificates
+from volact.issuer.status import KeyStatus, key_status
 from volact.sealing.verify import TrustedDefinition
-
-
-@dataclass(frozen=True, slots=True)
-class KeyStatus:
-    """An installed host key; the last three are known once it is activated."""
-
-    partial: str
-    key_id: str
-    root: str
-    publisher: str
-    product: str
-    group: int
-    activated: bool
-    organisation: str | None
-    groups: tuple[int, ...]
-    certificate_ends_at: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,30 +44,13 @@ def host_status(folder: HostFolder, store: HostStore, now: int) -> HostStatus:
     names = {trusted.trust.fingerprint: trusted.definition.publisher for trusted in products}
     clones = store.clones(since=now - 30 * 86400)
     return HostStatus(
-        keys=tuple(_key_status(key, names.get(key.root, "")) for key in folder.host_keys()),
+        keys=tuple(key_status(key, names.get(key.root, "")) for key in folder.host_keys()),
         groups=tuple(_groups(products, store, day_of(now))),
         products=tuple(products),
         settings=HostSettings.load(store),
         clones=sum(clone.proved_at is not None for clone in clones),
         shared_hardware=len(store.shared_fingerprints()),
         unproven=store.counters(HOST_SCOPE).get(FAILED, 0),
-    )
-
-
-def _key_status(key: HostKey, publisher: str) -> KeyStatus:
-    leaf = key.certificates()[0] if key.activated else None
-    grant = certificates.grant_of(leaf) if leaf else None
-    return KeyStatus(
-        partial=key.key.partial,
-        key_id=key.key.key_id,
-        root=key.root,
-        publisher=publisher,
-        product=key.product,
-        group=key.key.group,
-        activated=leaf is not None,
-        organisation=grant.organisation if grant else None,
-        groups=tuple(sorted(grant.groups)) if grant else (),
-        certificate_ends_at=int(leaf.not_valid_after_utc.timestamp()) if leaf else None,
     )
 
 

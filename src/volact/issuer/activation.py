@@ -7,26 +7,28 @@ same exchange.  Steps are numbered in :func:`finish`; nothing is stored before a
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from cryptography import x509
 
+from volact.core.binding import NONCE_SIZE, RESPONSE_KEY_SIZE
 from volact.core.encoding import Fields, b64decode, b64encode, parse_object
-from volact.core.errors import ConfigError, MalformedError, TrustError
+from volact.core.errors import ConfigError, MalformedError, TrustError, VolactError
 from volact.core.exchange import AnswerFile, RequestFile
 from volact.core.fingerprint import Fingerprint
 from volact.core.issuer import IssuerDescriptor
-from volact.core.licence import Licence, SignedRefusal
-from volact.core.refusal import IssuerBusyError, Refusal
-from volact.core.request import NONCE_SIZE, RESPONSE_KEY_SIZE, ActivationRequest
+from volact.core.licence import Licence
+from volact.core.refusal import IssuerBusyError, Refusal, SignedRefusal
+from volact.core.request import ActivationRequest
 from volact.core.states import State
 from volact.issuer.folder import HostKey, IssuerFolder, ProductMissingError
-from volact.sealing import certificates, envelope, keys, sign, verify
+from volact.sealing import answers, certificates, envelope, keys, sign, verify
 from volact.sealing.certificates import Role
 from volact.sealing.verify import Trust, TrustedDefinition
+from volact.wire.client import Server
 
 SUITES = (envelope.X25519, envelope.HYBRID)
 HOST_CLOCK_TOLERANCE = 4 * 3600
@@ -41,6 +43,12 @@ class NoPendingRequestError(ConfigError):
     code = "no-pending-request"
     fmt = "the key ending in {partial} waits for no answer"
     remedy = "make a request first: `{command} activate --request FILE`"
+
+
+class NoPublisherError(ConfigError):
+    code = "publisher-unknown"
+    fmt = "the product definition of the key ending in {partial} names no publisher service"
+    remedy = "give its address: --publisher URL, or carry a request file: `{command} activate --request FILE`"
 
 
 class OtherAnswerError(TrustError):
@@ -98,7 +106,7 @@ def activate_online(
     known = _known_trust(host_key, trusted)
     nonce = os.urandom(NONCE_SIZE)
     token = publisher.get_issuer(host_key.root, host_key.product, host_key.key.group, nonce)
-    descriptor = verify.verify_descriptor(
+    descriptor = answers.verify_descriptor(
         token, known, folder.kind.key_channel, now=now, nonce=nonce, suites=SUITES, status_max_age=ANY_AGE
     )
     pending, sealed = _request(folder, host_key, trusted, descriptor.descriptor, me, now)
@@ -112,7 +120,7 @@ def write_request(
     """A request to carry to the publisher, sealed to the key that the product definition brings along.  It waits for
     its answer once ``write`` has it in the file; until then an earlier one does."""
     trusted = _definition(folder, host_key)
-    descriptor = verify.verify_descriptor(
+    descriptor = answers.verify_descriptor(
         trusted.definition.issuer,
         trusted.trust,  # its stapled status is as old as the definition, and may be older than one seen since
         folder.kind.key_channel,
@@ -155,7 +163,7 @@ def finish(
     # (1) open it: only who had our request could have sealed it
     token = envelope.open_answer(request.response_key, request.nonce, sealed).decode("ascii", "replace")
     # (2) the publisher's, to this request
-    answer = verify.verify_answer(
+    answer = answers.verify_answer(
         token,
         trust,
         request,
@@ -176,6 +184,29 @@ def finish(
     folder.touch()
     grant = certificates.grant_of(chain[0])
     return Activated(host_key, int(chain[0].not_valid_after_utc.timestamp()), grant.groups, grant.organisation)
+
+
+def service_url(folder: IssuerFolder, host_key: HostKey, given: Mapping[str, str]) -> str:
+    """Where a key is activated: at the service that was ``given`` for its publisher's root, else at the one that its
+    product names."""
+    named = {(t.definition.root, t.definition.product): t.definition.url for t in folder.products()}
+    url = given.get(host_key.root) or named.get((host_key.root, host_key.product))
+    if url is None:
+        raise NoPublisherError(partial=host_key.key.partial, command=folder.kind.command)
+    return url
+
+
+def renew_due(
+    folder: IssuerFolder, given: Mapping[str, str], facts: Callable[[str], HostFacts], now: int
+) -> Iterator[tuple[HostKey, Activated | VolactError]]:
+    """Renew each certificate that ends soon, with its publisher's service; ``facts`` by the publisher's root."""
+    for host_key in folder.host_keys():
+        if certificate_due(host_key, now):
+            try:
+                server = Server.from_url(service_url(folder, host_key, given))
+                yield host_key, activate_online(folder, host_key, server, facts(host_key.root), now=now)
+            except VolactError as exc:
+                yield host_key, exc
 
 
 def certificate_due(host_key: HostKey, now: int) -> bool:

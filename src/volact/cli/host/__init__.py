@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``volact host``: one file a family of verbs; ``common`` opens the folder and the store."""
+"""``volact host``: one file a family of verbs; those that a VM host has too are in ``cli.issuer``."""
 
 import argparse
 
 from volact.cli import options
-from volact.cli.host import activate, dns, serve, settings, setup, show
+from volact.cli.host import dns, serve, settings, show
+from volact.cli.host.common import HOSTING
+from volact.cli.issuer import activate, setup
 
 
 def build(parser: argparse.ArgumentParser) -> None:
     group = options.verbs(parser)
-    for family in (setup, activate, serve, show, settings, dns):
+    setup.build(group, HOSTING)
+    activate.build(group, HOSTING)
+    for family in (serve, show, settings, dns):
         family.build(group)

@@ -10,8 +10,9 @@ from volact.cli.environment import Environment
 from volact.cli.host.common import opened
 from volact.cli.options import add_verb
 from volact.core.errors import InputError
-from volact.host.status import GroupStatus, HostStatus, KeyStatus, host_status
+from volact.host.status import GroupStatus, HostStatus, host_status
 from volact.host.store import Event, HostStore, Machine, Scope
+from volact.issuer.status import KeyStatus
 
 PAGE = 1000
 MOST_SHOWN = 100_000

@@ -2,36 +2,34 @@
 """Activating a host key with the publisher: online, or by files over an air gap."""
 
 import argparse
-import dataclasses
+from functools import partial
 from typing import Any
 
 from volact.cli.environment import Environment
 from volact.cli.files import read_file, write_file
-from volact.cli.host.common import add_passphrase, fingerprint_for, full_name, opened
+from volact.cli.issuer.common import Hosting
 from volact.cli.options import add_verb
 from volact.core.errors import VolactError
 from volact.core.exchange import MAX_FILE, AnswerFile
-from volact.host.application import NoPublisherError
-from volact.host.folder import HostFolder, HostKey
-from volact.host.settings import HostSettings
-from volact.host.store import HostStore
-from volact.issuer.activation import Activated, HostFacts, activate_online, apply_answer, write_request
+from volact.issuer.activation import Activated, activate_online, apply_answer, service_url, write_request
+from volact.issuer.folder import HostKey, IssuerFolder
 from volact.wire.client import Server
 
 
-def build(group: Any) -> None:
+def build(group: Any, hosting: Hosting[Any, Any]) -> None:
+    command = hosting.kind.command
     verb = add_verb(
         group,
         "activate",
         "activate an installed host key with its publisher, or renew its certificate",
-        run,
+        partial(run, hosting),
         aliases=["ato"],
         examples=[
-            "volact host activate                          online, at the publisher that the definition names",
-            "volact host activate --publisher http://activation.acme.example:1690",
-            "volact host activate --request kms1.volreq    without a network: write a request …",
-            "volact publisher answer kms1.volreq -o kms1.volans        … let the publisher answer it …",
-            "volact host activate --answer kms1.volans     … and apply the answer",
+            f"{command} activate                          online, at the publisher that the definition names",
+            f"{command} activate --publisher http://activation.acme.example:1690",
+            f"{command} activate --request host1.volreq    without a network: write a request …",
+            "volact publisher answer host1.volreq -o host1.volans        … let the publisher answer it …",
+            f"{command} activate --answer host1.volans     … and apply the answer",
         ],
     )
     verb.add_argument("--key", metavar="LAST5", help="which key, where several are installed")
@@ -39,16 +37,18 @@ def build(group: Any) -> None:
     carried = verb.add_mutually_exclusive_group()
     carried.add_argument("--request", metavar="FILE", help="write a request to carry to the publisher")
     carried.add_argument("--answer", metavar="FILE", help="apply the answer that was carried back")
-    add_passphrase(verb)
+    hosting.add_passphrase(verb)
 
 
-def run(args: argparse.Namespace, env: Environment) -> int:
-    with opened(args, env) as (folder, store):
+def run(hosting: Hosting[Any, Any], args: argparse.Namespace, env: Environment) -> int:
+    with hosting.opened(args, env) as (folder, store):
         host_key = folder.host_key(args.key)
         if args.request:
-            return _write(args, env, folder, host_key)
+            return _write(hosting, args, env, folder, host_key)
         try:
-            done = _apply(args, folder, host_key) if args.answer else _online(args, env, folder, host_key, store)
+            done = (
+                _apply(args, folder, host_key) if args.answer else _online(hosting, args, env, folder, host_key, store)
+            )
         except VolactError as exc:
             failure = {"key": host_key.key.partial, "code": exc.code, "message": str(exc)[:300]}
             store.log(env.clock(), "error", "host-activation-failed", failure)
@@ -58,42 +58,37 @@ def run(args: argparse.Namespace, env: Environment) -> int:
     return _show(env, done)
 
 
-def _write(args: argparse.Namespace, env: Environment, folder: HostFolder, host_key: HostKey) -> int:
-    me = HostFacts(full_name(env), fingerprint_for(env, host_key.root))
+def _write(
+    hosting: Hosting[Any, Any], args: argparse.Namespace, env: Environment, folder: IssuerFolder, host_key: HostKey
+) -> int:
+    me = hosting.facts(env, host_key.root)
     write_request(folder, host_key, me, lambda data: write_file(args.request, data), now=env.clock())
     if env.json:
         env.write_json({"request": args.request, "key": host_key.key.partial})
     else:
         env.say(f"wrote the request to {args.request}")
-        env.hint("bring it to the publisher, and its answer back: `volact host activate --answer FILE`")
+        env.hint(f"bring it to the publisher, and its answer back: `{hosting.kind.command} activate --answer FILE`")
     return 0
 
 
-def _apply(args: argparse.Namespace, folder: HostFolder, host_key: HostKey) -> Activated:
+def _apply(args: argparse.Namespace, folder: IssuerFolder, host_key: HostKey) -> Activated:
     return apply_answer(folder, host_key, AnswerFile.from_bytes(read_file(args.answer, MAX_FILE)))
 
 
 def _online(
-    args: argparse.Namespace, env: Environment, folder: HostFolder, host_key: HostKey, store: HostStore
+    hosting: Hosting[Any, Any],
+    args: argparse.Namespace,
+    env: Environment,
+    folder: IssuerFolder,
+    host_key: HostKey,
+    store: Any,
 ) -> Activated:
-    settings = HostSettings.load(store)
-    url = args.publisher or settings.publishers.get(host_key.root) or _url_of(folder, host_key)
-    if url is None:
-        raise NoPublisherError(partial=host_key.key.partial)
-    me = HostFacts(full_name(env), fingerprint_for(env, host_key.root))
+    url = args.publisher or service_url(folder, host_key, hosting.publishers(store))
+    me = hosting.facts(env, host_key.root)
     done = activate_online(folder, host_key, Server.from_url(url), me, now=env.clock())
     if args.publisher:
-        publishers = {**settings.publishers, host_key.root: args.publisher}
-        dataclasses.replace(settings, publishers=publishers).save(store)
+        hosting.remember(store, host_key.root, args.publisher)
     return done
-
-
-def _url_of(folder: HostFolder, host_key: HostKey) -> str | None:
-    for trusted in folder.products():
-        definition = trusted.definition
-        if (definition.root, definition.product) == (host_key.root, host_key.product):
-            return definition.url
-    return None
 
 
 def _show(env: Environment, done: Activated) -> int:
