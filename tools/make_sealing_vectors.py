@@ -31,10 +31,10 @@ from volact.core.encoding import b64encode, dump_object
 from volact.core.fingerprint import Fingerprint, Trait
 from volact.core.forest import Forest, ForestKind
 from volact.core.issuer import IssuerDescriptor, RevocationStatus
-from volact.core.licence import Licence, SignedRefusal
+from volact.core.licence import Licence
 from volact.core.policy import DAY, HOUR, Policy
 from volact.core.product_key import Channel, ProductKey, publisher_tag
-from volact.core.refusal import KeyBlockedError, Refusal
+from volact.core.refusal import KeyBlockedError, Refusal, SignedRefusal
 from volact.core.request import ActivationRequest
 from volact.core.states import State
 from volact.sealing import certificates, envelope, jws, proof, verify

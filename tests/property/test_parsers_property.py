@@ -27,12 +27,13 @@ from volact.core.encoding import Fields, b64decode, b64encode, dump_object, pars
 from volact.core.errors import ConfigError, InputError, MalformedError, TransportError, TrustError, VolactError
 from volact.core.exchange import AnswerFile, RequestFile
 from volact.core.issuer import IssuerDescriptor, RevocationStatus
-from volact.core.licence import Licence, SignedRefusal
+from volact.core.licence import Licence
 from volact.core.policy import Policy
 from volact.core.product_key import ProductKey
+from volact.core.refusal import SignedRefusal
 from volact.core.request import ActivationRequest
 from volact.host.dns import parse_key_file
-from volact.sealing import certificates, envelope, jws, keys, proof, verify
+from volact.sealing import answers, certificates, envelope, jws, keys, proof, verify
 from volact.sealing.certificates import Grant
 from volact.wire.client import Server
 from volact.wire.server import ACTIVATE, IssuerApplication
@@ -92,7 +93,7 @@ class Parser:
 def verify_descriptor(token):
     from volact.core.product_key import Channel
 
-    return verify.verify_descriptor(
+    return answers.verify_descriptor(
         token, TRUST, Channel.VOLUME, now=0, nonce=NONCE, suites=("x25519",), status_max_age=10**9
     )
 

@@ -28,7 +28,7 @@ from volact.core.request import ActivationRequest
 from volact.core.states import State
 from volact.host.application import open_store
 from volact.host.folder import HostFolder, HostKey
-from volact.sealing import certificates, envelope, sign, verify
+from volact.sealing import answers, certificates, envelope, sign, verify
 from volact.sealing.certificates import Role
 from volact.sealing.keys import LocalKey
 from volact.testing.issuers import CLIENT_GROUP, SERVER_GROUP, PublisherSimulator
@@ -208,7 +208,7 @@ class Request:
     def open(self, sealed: bytes, trust: verify.Trust, group: int | None = CLIENT_GROUP) -> Any:
         """The licence or refusal, verified as the client does it."""
         token = envelope.open_answer(self.request.response_key, self.request.nonce, sealed).decode()
-        return verify.verify_answer(
+        return answers.verify_answer(
             token, trust, self.request, self.machine, group=group, tolerance=4 * 3600, longest_lease=180 * 86400
         )
 

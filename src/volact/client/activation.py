@@ -29,17 +29,19 @@ from volact.client.store import (
     KnownIssuer,
     Tried,
 )
+from volact.core.binding import NONCE_SIZE, RESPONSE_KEY_SIZE
 from volact.core.definition import Edition
 from volact.core.errors import MalformedError, StoreError, TransportError, TrustError, VolactError
 from volact.core.evaluation import Evaluation, trusted_time
-from volact.core.licence import Licence, SignedRefusal
+from volact.core.licence import Licence
 from volact.core.policy import DAY, LEAST_INTERVAL, MINUTE, MOST_INTERVAL, Policy
 from volact.core.product_key import Channel
-from volact.core.refusal import MOST_RETRY_AFTER, RefusedError
-from volact.core.request import NONCE_SIZE, RESPONSE_KEY_SIZE, ActivationRequest
+from volact.core.refusal import MOST_RETRY_AFTER, RefusedError, SignedRefusal
+from volact.core.request import ActivationRequest
 from volact.core.states import State
-from volact.sealing import envelope, sign, verify
-from volact.sealing.verify import Trust, TrustedDescriptor, TrustedLicence
+from volact.sealing import answers, envelope, sign, verify
+from volact.sealing.answers import TrustedDescriptor
+from volact.sealing.verify import Trust, TrustedLicence
 from volact.wire.client import ServerError
 
 JITTER = 0.1  # of an interval, either way: a fleet that started in one second does not come back in one
@@ -208,7 +210,7 @@ def _fresh_descriptor(route: Route, asking: _Asking) -> tuple[TrustedDescriptor,
 
 def _verify_descriptor(token: str, asking: _Asking, now: int, nonce: bytes) -> TrustedDescriptor:
     policy = asking.policy
-    return verify.verify_descriptor(
+    return answers.verify_descriptor(
         token,
         _current_trust(asking),
         asking.channel,
@@ -246,7 +248,7 @@ def _exchange(server: IssuerServer, asking: _Asking, issuer: TrustedDescriptor, 
     # (6) an answer that only somebody who read the request can have sealed, and only an issuer can have signed
     token = _text(envelope.open_answer(request.response_key, request.nonce, answer))
     policy = asking.policy
-    verified = verify.verify_answer(
+    verified = answers.verify_answer(
         token,
         issuer.trust,
         request,

@@ -18,7 +18,7 @@ from volact.core.definition import Edition
 from volact.core.errors import ConfigError
 from volact.core.evaluation import Answer
 from volact.core.forest import Forest
-from volact.sealing import verify
+from volact.sealing import objects, verify
 from volact.sealing.sign import MachineSigner
 from volact.sealing.verify import Trust
 
@@ -95,11 +95,11 @@ def load_answer(
 
 def load_reading(store: ClientStore, product: str, trust: Trust, machine: bytes) -> Reading | None:
     """What was read, to show."""
-    return store.load_reading(product, lambda token: verify.verify_reading(token, trust, machine)[0])
+    return store.load_reading(product, lambda token: objects.verify_reading(token, trust, machine)[0])
 
 
 def _verified(token: str, trust: Trust, machine: bytes, product: str, edition: Edition) -> Answer:
-    reading, trusted = verify.verify_reading(token, trust, machine)
+    reading, trusted = objects.verify_reading(token, trust, machine)
     licence = licence_of(trusted.object, reading, machine, product, edition)
     return Answer(licence, trusted.object.expires_at, trusted.issuer_revoked_at, by_directory=True)
 

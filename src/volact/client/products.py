@@ -52,9 +52,9 @@ class KeyGroupError(ConfigError):
 
 class KeyHostChannelError(ConfigError):
     code = "key-channel-host"
-    fmt = "the key ending in {partial} is a KMS host key: it does not license this machine"
+    fmt = "the key ending in {partial} is a {noun} key: it does not license this machine"
     remedy = (
-        "install it on a KMS host (`volact host install-key`); here run `volact client install-key {product} --generic`"
+        "install it on a {noun} (`{command} install-key`); here run `volact client install-key {product} --generic`"
     )
 
 
@@ -185,12 +185,14 @@ def install_key(store: ClientStore, product: str, text: str, edition_id: str | N
     return _install(store, product, key, edition)
 
 
-def install_generic_key(store: ClientStore, product: str, edition_id: str | None = None) -> LoadedProduct:
-    """Install the generic volume key that the definition holds, without typing it."""
+def install_generic_key(
+    store: ClientStore, product: str, edition_id: str | None = None, channel: Channel = Channel.VOLUME
+) -> LoadedProduct:
+    """Install the generic key of ``volume`` or ``vm`` that the definition holds, without typing it."""
     definition = load_product(store, product).definition
-    offered = [edition for edition in definition.editions if Channel.VOLUME in edition.keys]
+    offered = [edition for edition in definition.editions if channel in edition.keys]
     edition = _one_edition(offered, definition, edition_id)
-    return _install(store, product, edition.keys[Channel.VOLUME], edition)
+    return _install(store, product, edition.keys[channel], edition)
 
 
 def remove_key(store: ClientStore, product: str) -> LoadedProduct:
@@ -286,8 +288,9 @@ def _edition_for(key: ProductKey, definition: ProductDefinition, edition_id: str
     product, partial = definition.product, key.partial
     if key.publisher_tag != publisher_tag(definition.root):
         raise KeyPublisherError(partial=partial, publisher=definition.publisher, product=product)
-    if key.channel is Channel.KMS_HOST:
-        raise KeyHostChannelError(partial=partial, product=product)
+    if key.channel in _HOSTS:
+        noun, command = _HOSTS[key.channel]
+        raise KeyHostChannelError(noun=noun, command=command, partial=partial, product=product)
     if key.channel in GENERIC:
         edition = definition.edition_of(key)
         if edition is None:
@@ -297,6 +300,9 @@ def _edition_for(key: ProductKey, definition: ProductDefinition, edition_id: str
     if not of_group:
         raise KeyGroupError(partial=partial, group=key.group, product=product)
     return _one_edition(of_group, definition, edition_id)
+
+
+_HOSTS = {Channel.KMS_HOST: ("KMS host", "volact host"), Channel.VM_HOST: ("VM host", "volact vm")}
 
 
 def _one_edition(fitting: Sequence[Edition], definition: ProductDefinition, edition_id: str | None) -> Edition:

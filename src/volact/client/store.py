@@ -24,9 +24,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from volact.core.binding import machine_id
 from volact.core.encoding import Fields, dump_object, parse_object
 from volact.core.errors import MalformedError, StoreError, VolactError
-from volact.core.licence import machine_id
 from volact.core.product_key import Channel, ProductKey
 from volact.sealing import jws
 

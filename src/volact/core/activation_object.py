@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from volact.core.binding import NONCE_SIZE
 from volact.core.definition import Edition
 from volact.core.encoding import Fields, b64encode
 from volact.core.errors import TrustError
@@ -19,7 +20,7 @@ from volact.core.forest import Forest
 from volact.core.licence import Licence
 from volact.core.policy import DAY
 from volact.core.product_key import Channel
-from volact.core.request import MOST_OBJECT_NAME, NONCE_SIZE
+from volact.core.request import MOST_OBJECT_NAME
 
 FORMAT = 1
 LIFETIME = 730 * DAY  # two years; renewed from half a year before its end, and any time after

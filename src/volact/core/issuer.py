@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from volact.core.binding import NONCE_SIZE
 from volact.core.encoding import Fields, b64encode
-from volact.core.request import NONCE_SIZE
 
 FORMAT = 1
 # One status is stapled to a descriptor, which stands in a definition: each layer adds a third in base64url.

@@ -9,17 +9,14 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from volact.core.binding import NONCE_SIZE, machine_id
 from volact.core.encoding import Fields, b64encode
-from volact.core.errors import MalformedError
 from volact.core.fingerprint import Fingerprint
 from volact.core.issuer import MAX_STATUS
 from volact.core.product_key import Channel
-from volact.core.refusal import MOST_RETRY_AFTER, Refusal
-from volact.core.request import MACHINE_ID_SIZE, NONCE_SIZE
 
 FORMAT = 1
 HASH_DIGITS = 64
-MOST_FIELDS = 16  # of a refusal; the fullest we write has 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,55 +120,7 @@ class Licence:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class SignedRefusal:
-    """A refusal with what binds it to one request: its nonce, and the machine where one was proven."""
-
-    issuer: str
-    nonce: bytes
-    issued_at: int
-    refusal: Refusal
-
-    def to_claim(self) -> dict[str, Any]:
-        inner = {
-            "v": FORMAT,
-            "nonce": b64encode(self.nonce),
-            "code": self.refusal.code,
-            "fields": dict(self.refusal.fields),
-            "retry_after": self.refusal.retry_after,
-        }
-        return {"iss": self.issuer, "iat": self.issued_at, "volact": inner}
-
-    @classmethod
-    def from_claim(cls, claim: Fields) -> "SignedRefusal":
-        inner = claim.fields("volact")
-        inner.integer("v", least=FORMAT, most=FORMAT)
-        values = inner.mapping("fields")
-        if len(values) > MOST_FIELDS or not all(_is_field(name, value) for name, value in values.items()):
-            inner.fail("fields", "an object of short printable texts and whole numbers")
-        retry_after = min(inner.integer("retry_after"), MOST_RETRY_AFTER)
-        return cls(
-            issuer=claim.text("iss", most=64),
-            nonce=inner.octets("nonce", size=NONCE_SIZE),
-            issued_at=claim.integer("iat"),
-            refusal=Refusal(inner.text("code", most=64), values, retry_after),
-        )
-
-
-def machine_id(text: str) -> bytes:
-    """The 32 bytes of a machine ID written as lower-case hexadecimal."""
-    try:
-        value = bytes.fromhex(text)
-    except ValueError:
-        value = b""
-    if len(value) != MACHINE_ID_SIZE or value.hex() != text:
-        raise MalformedError(what="machine ID", why="not 64 lower-case hexadecimal digits")
-    return value
-
-
 _HASH = re.compile(r"[0-9a-f]{64}\Z")
-# A refusal's fields end in a sentence on somebody's terminal.
-_FIELD_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
 _OPTIONAL_INTEGERS = ("count", "activation_interval_minutes", "renewal_interval_minutes")
 _CHANNELS = {str(channel): channel for channel in Channel}
 
@@ -179,9 +128,3 @@ _CHANNELS = {str(channel): channel for channel in Channel}
 def _channel(claim: Fields) -> Channel:
     channel = _CHANNELS.get(claim.text("channel", most=20))
     return channel if channel is not None else claim.fail("channel", "a channel that this version knows")
-
-
-def _is_field(name: str, value: Any) -> bool:
-    if not _FIELD_NAME.match(name):
-        return False
-    return type(value) is int or (type(value) is str and len(value) <= 200 and value.isprintable())

@@ -8,6 +8,7 @@ ID is not a claim: it is the thumbprint of the key that signed, so that nobody c
 from dataclasses import dataclass
 from typing import Any
 
+from volact.core.binding import NONCE_SIZE, RESPONSE_KEY_SIZE
 from volact.core.encoding import Fields, b64encode
 from volact.core.fingerprint import Fingerprint
 from volact.core.forest import Forest
@@ -15,9 +16,6 @@ from volact.core.product_key import Channel
 from volact.core.states import State
 
 FORMAT = 1
-NONCE_SIZE = 16
-RESPONSE_KEY_SIZE = 32
-MACHINE_ID_SIZE = 32
 MOST_OBJECT_NAME = 40  # characters of an activation object's name
 
 

@@ -10,9 +10,9 @@ shows the whole product key, as a request does: who holds a key may know what is
 from dataclasses import dataclass
 from typing import Any
 
+from volact.core.binding import NONCE_SIZE, RESPONSE_KEY_SIZE
 from volact.core.encoding import Fields, b64encode
 from volact.core.licence import Checkpoint
-from volact.core.request import NONCE_SIZE, RESPONSE_KEY_SIZE
 
 FORMAT = 1
 MAX_PROOF = 8 * 1024  # as a file; a proof has less than 1 KiB

@@ -11,18 +11,20 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from volact.core.activation_object import id_of
+from volact.core.binding import NONCE_SIZE, RESPONSE_KEY_SIZE
 from volact.core.errors import ConfigError, MalformedError
 from volact.core.exchange import AnswerFile, RequestFile
 from volact.core.fingerprint import Fingerprint
 from volact.core.forest import Forest
 from volact.core.issuer import IssuerDescriptor
-from volact.core.licence import SignedRefusal
 from volact.core.product_key import Channel, ProductKey, publisher_tag
-from volact.core.request import NONCE_SIZE, RESPONSE_KEY_SIZE, ActivationRequest
+from volact.core.refusal import SignedRefusal
+from volact.core.request import ActivationRequest
 from volact.core.states import State
 from volact.directory.folder import DefinitionUnknownError, DirectoryFolder, NothingPendingError, Pending
-from volact.sealing import envelope, verify
-from volact.sealing.verify import Trust, TrustedDefinition, TrustedObject
+from volact.sealing import answers, envelope, objects
+from volact.sealing.objects import TrustedObject
+from volact.sealing.verify import Trust, TrustedDefinition
 
 SUITES = (envelope.X25519, envelope.HYBRID)
 CLOCK_TOLERANCE = 4 * 3600
@@ -70,7 +72,7 @@ def activate_online(folder: DirectoryFolder, wanted: Wanted, publisher: Publishe
     trusted = definition_for(folder, wanted.key)
     nonce = os.urandom(NONCE_SIZE)
     token = publisher.get_issuer(trusted.trust.fingerprint, trusted.definition.product, wanted.key.group, nonce)
-    descriptor = verify.verify_descriptor(
+    descriptor = answers.verify_descriptor(
         token, trusted.trust, Channel.KMS_HOST, now=now, nonce=nonce, suites=SUITES, status_max_age=ANY_AGE
     )
     request, sealed = _request(folder, wanted, trusted, descriptor.descriptor, now)
@@ -81,7 +83,7 @@ def activate_online(folder: DirectoryFolder, wanted: Wanted, publisher: Publishe
 def write_request(folder: DirectoryFolder, wanted: Wanted, now: int) -> RequestFile:
     """A request to carry to the publisher, sealed to the key that the product definition brings along."""
     trusted = definition_for(folder, wanted.key)
-    descriptor = verify.verify_descriptor(
+    descriptor = answers.verify_descriptor(
         trusted.definition.issuer,
         trusted.trust,
         Channel.KMS_HOST,
@@ -119,7 +121,7 @@ def finish(trust: Trust, request: ActivationRequest, sealed: bytes, tolerance: i
     except UnicodeDecodeError:
         raise MalformedError(what="answer", why="not a signed token") from None
     # (2) the publisher's, for exactly this forest
-    answer = verify.verify_object_answer(token, trust, request, tolerance=tolerance)
+    answer = objects.verify_object_answer(token, trust, request, tolerance=tolerance)
     if isinstance(answer, SignedRefusal):
         raise answer.refusal.error()
     return answer

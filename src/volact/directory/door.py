@@ -27,7 +27,8 @@ from volact.directory.errors import (
 )
 from volact.directory.locate import SYSTEM_KEYTAB, find_controllers, machine_account
 from volact.directory.place import Place, find_place
-from volact.sealing.verify import Trust, verify_activation_object
+from volact.sealing.objects import verify_activation_object
+from volact.sealing.verify import Trust
 
 # The most telling of what was wrong with several objects: one that is nearly right first.
 _TELLING = (ObjectExpiredError, ObjectGroupError, ForestMismatchError)

@@ -12,11 +12,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from volact.core.binding import NONCE_SIZE
 from volact.core.count import day_of
 from volact.core.errors import ConfigError, InputError, TrustError, VolactError
-from volact.core.licence import Licence, SignedRefusal
-from volact.core.refusal import IssuerBusyError, Refusal
-from volact.core.request import NONCE_SIZE, ActivationRequest
+from volact.core.licence import Licence
+from volact.core.refusal import IssuerBusyError, Refusal, SignedRefusal
+from volact.core.request import ActivationRequest
 from volact.host.hardware import pack
 from volact.host.issuing import Accepted, Intervals, decide, licence_for
 from volact.host.recording import HOST_SCOPE, Recorded, Refused, Seen

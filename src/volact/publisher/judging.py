@@ -12,23 +12,28 @@ from typing import TypeAlias
 
 from cryptography import x509
 
+from volact.core.activation_object import ActivationObject, id_of
 from volact.core.definition import ProductDefinition
 from volact.core.errors import ConfigError
 from volact.core.fingerprint import Fingerprint
+from volact.core.forest import Forest
 from volact.core.policy import Policy
-from volact.core.product_key import ProductKey
+from volact.core.product_key import Channel, ProductKey
 from volact.core.refusal import (
     ActivationReturnedError,
     ActivationUnknownError,
+    ChannelNotServedError,
     HostRevokedError,
     KeyUnknownError,
     Refusal,
     WrongIssuerError,
 )
 from volact.core.returning import Inquiry, ReturnProof
-from volact.publisher import issuing, pools
+from volact.publisher import forests, issuing, pools
 from volact.publisher.activations import Ask
+from volact.publisher.forests import BoundForest
 from volact.publisher.issuing import IssuedKey, Kind
+from volact.publisher.ledger import Act
 from volact.publisher.store import Change, Intent
 from volact.sealing import certificates
 from volact.sealing.certificates import Certified, Grant
@@ -67,7 +72,7 @@ class KeyState:
     credited: bool | None = None
 
 
-Verdict: TypeAlias = CertifiedHost | PlacedMachine | KeyState | Refusal
+Verdict: TypeAlias = CertifiedHost | PlacedMachine | BoundForest | KeyState | Refusal
 Signed: TypeAlias = ProvenRequest | Proven[ReturnProof] | Proven[Inquiry]
 
 
@@ -126,6 +131,8 @@ class Bench:
         refusal = issuing.check_request(request, self.issuer, definition, self.now, carried=self.carried)
         if refusal is not None or definition is None:
             return refusal
+        if request.forest is not None and request.channel is not Channel.KMS_HOST:
+            return Refusal.of(ChannelNotServedError, channel=str(request.channel))
         refusal = issuing.check_key(message.key, issued, request, definition, self.now)
         if refusal is not None or issued is None or issued.channel not in issuing.POOLED:
             return refusal
@@ -172,7 +179,47 @@ class Bench:
         if issued.channel in issuing.POOLED:
             assert ask is not None
             return self._place(change, signed, ask, issued, definitions[signed.request.product])
+        if signed.request.forest is not None:
+            return self._bind_forest(change, signed, signed.request.forest, issued, definitions[signed.request.product])
         return self._certify_host(change, signed, issued)
+
+    # ---- forests
+
+    def _bind_forest(
+        self,
+        change: Change,
+        proven: ProvenRequest,
+        forest: Forest,
+        issued: IssuedKey,
+        definition: ProductDefinition,
+    ) -> BoundForest | Refusal:
+        request = proven.request
+        earlier = forests.earlier_object(change.conn, issued.key_id, request.nonce)
+        if earlier is not None:
+            return BoundForest(Kind.REPEATED, issued, earlier)
+        known = forests.known_forests(change.conn, issued.key_id)
+        kind = forests.decide_forest(issued, known, forest, forests.forest_limit(issued.group, definition))
+        if isinstance(kind, Refusal):
+            return kind
+        newest = [self.definition(change, signed.product, signed.version) for signed in change.newest_of_all()]
+        made = ActivationObject(
+            issuer=self.issuer,
+            id=id_of(request.nonce),
+            issued_at=self.now,
+            expires_at=forests.lifetime_end(self.now),
+            root=self.root,
+            groups=issuing.granted_groups(issued.group, newest),
+            forest=forest,
+            key_id=issued.key_id,
+            partial=issued.partial,
+            name=request.object_name,
+            organisation=issued.organisation,
+            product=request.product,
+        )
+        forests.keep(change.conn, made, proven.machine)
+        act = Act.FOREST_RENEWED if kind is Kind.RENEWED else Act.FOREST_ACTIVATED
+        change.append(self.now, act, self.actor, issued.key_id, forests.told(made, proven.machine, request.name))
+        return BoundForest(kind, issued, made)
 
     # ---- machines
 

@@ -50,9 +50,12 @@ class Act(StrEnum):
     ISSUER_REVOKED = "issuer-revoked"
     ORGANISATION_REVOKED = "organisation-revoked"
     ISSUING_ROTATED = "issuing-rotated"
+    FOREST_ACTIVATED = "forest-activated"
+    FOREST_RENEWED = "forest-renewed"
     REQUEST_REFUSED = "request-refused"
 
 
+FOREST_ACTS = (Act.FOREST_ACTIVATED, Act.FOREST_RENEWED)
 HOST_ACTS = (Act.HOST_ACTIVATED, Act.HOST_REACTIVATED, Act.HOST_RENEWED)
 MACHINE_ACTS = (Act.MACHINE_ACTIVATED, Act.MACHINE_REACTIVATED)
 
@@ -121,6 +124,15 @@ def check_activations(rows: Iterable[Row], serials: Iterable[str]) -> None:
         raise LedgerBrokenError(why=f"the activation with certificate {serial} was removed")
     for serial in sorted(kept - told):
         raise LedgerBrokenError(why=f"the activation with certificate {serial} was put in beside the ledger")
+
+
+def check_forests(rows: Iterable[Row], objects: Iterable[str]) -> None:
+    """Whether the activation objects that the ledger tells of are those in the table beside it, each once."""
+    told = {str(json.loads(row.data)["object"]) for row in rows if row.act in FOREST_ACTS}
+    kept = set(objects)
+    for one in sorted(told ^ kept):
+        what = "was removed" if one in told else "was put in beside the ledger"
+        raise LedgerBrokenError(why=f"activation object {one} {what}")
 
 
 def check_pools(rows: Iterable[Row], used: Mapping[str, int], machines: Mapping[int, str]) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import select
 
+from volact.core.binding import MACHINE_ID_SIZE, RESPONSE_KEY_SIZE
 from volact.core.definition import Edition, ProductDefinition
 from volact.core.errors import ConfigError, InputError
 from volact.core.fingerprint import HASH_BYTES, Fingerprint
@@ -33,7 +34,7 @@ from volact.core.refusal import (
     KeyBlockedError,
     Refusal,
 )
-from volact.core.request import MACHINE_ID_SIZE, RESPONSE_KEY_SIZE, ActivationRequest
+from volact.core.request import ActivationRequest
 from volact.core.states import State
 from volact.publisher import issuing, pools
 from volact.publisher.activations import COLUMNS, Ask, read_activation

@@ -120,6 +120,22 @@ HOST_ACTIVATION = Table(
     sqlite_strict=True,
 )
 
+# One row for each activation object.  ``identity``: what makes two forests one; ``claim``: the object's claims.
+FOREST_ACTIVATION = Table(
+    "forest_activation",
+    METADATA,
+    Column("id", Long, primary_key=True, autoincrement=True),
+    Column("key_id", Text, ForeignKey("product_key.key_id"), nullable=False),
+    Column("identity", Text, nullable=False),
+    Column("object_id", Text, nullable=False),
+    Column("machine_id", LargeBinary, nullable=False),
+    Column("at", Long, nullable=False),
+    Column("ends_at", Long, nullable=False),
+    Column("claim", Text, nullable=False),
+    UniqueConstraint("key_id", "object_id"),
+    sqlite_strict=True,
+)
+
 # One row for each activation that a machine took from a key's pool.  ``used``: what it took; ``credited``: whether its
 # return gave that back.  A machine that was reinstalled keeps its row under its new ID.
 ACTIVATION = Table(

@@ -15,17 +15,19 @@ from functools import lru_cache
 
 from cryptography import x509
 
+from volact.core.binding import NONCE_SIZE
 from volact.core.definition import ProductDefinition
 from volact.core.errors import InputError, MalformedError, TrustError
 from volact.core.exchange import AnswerFile, RequestFile
 from volact.core.issuer import RevocationStatus
-from volact.core.licence import Checkpoint, Licence, SignedRefusal
+from volact.core.licence import Checkpoint, Licence
 from volact.core.product_key import ProductKey
-from volact.core.refusal import Refusal
-from volact.core.request import NONCE_SIZE, ActivationRequest
+from volact.core.refusal import Refusal, SignedRefusal
+from volact.core.request import ActivationRequest
 from volact.core.returning import Inquiry, Receipt, ReturnProof
 from volact.publisher.administration import describe
 from volact.publisher.folder import PublisherFolder, PublisherKeys
+from volact.publisher.forests import BoundForest
 from volact.publisher.issuing import Kind
 from volact.publisher.judging import Bench, CertifiedHost, KeyState, Message, PlacedMachine, Signed, Verdict, ends_at
 from volact.publisher.keyfinder import KeyFinder
@@ -244,6 +246,10 @@ class PublisherService:
         if isinstance(verdict, Refusal):
             signed = SignedRefusal(self.issuer, request.nonce, now, verdict)
             return Outcome(_seal(request, self._keys.issuer.refusal(signed)), request, machine, refusal=verdict)
+        if isinstance(verdict, BoundForest):
+            made = verdict.object
+            sealed = _seal(request, self._keys.issuer.activation_object(made))
+            return Outcome(sealed, request, machine, verdict.kind, made.expires_at, made.organisation)
         assert isinstance(verdict, CertifiedHost | PlacedMachine)
         licence = self._licence(proven, verdict, checkpoint, now)
         sealed = _seal(request, self._keys.issuer.licence(licence))

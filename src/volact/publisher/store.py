@@ -31,6 +31,7 @@ from volact.publisher.schema import (
     AGREEMENT,
     AGREEMENT_QUANTITY,
     DEFINITION,
+    FOREST_ACTIVATION,
     GENERIC_KEY,
     HOST_ACTIVATION,
     LEDGER,

@@ -10,13 +10,14 @@ from typing import Generic, TypeVar
 
 from volact.core.encoding import Fields
 from volact.core.errors import MalformedError
-from volact.core.licence import SignedRefusal
+from volact.core.refusal import SignedRefusal
 from volact.core.returning import Inquiry, Receipt, ReturnProof
 from volact.sealing import certificates, jws
+from volact.sealing.answers import NonceError
 from volact.sealing.jws import SigningKey
 from volact.sealing.proof import REQUEST, RequestSignatureError
 from volact.sealing.sign import Issuer
-from volact.sealing.verify import RECEIPT, REFUSAL, NonceError, Trust, verify
+from volact.sealing.verify import RECEIPT, REFUSAL, Trust, verify
 
 RETURN = "volact-return+jwt"
 INQUIRY = "volact-inquiry+jwt"

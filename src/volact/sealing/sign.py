@@ -11,7 +11,8 @@ from cryptography import x509
 from volact.core.activation_object import ActivationObject, Reading
 from volact.core.definition import ProductDefinition
 from volact.core.issuer import IssuerDescriptor, RevocationStatus
-from volact.core.licence import Licence, SignedRefusal
+from volact.core.licence import Licence
+from volact.core.refusal import SignedRefusal
 from volact.core.request import ActivationRequest
 from volact.sealing import certificates, jws, proof, verify
 

@@ -22,14 +22,12 @@ from cryptography.x509.verification import (
     VerificationError,
 )
 
-from volact.core.activation_object import LIFETIME, ActivationObject, OtherRequestError, Reading, id_of
 from volact.core.definition import ProductDefinition
 from volact.core.encoding import Fields
 from volact.core.errors import MalformedError, TrustError
-from volact.core.issuer import IssuerDescriptor, RevocationStatus
-from volact.core.licence import Licence, SignedRefusal
+from volact.core.issuer import RevocationStatus
+from volact.core.licence import Licence
 from volact.core.product_key import Channel
-from volact.core.request import ActivationRequest
 from volact.sealing import certificates, jws
 from volact.sealing.certificates import Grant, Role
 
@@ -99,36 +97,6 @@ class StatusOldError(TrustError):
     remedy = "bring the host a current status: `volact host activate` renews it"
 
 
-class StatusExpiredError(TrustError):
-    code = "status-expired"
-    fmt = "the publisher's revocation status is {days} days old, the policy allows {limit}"
-    remedy = "bring the host a current status: `volact host activate` renews it, by file behind an air gap"
-
-
-class StatusMissingError(TrustError):
-    code = "status-missing"
-    fmt = "the issuer did not staple the publisher's revocation status"
-    remedy = "update the host's software, then `volact host activate`"
-
-
-class DescriptorSignerError(TrustError):
-    code = "descriptor-signer"
-    fmt = "the issuer's descriptor is not signed by the key its certificate names"
-    remedy = "an impostor answered, or the host's keys are mixed up: run `volact host status` on the host"
-
-
-class DescriptorExpiredError(TrustError):
-    code = "descriptor-expired"
-    fmt = "the issuer's descriptor ended at {ended}, this machine's clock says {now}"
-    remedy = "check this machine's clock; if it is right, an old answer is being replayed on the network"
-
-
-class SuiteRefusedError(TrustError):
-    code = "suite-not-allowed"
-    fmt = "the issuer offers the suite {suite}, the product's policy allows {allowed}"
-    remedy = "configure the host with a suite of the policy; an old descriptor may be replayed to weaken the seal"
-
-
 class DefinitionOldError(TrustError):
     code = "definition-too-old"
     fmt = "the definition of {product} is version {version}, the product demands {least} or newer"
@@ -139,42 +107,6 @@ class OtherProductError(TrustError):
     code = "definition-other-product"
     fmt = "the definition is of {got}, not of {product}"
     remedy = "install the definition that came with {product}: `volact client add-product FILE`"
-
-
-class NonceError(TrustError):
-    code = "nonce-mismatch"
-    fmt = "the answer was made for another request"
-    remedy = "an old answer is being replayed on the network; the request is repeated by itself"
-
-
-class StaleAnswerError(TrustError):
-    code = "answer-stale"
-    fmt = "the answer's time is {difference} seconds from the request's, more than the {tolerance} allowed"
-    remedy = "compare the clocks of this machine and the host; if both are right, an old answer is being replayed"
-
-
-class OtherMachineError(TrustError):
-    code = "machine-mismatch"
-    fmt = "the licence is for another machine"
-    remedy = "activate on this machine; a licence cannot be carried over"
-
-
-class OtherLicenceError(TrustError):
-    code = "licence-mismatch"
-    fmt = "the licence is for {got}, the request was for {wanted}"
-    remedy = "the issuer answered for another product, edition, group or channel: report it to its administrator"
-
-
-class LeaseTooLongError(TrustError):
-    code = "lease-too-long"
-    fmt = "the licence lasts {days} days, the product's policy allows {limit}"
-    remedy = "update the host's product definition: `volact host add-product FILE`"
-
-
-class ReadingMachineError(TrustError):
-    code = "reading-other-machine"
-    fmt = "the directory was read by another machine"
-    remedy = "run `volact client activate` on this machine, which must be a member of the forest itself"
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +138,11 @@ class Verified:
     signer: bytes
     issued_at: int
     chain_ends_at: int
+
+    def speaks_for(self, group: int) -> bool:
+        """The publisher's own issuer names no groups, which means all; a host that names none has none."""
+        own = self.role is Role.PUBLISHER and not self.grant.groups
+        return own or group in self.grant.groups
 
 
 def verify(token: str, trust: Trust, *typs: str) -> Verified:
@@ -281,59 +218,6 @@ def verify_status(token: str, trust: Trust) -> RevocationStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class TrustedDescriptor:
-    descriptor: IssuerDescriptor
-    role: Role
-    grant: Grant
-    trust: Trust
-    status_token: str
-
-
-def verify_descriptor(
-    token: str,
-    trust: Trust,
-    channel: Channel,
-    *,
-    now: int,
-    nonce: bytes,
-    suites: tuple[str, ...],
-    status_max_age: int,
-) -> TrustedDescriptor:
-    """The descriptor of an issuer that may license ``channel``, with its stapled status.
-
-    ``nonce``: what was sent in ``GetIssuer``; a descriptor that carries it is fresh, whatever either clock says, and
-    its time is then the issuer's own.  Without it (stored, or from a file) it must not have ended at ``now``.
-    """
-    # (1) signed by an issuer of this publisher, with the key that its certificate names for descriptors
-    verified = verify(token, trust, DESCRIPTOR)
-    descriptor = IssuerDescriptor.from_claim(verified.claims)
-    if channel not in MAY_LICENSE[verified.role]:
-        raise RoleError(role=str(verified.role), what=f"licences of the {channel} channel")
-    if verified.grant.descriptor_signer != verified.signer:
-        raise DescriptorSignerError()
-    # (2) made for us, or not over
-    fresh = bool(nonce) and descriptor.nonce == nonce
-    if nonce and not fresh:
-        raise NonceError()
-    if not fresh and now >= descriptor.expires_at:
-        raise DescriptorExpiredError(ended=_show(descriptor.expires_at), now=_show(now))
-    # (3) the stapled status is the publisher's, not older than one seen before, and recent enough
-    if not descriptor.status:
-        raise StatusMissingError()
-    status = verify_status(descriptor.status, trust)
-    _check_age(status, descriptor.issued_at if fresh else now, status_max_age)
-    # (4) by that status the issuer is still good
-    newer = trust.with_status(status)
-    revoked_at = status.revoked_at(verified.signer.hex())
-    if revoked_at is not None:
-        raise RevokedError(what=DESCRIPTOR)
-    # (5) the suite is one that the product's policy accepts
-    if descriptor.suite not in suites:
-        raise SuiteRefusedError(suite=descriptor.suite, allowed=", ".join(suites))
-    return TrustedDescriptor(descriptor, verified.role, verified.grant, newer, descriptor.status)
-
-
-@dataclass(frozen=True, slots=True)
 class TrustedLicence:
     """A licence that its issuer was allowed to sign; ``revoked_at`` by the newest status in ``trust``."""
 
@@ -350,121 +234,10 @@ def verify_licence(token: str, trust: Trust) -> TrustedLicence:
     licence = Licence.from_claim(verified.claims)
     if licence.channel not in MAY_LICENSE[verified.role]:
         raise RoleError(role=str(verified.role), what=f"a licence of the {licence.channel} channel")
-    if licence.group not in verified.grant.groups and not _speaks_for_all(verified):
+    if not verified.speaks_for(licence.group):
         raise GroupGrantError(group=licence.group)
     revoked_at = trust.status.revoked_at(verified.signer.hex()) if trust.status else None
     return TrustedLicence(licence, verified.role, verified.grant, verified.chain_ends_at, revoked_at)
-
-
-def verify_answer(
-    token: str,
-    trust: Trust,
-    request: ActivationRequest,
-    machine: bytes,
-    *,
-    group: int | None,
-    tolerance: int,
-    longest_lease: int | None,
-    status_max_age: int | None = None,
-) -> TrustedLicence | SignedRefusal:
-    """What an issuer answered to ``request``: a licence for exactly that, or a refusal bound to it.
-
-    ``group``: that of the edition asked for, ``None`` where the client cannot know it (host keys).  A refusal may
-    come from clocks that differ; a licence may not.  ``status_max_age``: the status in ``trust`` may not be older than
-    that at the licence's time, which stands beside our own; a descriptor's time is only what its issuer says.
-    """
-    # (1) signed by an issuer of this publisher
-    parsed = jws.parse(token, LICENCE, REFUSAL)
-    if parsed.typ == REFUSAL:
-        signed = SignedRefusal.from_claim(verify(token, trust, REFUSAL).claims)
-        _check_binding(signed.nonce, signed.issuer, request)
-        return signed
-    trusted = verify_licence(token, trust)
-    licence = trusted.licence
-    # (2) an answer to this request, not to an earlier one, at about its time
-    _check_binding(licence.nonce, licence.issuer, request)
-    difference = abs(licence.issued_at - request.at)
-    if difference > tolerance:
-        raise StaleAnswerError(difference=difference, tolerance=tolerance)
-    # (3) for this machine and what it asked for
-    if licence.machine != machine:
-        raise OtherMachineError()
-    _check_subject(licence, request, group)
-    # (4) no longer than the policy, and not from a revoked key
-    _check_lease(licence, longest_lease)
-    if status_max_age is not None and trust.status is not None:
-        _check_age(trust.status, licence.issued_at, status_max_age)
-    if trusted.revoked_at is not None:
-        raise RevokedError(what=LICENCE)
-    return trusted
-
-
-@dataclass(frozen=True, slots=True)
-class TrustedObject:
-    """An activation object that its publisher signed; ``revoked_at`` by the newest status in ``trust``."""
-
-    object: ActivationObject
-    token: str
-    issuer_revoked_at: int | None
-
-
-def verify_activation_object(token: str, trust: Trust) -> TrustedObject:
-    """An activation object by itself, as a directory holds it.
-
-    Left to the caller: forest, time and product group (:meth:`ActivationObject.check`).
-    """
-    # (1) signed by the publisher's issuer, under the root that the object names
-    verified = verify(token, trust, OBJECT)
-    found = ActivationObject.from_claim(verified.claims)
-    if found.root != trust.fingerprint:
-        raise UntrustedRootError(what=OBJECT, root=trust.fingerprint)
-    # (2) for groups that the signer may speak for
-    outside = found.groups - verified.grant.groups
-    if outside and not _speaks_for_all(verified):
-        raise GroupGrantError(group=min(outside))
-    # (3) no longer than an object may last
-    length = found.expires_at - found.issued_at
-    if not 0 < length <= LIFETIME:
-        raise LeaseTooLongError(days=-(-length // 86400), limit=LIFETIME // 86400)
-    revoked_at = trust.status.revoked_at(verified.signer.hex()) if trust.status else None
-    return TrustedObject(found, token, revoked_at)
-
-
-def verify_object_answer(
-    token: str, trust: Trust, request: ActivationRequest, *, tolerance: int
-) -> TrustedObject | SignedRefusal:
-    """What the publisher answered to a request for an activation object: exactly that, or a refusal bound to it."""
-    if jws.parse(token, OBJECT, REFUSAL).typ == REFUSAL:
-        signed = SignedRefusal.from_claim(verify(token, trust, REFUSAL).claims)
-        _check_binding(signed.nonce, signed.issuer, request)
-        return signed
-    trusted = verify_activation_object(token, trust)
-    found = trusted.object
-    if found.id != id_of(request.nonce) or found.issuer != request.issuer:
-        raise NonceError()
-    if request.forest is None or found.forest != request.forest:
-        raise OtherRequestError(what="the forest")
-    if found.name != request.object_name or found.product != request.product:
-        raise OtherRequestError(what="its name or product")
-    difference = abs(found.issued_at - request.at)
-    if difference > tolerance:
-        raise StaleAnswerError(difference=difference, tolerance=tolerance)
-    return trusted
-
-
-def verify_reading(token: str, trust: Trust, machine: bytes) -> tuple[Reading, TrustedObject]:
-    """What this machine wrote down when it read an activation object, and that object.
-
-    It is proven by the machine's own key, so that the note of a member licenses no other machine.
-    """
-    parsed = jws.parse(token, READING)
-    if parsed.jwk is None:
-        raise MalformedError(what="reading", why="it does not bring the machine's key")
-    parsed.verify(jws.key_of(Fields(parsed.jwk, "machine key")))
-    if jws.thumbprint(parsed.jwk) != machine:
-        raise ReadingMachineError()
-    reading = Reading.from_claim(parsed.claims())
-    return reading, verify_activation_object(reading.token, trust)
 
 
 def _chain(parsed: jws.Parsed) -> list[x509.Certificate]:
@@ -482,7 +255,7 @@ def _validate(chain: list[x509.Certificate], trust: Trust, at: int, what: str) -
         verifier = builder.extension_policies(ca_policy=_CA, ee_policy=_END).build_client_verifier()
         path = verifier.verify(chain[0], chain[1:]).chain
     except VerificationError as exc:
-        raise ChainError(what=what, at=_show(at), why=_why(chain, at, exc)) from None
+        raise ChainError(what=what, at=show_time(at), why=_why(chain, at, exc)) from None
     except (ValueError, OverflowError, OSError):
         raise MalformedError(what=what, why="its time is out of range") from None
     return int(min(certificate.not_valid_after_utc for certificate in path[:-1]).timestamp())
@@ -508,45 +281,13 @@ _END = (
 def _why(chain: list[x509.Certificate], at: int, exc: VerificationError) -> str:
     for certificate in chain:
         if at > certificate.not_valid_after_utc.timestamp():
-            return f"it ended on {_show(int(certificate.not_valid_after_utc.timestamp()))}"
+            return f"it ended on {show_time(int(certificate.not_valid_after_utc.timestamp()))}"
         if at < certificate.not_valid_before_utc.timestamp():
-            return f"it begins on {_show(int(certificate.not_valid_before_utc.timestamp()))}"
+            return f"it begins on {show_time(int(certificate.not_valid_before_utc.timestamp()))}"
     return str(exc).removeprefix("validation failed: ")[:200]
 
 
-def _speaks_for_all(verified: Verified) -> bool:
-    """The publisher's own issuer names no groups; a host that names none has none."""
-    return verified.role is Role.PUBLISHER and not verified.grant.groups
-
-
-def _check_binding(nonce: bytes, issuer: str, request: ActivationRequest) -> None:
-    if nonce != request.nonce or issuer != request.issuer:
-        raise NonceError()
-
-
-def _check_subject(licence: Licence, request: ActivationRequest, group: int | None) -> None:
-    got = (licence.product, licence.edition, licence.channel)
-    wanted = (request.product, request.edition, request.channel)
-    if got != wanted or (group is not None and licence.group != group):
-        raise OtherLicenceError(got="/".join(map(str, (*got, licence.group))), wanted="/".join(map(str, wanted)))
-
-
-def _check_lease(licence: Licence, longest: int | None) -> None:
-    if longest is None:
-        return
-    length = None if licence.expires_at is None else licence.expires_at - licence.issued_at
-    if length is None or length > longest:
-        days = "unlimited" if length is None else -(-length // 86400)
-        raise LeaseTooLongError(days=days, limit=longest // 86400)
-
-
-def _check_age(status: RevocationStatus, now: int, most: int) -> None:
-    age = now - status.issued_at
-    if age > most:
-        raise StatusExpiredError(days=age // 86400, limit=most // 86400)
-
-
-def _show(second: int) -> str:
+def show_time(second: int) -> str:
     """UTC for messages of a layer that does not know the reader's zone."""
     try:
         return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

@@ -19,9 +19,8 @@ from volact.core.definition import (
     default_policy,
 )
 from volact.core.issuer import IssuerDescriptor, RevocationStatus
-from volact.core.licence import SignedRefusal
 from volact.core.product_key import Channel, ProductKey, publisher_tag
-from volact.core.refusal import Refusal
+from volact.core.refusal import Refusal, SignedRefusal
 from volact.host.issuing import Accepted, Intervals, decide, licence_for
 from volact.sealing import certificates, envelope, proof, sign, verify
 from volact.sealing.certificates import Certified, Grant, Role

@@ -1,36 +1,43 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A whole publisher on disk, and hosts that ask it: real keys, real seals, the production service."""
+"""A whole publisher on disk, hosts and machines that ask it: real keys, real seals, the production service.
 
+Every test with a ``site`` runs twice: its database is a SQLite file, and one of a real PostgreSQL server.
+"""
+
+import json
 import secrets
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from support import postgresql
+from volact.core.binding import NONCE_SIZE, RESPONSE_KEY_SIZE
 from volact.core.exchange import AnswerFile, RequestFile
-from volact.core.fingerprint import Fingerprint
+from volact.core.fingerprint import Fingerprint, Trait
 from volact.core.issuer import IssuerDescriptor
-from volact.core.licence import SignedRefusal
+from volact.core.licence import Licence
 from volact.core.product_key import Channel, ProductKey
-from volact.core.request import NONCE_SIZE, RESPONSE_KEY_SIZE, ActivationRequest
+from volact.core.refusal import SignedRefusal
+from volact.core.request import ActivationRequest
+from volact.core.returning import Inquiry, Receipt, ReturnProof
 from volact.core.states import State
 from volact.publisher.administration import Publisher
 from volact.publisher.folder import PublisherFolder, PublisherKeys, init
-from volact.publisher.service import PublisherService
+from volact.publisher.issuing import IssuedKey
+from volact.publisher.service import PublisherService, ReceiptOutcome
+from volact.sealing.answers import verify_answer, verify_descriptor
 from volact.sealing.envelope import X25519, open_answer, seal_request
 from volact.sealing.keys import LocalKey
+from volact.sealing.returns import sign_inquiry, sign_return, verify_receipt
 from volact.sealing.sign import MachineSigner
-from volact.sealing.verify import (
-    Trust,
-    TrustedLicence,
-    verify_answer,
-    verify_definition,
-    verify_descriptor,
-)
+from volact.sealing.verify import Trust, TrustedLicence, verify_definition
+from volact.testing import simulated_traits
 
 PASSPHRASE = b"a passphrase for tests"
 NOW = 1_800_000_000
@@ -103,6 +110,55 @@ class Host:
 
 
 @dataclass
+class Machine(Host):
+    """A machine that asks for an activation of a MAK or retail key."""
+
+    hardware: Mapping[Trait, str] = field(default_factory=dict)
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        return Fingerprint.of(self.hardware, bytes.fromhex(self.site.folder.fingerprint.removeprefix("sha256:")))
+
+    def request(self, key: str, **changes: Any) -> ActivationRequest:
+        given = {"edition": "professional", "channel": Channel.MAK, "fingerprint": self.fingerprint, **changes}
+        return super().request(key, **given)
+
+    def reinstalled(self) -> "Machine":
+        """The same hardware with a new installation, so a new key."""
+        return replace(self, signer=MachineSigner(LocalKey.generate()))
+
+    def proof(self, licence: Licence, **changes: Any) -> ReturnProof:
+        made = ReturnProof(
+            root=self.site.folder.fingerprint,
+            product=licence.product,
+            key_id=licence.key_id,
+            activation=licence.nonce,
+            nonce=secrets.token_bytes(NONCE_SIZE),
+            at=self.site.clock(),
+            response_key=secrets.token_bytes(RESPONSE_KEY_SIZE),
+        )
+        return replace(made, **changes)
+
+    def give_back(self, licence: Licence, **changes: Any) -> Receipt | SignedRefusal:
+        return self.send_proof(self.proof(licence, **changes))
+
+    def send_proof(self, proof: ReturnProof) -> Receipt | SignedRefusal:
+        return self._state(sign_return(proof, self.signer.key), proof.nonce, proof.response_key)
+
+    def inquire(self, key: str) -> Receipt | SignedRefusal:
+        nonce, response_key = secrets.token_bytes(NONCE_SIZE), secrets.token_bytes(RESPONSE_KEY_SIZE)
+        inquiry = Inquiry(self.site.descriptor.id, key, nonce, response_key, self.site.clock())
+        return self._state(sign_inquiry(inquiry, self.signer.key), nonce, response_key)
+
+    def _state(self, token: str, nonce: bytes, response_key: bytes) -> Receipt | SignedRefusal:
+        descriptor = self.site.descriptor
+        sealed = seal_request(descriptor.suite, descriptor.public_key, token.encode())
+        (outcome,) = self.site.service.answer_all([(descriptor.id, sealed)])
+        assert isinstance(outcome, ReceiptOutcome), outcome
+        return verify_receipt(open_answer(response_key, nonce, outcome.sealed).decode(), self.site.trust, nonce)
+
+
+@dataclass
 class Site:
     """The publisher, with a product and an organisation."""
 
@@ -124,16 +180,28 @@ class Site:
     def host(self, name: str = "kms1") -> Host:
         return Host(self, name)
 
+    def pool_key(self, activations: int | None = None, group: str = "clients", **more: Any) -> str:
+        """A MAK, or a retail key for ``channel=Channel.RETAIL``."""
+        given = {"channel": Channel.MAK, "activations": activations, "keys": self.keys, **more}
+        (new,) = self.publisher.issue_pool_keys("Example Ltd", "acme-cad", group, self.clock(), "tester", **given)
+        return str(new.key)
+
+    def machine(self, number: int = 1, name: str = "") -> "Machine":
+        return Machine(self, name or f"machine{number}", hardware=simulated_traits(number))
+
+    def issued(self, key: str) -> IssuedKey:
+        return self.publisher.find_key(key)
+
     def acts(self) -> list[str]:
         return [row.act for row in self.publisher.store.ledger()]
 
 
 @pytest.fixture(scope="session")
-def make_publisher() -> Callable[[Path, int], Path]:
+def make_publisher() -> Callable[..., Path]:
     """A publisher with a product and an organisation, made at a given time."""
 
-    def make(path: Path, now: int) -> Path:
-        init(path, "Acme Software", "http://127.0.0.1:1690", X25519, PASSPHRASE, now, "tester")
+    def make(path: Path, now: int, database: str | None = None) -> Path:
+        init(path, "Acme Software", "http://127.0.0.1:1690", X25519, PASSPHRASE, now, "tester", database)
         with Publisher.open(path) as publisher:
             publisher.add_product(EXAMPLE.read_bytes(), publisher.folder.open_keys(PASSPHRASE), now, "tester")
             publisher.add_organisation("Example Ltd", now, "tester")
@@ -143,15 +211,60 @@ def make_publisher() -> Callable[[Path, int], Path]:
 
 
 @pytest.fixture(scope="session")
-def finished_folder(tmp_path_factory: pytest.TempPathFactory, make_publisher: Callable[[Path, int], Path]) -> Path:
+def postgresql_address(pick_port: Callable[[], int]) -> Iterator[str]:
+    with postgresql.server(pick_port()) as address:
+        yield address
+
+
+@dataclass(frozen=True)
+class Finished:
     """Made once: copies of it are what tests work on."""
-    return make_publisher(tmp_path_factory.mktemp("publisher") / "acme", NOW)
+
+    path: Path
+    address: str | None = None
+    database: str = ""
+
+    @contextmanager
+    def copy(self, path: Path) -> Iterator[Path]:
+        shutil.copytree(self.path, path)
+        if self.address is None:
+            yield path
+            return
+        name = f"site_{secrets.token_hex(4)}"
+        postgresql.execute(self.address, f"CREATE DATABASE {name} TEMPLATE {self.database}")
+        about = json.loads((path / "publisher.json").read_bytes())
+        (path / "publisher.json").write_text(json.dumps({**about, "database": self.address + name}))
+        try:
+            yield path
+        finally:
+            postgresql.execute(self.address, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.needs("postgresql"))])
+def finish(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, make_publisher: Callable[..., Path]
+) -> Callable[[int], Finished]:
+    """Makes the publisher that is copied, on one database or the other."""
+
+    def finish(now: int) -> Finished:
+        path = tmp_path_factory.mktemp("publisher") / "acme"
+        if request.param == "sqlite":
+            return Finished(make_publisher(path, now))
+        address, name = request.getfixturevalue("postgresql_address"), f"finished_{secrets.token_hex(4)}"
+        postgresql.execute(address, f"CREATE DATABASE {name}")
+        return Finished(make_publisher(path, now, address + name), address, name)
+
+    return finish
+
+
+@pytest.fixture(scope="session")
+def finished(finish: Callable[[int], Finished]) -> Finished:
+    return finish(NOW)
 
 
 @pytest.fixture
-def site(finished_folder: Path, tmp_path: Path) -> Iterator["Site"]:
-    shutil.copytree(finished_folder, tmp_path / "acme")
-    with Publisher.open(tmp_path / "acme") as publisher:
+def site(finished: Finished, tmp_path: Path) -> Iterator["Site"]:
+    with finished.copy(tmp_path / "acme") as path, Publisher.open(path) as publisher:
         yield open_site(publisher, Clock())
 
 

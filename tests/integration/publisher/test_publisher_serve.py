@@ -15,9 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from volact.core.errors import TransportError
-from volact.core.licence import SignedRefusal
 from volact.core.product_key import Channel
-from volact.sealing.verify import TrustedLicence, verify_descriptor
+from volact.core.refusal import SignedRefusal
+from volact.sealing.answers import verify_descriptor
+from volact.sealing.verify import TrustedLicence
 from volact.wire.client import Server, ServerError
 
 PATIENCE = 30
@@ -89,10 +90,10 @@ def start(site, pick_port):
         service.kill()
 
 
-@pytest.fixture(scope="session")
-def finished_folder(tmp_path_factory, make_publisher):
+@pytest.fixture(scope="module")
+def finished(finish):
     """This file's publisher is of today: the process has no other clock."""
-    return make_publisher(tmp_path_factory.mktemp("publisher") / "acme", int(time.time()))
+    return finish(int(time.time()))
 
 
 def ask(server, host, request):

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from volact.core.errors import MalformedError
-from volact.core.licence import SignedRefusal
 from volact.core.product_key import Channel, publisher_tag
+from volact.core.refusal import SignedRefusal
 from volact.publisher.service import STATUS_SECONDS
 from volact.publisher.store import REFUSALS_PER_HOUR
 from volact.sealing import certificates

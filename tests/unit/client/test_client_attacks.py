@@ -11,23 +11,25 @@ from volact.core.errors import MalformedError, VolactError
 from volact.core.policy import DAY, HOUR
 from volact.core.refusal import ClockSkewError, HostNotActivatedError, Refusal
 from volact.core.states import State
-from volact.sealing import envelope, verify
-from volact.sealing.verify import (
-    ChainError,
+from volact.sealing import answers, envelope, verify
+from volact.sealing.answers import (
     DescriptorExpiredError,
     DescriptorSignerError,
-    GroupGrantError,
     LeaseTooLongError,
     NonceError,
     OtherLicenceError,
     OtherMachineError,
-    RevokedError,
-    RoleError,
     StaleAnswerError,
     StatusExpiredError,
     StatusMissingError,
-    StatusOldError,
     SuiteRefusedError,
+)
+from volact.sealing.verify import (
+    ChainError,
+    GroupGrantError,
+    RevokedError,
+    RoleError,
+    StatusOldError,
     UntrustedRootError,
 )
 from volact.testing import FakeClock, KmsHostSimulator, Site
@@ -406,7 +408,7 @@ def test_a_descriptor_of_a_file_must_not_have_ended(site, machine, host):
     """What a stored descriptor is held against, at the verifier itself."""
     token = host.get_issuer(site.publisher.fingerprint, PRODUCT, GROUP, bytes(16))
     with pytest.raises(DescriptorExpiredError):
-        verify.verify_descriptor(
+        answers.verify_descriptor(
             token,
             site.publisher.trust,
             "volume",

@@ -7,7 +7,7 @@ from support.client_machine import PRODUCT, ClientMachine
 from volact.core.policy import DAY, HOUR
 from volact.core.refusal import ClockSkewError
 from volact.core.states import State
-from volact.sealing.verify import StaleAnswerError
+from volact.sealing.answers import StaleAnswerError
 from volact.testing import FakeClock, KmsHostSimulator, Site
 from volact.wire.client import UnreachableError
 

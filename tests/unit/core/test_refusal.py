@@ -5,8 +5,7 @@ import pytest
 
 from volact.core.encoding import Fields, b64encode
 from volact.core.errors import REGISTRY, MalformedError
-from volact.core.licence import SignedRefusal
-from volact.core.refusal import MOST_RETRY_AFTER, ClockSkewError, KeyBlockedError, Refusal, RefusedError
+from volact.core.refusal import MOST_RETRY_AFTER, ClockSkewError, KeyBlockedError, Refusal, RefusedError, SignedRefusal
 
 
 def signed(**changes):

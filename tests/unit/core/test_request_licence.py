@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import pytest
 
+from volact.core.binding import machine_id
 from volact.core.encoding import Fields, b64encode
 from volact.core.errors import MalformedError
 from volact.core.exchange import MAX_FILE, AnswerFile, RequestFile
 from volact.core.fingerprint import Fingerprint, Trait
 from volact.core.issuer import MOST_REVOKED, IssuerDescriptor, RevocationStatus
-from volact.core.licence import Licence, machine_id
+from volact.core.licence import Licence
 from volact.core.product_key import Channel
 from volact.core.request import ActivationRequest
 from volact.core.states import State
@@ -100,13 +101,13 @@ def test_the_fullest_status_fits_into_a_descriptor_and_that_into_a_definition():
     site = Site.make()
     site.publisher.status = RevocationStatus(2, site.clock(), {f"{n:064x}": 2**40 for n in range(MOST_REVOKED)})
     definition = site.publisher.definition("acme-cad", 2)
-    from volact.sealing import verify
+    from volact.sealing import answers, verify
 
     trusted = verify.verify_definition(site.publisher.sign_definition(definition), site.publisher.fingerprint)
     assert trusted.definition.issuer == definition.issuer
     host = site.kms_host()
     token = host.get_issuer("", "", 101, bytes(16))
-    verify.verify_descriptor(
+    answers.verify_descriptor(
         token,
         site.publisher.trust,
         Channel.VOLUME,

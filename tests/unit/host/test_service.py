@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from support.site import Request, Vendor, make_request
 from volact.core.count import day_of
 from volact.core.errors import StoreError, VolactError
-from volact.core.licence import SignedRefusal
 from volact.core.policy import DAY
 from volact.core.product_key import Channel
+from volact.core.refusal import SignedRefusal
 from volact.core.request import ActivationRequest
 from volact.host import service as service_module
 from volact.host.application import load_serving, open_store

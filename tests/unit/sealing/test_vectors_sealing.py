@@ -16,10 +16,10 @@ from cryptography.hazmat.primitives.asymmetric import mlkem, x25519
 from volact.core.encoding import Fields
 from volact.core.errors import REGISTRY, TrustError, VolactError
 from volact.core.issuer import RevocationStatus
-from volact.core.licence import SignedRefusal
 from volact.core.product_key import Channel
+from volact.core.refusal import SignedRefusal
 from volact.core.request import ActivationRequest
-from volact.sealing import certificates, envelope, proof, verify
+from volact.sealing import answers, certificates, envelope, objects, proof, verify
 from volact.sealing.certificates import Grant, Role
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -77,7 +77,7 @@ def test_licence(vector):
 @each(LICENCE, "answers")
 def test_answer(vector):
     def act():
-        return verify.verify_answer(
+        return answers.verify_answer(
             vector["token"],
             trust_of(LICENCE, vector),
             REQUEST_CLAIM,
@@ -130,7 +130,7 @@ def test_descriptor(vector):
         trust = trust.with_status(RevocationStatus(vector["seen"], 0))
 
     def act():
-        return verify.verify_descriptor(
+        return answers.verify_descriptor(
             vector["token"],
             trust,
             Channel(vector["channel"]),
@@ -158,7 +158,7 @@ def test_grant(vector):
 
 @each(VERIFICATION, "readings")
 def test_reading(vector):
-    read = holds(vector, lambda: verify.verify_reading(vector["token"], trust_of(VERIFICATION, {}), MACHINE))
+    read = holds(vector, lambda: objects.verify_reading(vector["token"], trust_of(VERIFICATION, {}), MACHINE))
     assert read is None or read[0].token == read[1].token
 
 

@@ -23,7 +23,7 @@ from volact.directory.errors import NotPreparedError
 from volact.directory.folder import DirectoryFolder
 from volact.directory.place import Place
 from volact.sealing.jws import MAX_TOKEN
-from volact.sealing.verify import TrustedObject
+from volact.sealing.objects import TrustedObject
 from volact.wire.client import Server as PublisherServer
 
 

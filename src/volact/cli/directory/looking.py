@@ -13,7 +13,8 @@ from volact.directory import objects, permissions
 from volact.directory.objects import Stored
 from volact.directory.permissions import Change, Rule
 from volact.directory.place import Place
-from volact.sealing.verify import Trust, verify_activation_object
+from volact.sealing.objects import verify_activation_object
+from volact.sealing.verify import Trust
 
 UNKNOWN_PUBLISHER = "not verified: this computer was not given its publisher's definition"
 
