@@ -64,6 +64,7 @@ def _products_and_keys(group: Any) -> None:
         examples=(
             "volact client install-key acme-cad --generic                    the definition's own volume key",
             "volact client install-key acme-cad --generic --edition server   where there are several",
+            "volact client install-key acme-cad --guest                      in a virtual machine's image",
             "volact client install-key acme-cad - < key.txt                  a key that no process list shows",
             "volact client ipk acme-cad XXXXX-XXXXX-XXXXX-XXXXX-XXXXX",
         ),
@@ -71,6 +72,7 @@ def _products_and_keys(group: Any) -> None:
     key.add_argument("product", metavar="PRODUCT")
     key.add_argument("key", metavar="KEY", nargs="?", help="the key in any spelling; - reads it from standard input")
     key.add_argument("--generic", action="store_true", help="the volume key that is part of the product's definition")
+    key.add_argument("--guest", action="store_true", help="the same for virtual machines that their host licenses")
     key.add_argument("--edition", metavar="EDITION", help="which edition, where a key fits several")
 
     remove = _verb(

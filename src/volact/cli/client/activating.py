@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from random import SystemRandom
 from typing import Any
 
-from volact.cli.client.shared import machine_of, open_store, reason_json, say_notes, view
 from volact.cli.client.door import open_door
+from volact.cli.client.shared import machine_of, open_store, reason_json, say_notes, view
 from volact.cli.environment import Environment
 from volact.client import activation
 from volact.client.discovery import DnsResolver
@@ -16,6 +16,7 @@ from volact.client.products import NoKeyError, load_product
 from volact.client.routes import Route, find_routes
 from volact.client.store import ClientStore
 from volact.core.errors import StoreError, TrustError, VolactError
+from volact.core.product_key import Channel
 
 LICENSED, NOT_LICENSED = 0, 1
 
@@ -51,10 +52,15 @@ def _activate(
 
 
 def _routes(product: str, store: ClientStore, args: argparse.Namespace, random: SystemRandom) -> Iterable[Route]:
+    loaded = load_product(store, product)
+    if loaded.installation.channel == Channel.VM and not args.host and not args.publisher:
+        from volact.vm import door
+
+        return [Route(door.open_door(), door.ADDRESS, door.SOURCE)]
     settings = store.settings()
     resolver = DnsResolver(settings.discovery.resolver_address)
     return find_routes(
-        load_product(store, product),
+        loaded,
         settings,
         store.issuer(product),
         resolver,

@@ -10,6 +10,7 @@ from volact.cli.files import read_token
 from volact.client import products
 from volact.client.discovery import Settings, parse_host_port, parse_resolver_address
 from volact.client.store import ClientSettings, ClientStore, default_settings
+from volact.core.product_key import Channel
 from volact.sealing import jws
 from volact.wire.client import Server
 
@@ -29,11 +30,13 @@ def remove_product(args: argparse.Namespace, env: Environment) -> int:
 
 
 def install_key(args: argparse.Namespace, env: Environment) -> int:
-    if args.generic == (args.key is not None):
-        args.parser.error("give either KEY or --generic")
+    if sum((args.generic, args.guest, args.key is not None)) != 1:
+        args.parser.error("give either KEY or --generic or --guest")
     store = open_store(args, env)
     if args.generic:
         loaded = products.install_generic_key(store, args.product, args.edition)
+    elif args.guest:
+        loaded = products.install_generic_key(store, args.product, args.edition, Channel.VM)
     else:
         text = env.stdin.readline() if args.key == "-" else args.key
         loaded = products.install_key(store, args.product, text, args.edition)
