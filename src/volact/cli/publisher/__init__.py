@@ -3,7 +3,7 @@
 
 import argparse
 
-from volact.cli.publisher import agreements, keys, ledger, products, returning, revocation, service, setup
+from volact.cli.publisher import agreements, keys, ledger, phone, products, returning, revocation, service, setup
 
 
 def build(parser: argparse.ArgumentParser) -> None:
@@ -13,6 +13,7 @@ def build(parser: argparse.ArgumentParser) -> None:
     agreements.build(verbs)
     keys.build(verbs)
     service.build(verbs)
+    phone.build(verbs)
     returning.build(verbs)
     revocation.build(verbs)
     ledger.build(verbs)
