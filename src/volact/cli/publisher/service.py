@@ -80,6 +80,9 @@ def _sentence(outcome: Outcome, env: Environment) -> str:
     host = outcome.request.name or outcome.machine.hex()[:16]
     if outcome.refusal is not None:
         return f"refused {host}: {outcome.refusal.error()}"
+    if outcome.request.forest is not None:
+        forest, until = outcome.request.forest.name, env.show_time(outcome.ends_at)
+        return f"{outcome.kind} the forest {forest} for {outcome.organisation}, until {until}"
     return f"{outcome.kind} {host} for {outcome.organisation}, certificate until {env.show_time(outcome.ends_at)}"
 
 
@@ -91,6 +94,7 @@ def _as_json(outcome: Outcome, env: Environment) -> dict[str, Any]:
         "name": outcome.request.name,
         "product": outcome.request.product,
         "organisation": outcome.organisation or None,
+        "forest": outcome.request.forest.to_claim() if outcome.request.forest else None,
         "ends_at": env.json_time(outcome.ends_at),
         "refusal": {"code": refusal.code, "fields": dict(refusal.fields)} if refusal else None,
     }
