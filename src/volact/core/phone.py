@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+from volact.core.binding import MACHINE_ID_SIZE
 from volact.core.errors import InputError
-from volact.core.fingerprint import Fingerprint
+from volact.core.fingerprint import HASH_BYTES, Fingerprint
 from volact.core.policy import DAY
 from volact.core.product_key import CHANNEL_TAGS, Channel
 
@@ -30,6 +31,7 @@ EDITION_BYTES, KEY_BYTES, MACHINE_BYTES, FINGERPRINT_BYTES, DAY_BYTES, SERIAL_BY
 INSTALLATION_BYTES = 1 + EDITION_BYTES + KEY_BYTES + MACHINE_BYTES + FINGERPRINT_BYTES + DAY_BYTES + SERIAL_BYTES
 SIGNATURE_BYTES = 48
 KEY_ID_BYTES = 16
+STAND_IN = "telephone"  # the trait that stands for all others where only their commitment is known
 ROOT_BYTES = 32
 REFERENCE_DIGITS, REFERENCES = 4, 10_000
 LAST_DAY = (1 << 8 * DAY_BYTES) - 1  # in the year 2149
@@ -283,6 +285,22 @@ def check_reference(first_group: str, installation: InstallationId) -> None:
 def commit(fingerprint: Fingerprint) -> bytes:
     """The fingerprint's commitment in an installation ID."""
     return fingerprint.digest[:FINGERPRINT_BYTES]
+
+
+def name_of(machine: bytes) -> bytes:
+    """The machine ID under which a publisher keeps an activation by telephone: as much of it as was read out."""
+    return machine[:MACHINE_BYTES] + bytes(MACHINE_ID_SIZE - MACHINE_BYTES)
+
+
+def stand_in(installation: InstallationId) -> Fingerprint:
+    """The fingerprint of such an activation: one trait that no policy weighs, holding the commitment."""
+    return Fingerprint({STAND_IN: installation.fingerprint + bytes(HASH_BYTES - FINGERPRINT_BYTES)})
+
+
+def shows(fingerprint: Fingerprint, commitment: bytes) -> bool:
+    """Whether a fingerprint, or what stands for one, is the one that was committed to."""
+    known = fingerprint.traits.get(STAND_IN)
+    return commitment == (commit(fingerprint) if known is None else known[:FINGERPRINT_BYTES])
 
 
 def parse_installation_group(number: int, text: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, func, insert, select, text, tuple_, update
 
 from volact.core.fingerprint import Fingerprint
+from volact.core.phone import name_of
 from volact.core.request import ActivationRequest
 from volact.publisher import ledger
 from volact.publisher.pools import Activation, Place
@@ -32,6 +33,11 @@ class Ask:
     @property
     def name(self) -> tuple[bytes, bytes, str]:
         return self.nonce, self.machine, self.key_id
+
+    @property
+    def telephone(self) -> "Ask":
+        """The same, had it come by telephone, which carries less of the machine's ID."""
+        return replace(self, machine=name_of(self.machine))
 
 
 class Activations:
@@ -57,7 +63,7 @@ class Activations:
         self._load_requests(asks)
         traits = sorted({(ask.key_id, trait) for ask in asks for trait in ask.fingerprint.traits.values()})
         wanted = set(self._load_traits(traits)) | set(self._requests.values())
-        machines = sorted({(ask.key_id, ask.machine) for ask in asks})
+        machines = sorted({(ask.key_id, name) for ask in asks for name in (ask.machine, name_of(ask.machine))})
         for some in _chunks(machines):
             self._keep(select(*_COLUMNS).where(tuple_(ACTIVATION.c.key_id, ACTIVATION.c.machine_id).in_(some)))
         for ids in _chunks(sorted(wanted - set(self._by_id))):
@@ -66,12 +72,13 @@ class Activations:
 
     def earlier(self, ask: Ask) -> Activation | None:
         """The activation that this very request was granted before; its answer was lost, or it is replayed."""
-        found = self._requests.get(ask.name)
+        found = self._requests.get(ask.name) or self._requests.get(ask.telephone.name)
         return None if found is None else self._by_id[found]
 
     def known(self, ask: Ask) -> list[Activation]:
         """Those that may be this machine's: under its ID, or with a trait of its hardware."""
         ids = set(self._by_machine.get((ask.key_id, ask.machine), ()))
+        ids |= self._by_machine.get((ask.key_id, ask.telephone.machine), set())
         for trait in ask.fingerprint.traits.values():
             found = self._by_trait.get((ask.key_id, trait))
             if found is not None:

@@ -17,6 +17,7 @@ from volact.core.definition import ProductDefinition
 from volact.core.errors import ConfigError
 from volact.core.fingerprint import Fingerprint
 from volact.core.forest import Forest
+from volact.core.phone import name_of
 from volact.core.policy import Policy
 from volact.core.product_key import Channel, ProductKey
 from volact.core.refusal import (
@@ -254,7 +255,7 @@ class Bench:
         held = change.activations.earlier(ask)
         if held is not None and held.returned_at is not None:
             return Refusal.of(ActivationReturnedError)
-        if held is None or held.machine != machine or held.nonce != proof.activation:
+        if held is None or held.machine not in (machine, name_of(machine)) or held.nonce != proof.activation:
             return Refusal.of(ActivationUnknownError)
         definition = definitions.get(held.product)
         policy = _policy(definition, held.edition) if definition else Policy()

@@ -10,20 +10,17 @@ fingerprint's digest.  Spec: docs/spec/phone.md §4.
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from sqlalchemy import select
-
-from volact.core.binding import MACHINE_ID_SIZE, RESPONSE_KEY_SIZE
+from volact.core.binding import RESPONSE_KEY_SIZE
 from volact.core.definition import Edition, ProductDefinition
 from volact.core.errors import ConfigError, InputError
-from volact.core.fingerprint import HASH_BYTES, Fingerprint
 from volact.core.phone import (
-    FINGERPRINT_BYTES,
-    MACHINE_BYTES,
     ConfirmationId,
     InstallationId,
     Subject,
-    commit,
     message,
+    name_of,
+    shows,
+    stand_in,
 )
 from volact.core.policy import DAY
 from volact.core.product_key import ProductKey
@@ -37,16 +34,15 @@ from volact.core.refusal import (
 from volact.core.request import ActivationRequest
 from volact.core.states import State
 from volact.publisher import issuing, pools
-from volact.publisher.activations import COLUMNS, Ask, read_activation
+from volact.publisher.activations import Ask
 from volact.publisher.administration import MAX_REASON, Publisher, ReasonUnfitError
 from volact.publisher.issuing import CARRIED_AGE, IssuedKey, Kind
 from volact.publisher.ledger import Act
 from volact.publisher.pools import Activation
-from volact.publisher.schema import ACTIVATION
 from volact.publisher.store import Change
 from volact.sealing.confirmation import PhoneKey
 
-TELEPHONE = "telephone"  # the issuer that requests from the desk name, and the trait that stands for all others
+TELEPHONE = "telephone"  # the issuer and the machine's name in what comes from the desk
 PARTIAL_SYMBOLS = 5
 
 
@@ -127,8 +123,8 @@ class PhoneDesk:
         """Raises :class:`CallerUnknownError`, :class:`CallerEditionError`."""
         key = self._find_key(installation)
         definition, edition = self._find_edition(installation, key)
-        with self._publisher.store.change() as change:
-            held = _find_held(_machines(change, key, installation), definition, installation)
+        known = self._publisher.store.activations_beginning(key.key_id, installation.machine)
+        held = _find_held(known, definition, installation)
         return Call(installation, key, definition, edition, held)
 
     def confirm(self, call: Call, caller_key: str, reason: str, now: int, actor: str) -> Confirmed:
@@ -141,7 +137,7 @@ class PhoneDesk:
         with self._publisher.store.change() as change:
             outcome = self._decide(change, call, now, actor)
             if isinstance(outcome, Refusal):
-                machine = _padded(call.installation)
+                machine = name_of(call.installation.machine)
                 change.record_refusal(outcome, call.key.key_id, machine, TELEPHONE, now, actor)
             else:
                 _record_call(change, call, outcome.kind, reason, now, actor)
@@ -155,7 +151,7 @@ class PhoneDesk:
         refusal = _check(call, issued, now)
         if refusal is not None:
             return refusal
-        known = _machines(change, issued, call.installation)
+        known = change.activations_beginning(issued.key_id, call.installation.machine)
         ask = _ask(known, call)
         # the same installation ID again: its confirmation ID was lost on the line
         asks = [ask, *(replace(ask, machine=machine) for machine in _names(known, call.installation))]
@@ -238,56 +234,30 @@ def _check(call: Call, issued: IssuedKey, now: int) -> Refusal | None:
     return issuing.check_agreement(issued, now)
 
 
-def _machines(change: Change, key: IssuedKey, installation: InstallationId) -> list[Activation]:
-    """Activations of this key under machine IDs that begin as the caller's does; those not given back first."""
-    row, prefix = ACTIVATION.c, installation.machine
-    rest = MACHINE_ID_SIZE - MACHINE_BYTES
-    statement = select(*COLUMNS).where(
-        row.key_id == key.key_id, row.machine_id.between(prefix + bytes(rest), prefix + b"\xff" * rest)
-    )
-    found = [read_activation(one) for one in change.conn.execute(statement.order_by(row.id))]
-    return sorted(found, key=lambda one: one.returned_at is not None)
-
-
 def _ask(known: Iterable[Activation], call: Call) -> Ask:
     """As the activation that the machine holds already, else as a machine of which no more is known."""
     installation, held = call.installation, _find_held(known, call.definition, call.installation)
     if held is None:
-        return Ask(call.key.key_id, _padded(installation), installation.nonce, _stand_in(installation))
+        return Ask(call.key.key_id, name_of(installation.machine), installation.nonce, stand_in(installation))
     return Ask(call.key.key_id, held.machine, installation.nonce, held.fingerprint)
 
 
 def _names(known: Iterable[Activation], installation: InstallationId) -> list[bytes]:
     """Every machine ID that the caller's may be."""
-    return sorted({_padded(installation), *(one.machine for one in known)})
+    return sorted({name_of(installation.machine), *(one.machine for one in known)})
 
 
 def _find_held(
     known: Iterable[Activation], definition: ProductDefinition, installation: InstallationId
 ) -> Activation | None:
     for one in known:
-        if one.returned_at is None and one.product == definition.product and _shows(one, installation):
+        if (
+            one.returned_at is None
+            and one.product == definition.product
+            and shows(one.fingerprint, installation.fingerprint)
+        ):
             return one
     return None
-
-
-def _shows(one: Activation, installation: InstallationId) -> bool:
-    """Whether an activation is of the hardware whose commitment the caller read out."""
-    return installation.fingerprint in (commit(one.fingerprint), _commitment(one.fingerprint))
-
-
-def _stand_in(installation: InstallationId) -> Fingerprint:
-    """A fingerprint that equals only itself: one trait that no policy weighs, holding the commitment."""
-    return Fingerprint({TELEPHONE: installation.fingerprint + bytes(HASH_BYTES - FINGERPRINT_BYTES)})
-
-
-def _commitment(fingerprint: Fingerprint) -> bytes | None:
-    value = fingerprint.traits.get(TELEPHONE)
-    return None if value is None else value[:FINGERPRINT_BYTES]
-
-
-def _padded(installation: InstallationId) -> bytes:
-    return installation.machine + bytes(MACHINE_ID_SIZE - MACHINE_BYTES)
 
 
 def _request(call: Call, ask: Ask, now: int) -> ActivationRequest:

@@ -10,6 +10,7 @@ installation (same ID, other hardware) is another machine.  Spec: docs/guide/pub
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from volact.core import phone
 from volact.core.definition import ProductDefinition
 from volact.core.fingerprint import Fingerprint, Tolerance, compare
 from volact.core.policy import DAY, Policy
@@ -80,6 +81,8 @@ def find_held(
     for one in known:
         if one.returned_at is not None or one.product != product:
             continue
+        if one.machine == phone.name_of(machine) and phone.shows(one.fingerprint, phone.commit(fingerprint)):
+            return one  # made by telephone: of its hardware only that much is known
         match = compare(one.fingerprint, fingerprint, tolerance)
         own = one.machine == machine
         # Two machines that show nothing (containers) are not one: hardware alone must really have been compared.

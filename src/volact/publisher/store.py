@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from sqlalchemy import Connection, Engine, case, func, insert, or_, select, text, update
 
+from volact.core.binding import MACHINE_ID_SIZE
 from volact.core.errors import ConfigError
 from volact.core.issuer import RevocationStatus
 from volact.core.licence import Checkpoint
@@ -412,6 +413,11 @@ class PublisherStore:
         with read(self._engine) as conn:
             return [read_activation(row) for row in conn.execute(statement)]
 
+    def activations_beginning(self, key_id: str, machine: bytes) -> list[Activation]:
+        """Of machines whose ID begins so; those not given back first."""
+        with read(self._engine) as conn:
+            return _activations_beginning(conn, key_id, machine)
+
     def machines_of(self, key_id: str) -> tuple[int, int]:
         """How many activations of a key machines hold, and how many were given back."""
         row = ACTIVATION.c
@@ -647,6 +653,9 @@ class Change:
         statement = select(REVOCATION.c.revoked_at).where(REVOCATION.c.signer == signer)
         return self.conn.execute(statement).scalar_one_or_none()
 
+    def activations_beginning(self, key_id: str, machine: bytes) -> list[Activation]:
+        return _activations_beginning(self.conn, key_id, machine)
+
     def record_machine(self, kind: Kind, made: Activation, units: int, at: int, actor: str) -> None:
         """The ledger's row of a machine's activation."""
         data = {
@@ -796,6 +805,14 @@ def _version(conn: Connection, product: str, version: int) -> Signed | None:
     statement = select(*_SIGNED).where(DEFINITION.c.product == product, DEFINITION.c.version == version)
     row = conn.execute(statement).one_or_none()
     return Signed(*row) if row is not None else None
+
+
+def _activations_beginning(conn: Connection, key_id: str, machine: bytes) -> list[Activation]:
+    row, rest = ACTIVATION.c, MACHINE_ID_SIZE - len(machine)
+    named = row.machine_id.between(machine + bytes(rest), machine + b"\xff" * rest)
+    statement = select(*COLUMNS).where(row.key_id == key_id, named).order_by(row.id)
+    found = [read_activation(one) for one in conn.execute(statement)]
+    return sorted(found, key=lambda one: one.returned_at is not None)
 
 
 def _agreements(conn: Connection) -> list[Agreement]:

@@ -10,6 +10,7 @@ from support.phone_desk import activate_online, apply, show
 from volact.core.phone import InstallationId
 from volact.core.product_key import Channel
 from volact.core.refusal import RefusedError
+from volact.core.returning import ReturnProof
 from volact.publisher.administration import ReasonUnfitError
 from volact.publisher.issuing import Kind
 from volact.publisher.phone import (
@@ -20,6 +21,7 @@ from volact.publisher.phone import (
     PhoneKeyMissingError,
     ReasonMissingError,
 )
+from volact.sealing.returns import sign_return, verify_return
 from volact.testing.machines import simulated_traits
 
 DAY = 86400
@@ -186,3 +188,48 @@ def test_a_publisher_without_a_phone_key_says_how_to_make_one(desk):
     with pytest.raises(PhoneKeyMissingError) as caught:
         PhoneDesk.open(desk.publisher, None)
     assert "--make-key" in caught.value.hint
+
+
+# ---- by telephone first, online later
+
+
+def test_a_machine_activated_by_telephone_uses_nothing_up_online(tmp_path, desk):
+    key = desk.key(activations=1)
+    machine = desk.machine(tmp_path / "one", key)
+    apply(machine, desk.answer(show(machine).installation, key).confirmation)
+    assert activate_online(machine, desk.online()).evaluation.licensed
+    assert desk.left(key) == 0
+    (held,) = desk.publisher.store.activations(key.key.key_id)
+    assert (held.machine, held.times) == (machine.store.machine_id(), 2)
+    assert desk.answer(show(machine, new=True).installation, key).kind is Kind.REACTIVATED
+
+
+def test_another_machine_does_not_ride_on_an_activation_by_telephone(tmp_path, desk):
+    key = desk.key(activations=1)
+    desk.answer(show(desk.machine(tmp_path / "one", key)).installation, key)
+    for folder, number in (("other key", 1), ("other machine", 2)):
+        with pytest.raises(RefusedError):
+            activate_online(desk.machine(tmp_path / folder, key, number), desk.online())
+
+
+def test_the_copied_key_of_a_machine_activated_by_telephone_is_another_machine_online(tmp_path, desk):
+    key = desk.key(activations=1)
+    machine = desk.machine(tmp_path / "one", key)
+    desk.answer(show(machine).installation, key)
+    machine.hardware = simulated_traits(2)
+    with pytest.raises(RefusedError):
+        activate_online(machine, desk.online())
+
+
+def test_an_activation_by_telephone_is_given_back_with_the_machine_s_proof(tmp_path, desk):
+    key = desk.key(activations=1)
+    machine = desk.machine(tmp_path / "one", key)
+    installation = show(machine).installation
+    desk.answer(installation, key)
+    proof = ReturnProof(desk.root, "acme-cad", key.key.key_id, installation.nonce, bytes(16), desk.clock())
+    proven = verify_return(sign_return(proof, machine.store.machine_key()))
+    (outcome,) = desk.online().service.answer_proven([proven], carried=True)
+    assert not isinstance(outcome, Exception), outcome
+    assert desk.left(key) == 1
+    assert refused(desk, installation, key) == "activation-returned"
+    assert "machine-returned" in desk.acts()
