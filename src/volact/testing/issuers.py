@@ -9,9 +9,11 @@ import os
 import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from volact.core.count import count, day_of
 from volact.core.definition import (
+    GENERIC,
     Edition,
     EditionKind,
     ProductDefinition,
@@ -19,7 +21,7 @@ from volact.core.definition import (
     default_policy,
 )
 from volact.core.issuer import IssuerDescriptor, RevocationStatus
-from volact.core.product_key import Channel, ProductKey, publisher_tag
+from volact.core.product_key import ProductKey, publisher_tag
 from volact.core.refusal import Refusal, SignedRefusal
 from volact.host.issuing import Accepted, Intervals, decide, licence_for
 from volact.sealing import certificates, envelope, proof, sign, verify
@@ -79,14 +81,15 @@ class PublisherSimulator:
             )
         )
 
-    def definition(self, product: str = "acme-cad", version: int = 1, **policy: int) -> ProductDefinition:
+    def definition(self, product: str = "acme-cad", version: int = 1, **policy: Any) -> ProductDefinition:
         """A definition with a client and a server edition; ``policy`` changes figures of both."""
         editions = []
         for kind, group in ((EditionKind.CLIENT, CLIENT_GROUP), (EditionKind.SERVER, SERVER_GROUP)):
             secret = bytes([group % 256]) * 7
-            key = ProductKey.new(Channel.VOLUME, publisher_tag(self.fingerprint), group, secret)
+            tag = publisher_tag(self.fingerprint)
+            keys = {channel: ProductKey.new(channel, tag, group, secret) for channel in GENERIC}
             changed = default_policy(kind).with_changes(policy)
-            editions.append(Edition(str(kind), f"{product} {kind}", group, kind, changed, {Channel.VOLUME: key}))
+            editions.append(Edition(str(kind), f"{product} {kind}", group, kind, changed, keys))
         groups = (
             ProductGroup(CLIENT_GROUP, "clients", SERVER_GROUP),
             ProductGroup(SERVER_GROUP, "servers"),
@@ -220,7 +223,7 @@ class Site:
     token: str
 
     @classmethod
-    def make(cls, now: int = 1_800_000_000, **policy: int) -> "Site":
+    def make(cls, now: int = 1_800_000_000, **policy: Any) -> "Site":
         clock = FakeClock(now)
         publisher = PublisherSimulator("Acme Software", clock)
         definition = publisher.definition("acme-cad", 1, **policy)
