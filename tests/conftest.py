@@ -22,6 +22,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from support import postgresql
+
 ROOT = Path(__file__).resolve().parent.parent
 NODE_FOLDER = ROOT / "build" / "node"  # tools/setup installs the test-only npm packages there
 
@@ -82,6 +84,7 @@ PARTS: dict[str, Part] = {
     "bonsai": Part(lambda: importlib.util.find_spec("bonsai") is not None, "pip install 'volact[directory]'"),
     "gssapi": Part(lambda: importlib.util.find_spec("gssapi") is not None, "pip install 'volact[directory]'"),
     "openssl": Part(_command("openssl"), "Debian package openssl"),
+    "postgresql": Part(postgresql.is_present, "Debian package postgresql and the extra postgresql"),
     "curl": Part(_command("curl"), "Debian package curl"),
     "node": Part(_command("node"), "Debian package nodejs"),
     "jose": Part(_node_package("jose"), "npm package jose in build/node"),

@@ -37,6 +37,8 @@ from volact.sealing.keys import LocalKey
 from volact.sealing.returns import sign_inquiry, sign_return, verify_receipt
 from volact.sealing.sign import MachineSigner
 from volact.sealing.verify import Trust, TrustedLicence, verify_definition
+from volact.sql.engine import open_engine
+from volact.sql.transaction import write
 from volact.testing import simulated_traits
 
 PASSPHRASE = b"a passphrase for tests"
@@ -59,6 +61,7 @@ class Host:
 
     site: "Site"
     name: str = "kms1"
+    longest_lease = YEAR
     signer: MachineSigner = field(default_factory=lambda: MachineSigner(LocalKey.generate()))
 
     def request(self, key: str, **changes: Any) -> ActivationRequest:
@@ -92,7 +95,7 @@ class Host:
             self.signer.machine,
             group=None,
             tolerance=40 * DAY,
-            longest_lease=YEAR,
+            longest_lease=self.longest_lease,
         )
 
     def ask(self, key: str, **changes: Any) -> TrustedLicence | SignedRefusal:
@@ -113,6 +116,7 @@ class Host:
 class Machine(Host):
     """A machine that asks for an activation of a MAK or retail key."""
 
+    longest_lease = None
     hardware: Mapping[Trait, str] = field(default_factory=dict)
 
     @property
@@ -188,6 +192,13 @@ class Site:
 
     def machine(self, number: int = 1, name: str = "") -> "Machine":
         return Machine(self, name or f"machine{number}", hardware=simulated_traits(number))
+
+    def tamper(self, statement: str) -> None:
+        """Change the database past the product; something must have been changed."""
+        engine = open_engine(self.folder.database)
+        with write(engine) as conn:
+            assert conn.exec_driver_sql(statement).rowcount > 0
+        engine.dispose()
 
     def issued(self, key: str) -> IssuedKey:
         return self.publisher.find_key(key)

@@ -23,8 +23,6 @@ from volact.sealing.certificates import Role
 from volact.sealing.envelope import HYBRID, X25519, SealError
 from volact.sealing.keys import KeyFileError, PassphraseError
 from volact.sealing.verify import verify_definition
-from volact.sql.engine import open_engine
-from volact.sql.transaction import write
 
 EXAMPLE = (Path(__file__).resolve().parents[3] / "examples" / "acme-cad.toml").read_text()
 NOW, PASSPHRASE = 1_800_000_000, b"a passphrase for tests"
@@ -188,8 +186,7 @@ TAMPERING = (
 def test_tampering_with_the_database_is_found(site, statement):
     site.host().ask(site.key())
     site.publisher.store.check_ledger()
-    with write(open_engine(site.folder.database)) as database:
-        assert database.exec_driver_sql(statement).rowcount > 0
+    site.tamper(statement)
     with pytest.raises(LedgerBrokenError):
         site.publisher.store.check_ledger()
 

@@ -23,8 +23,6 @@ from volact.publisher.store import (
 )
 from volact.sealing.returns import sign_return, verify_return
 from volact.sealing.verify import TrustedLicence
-from volact.sql.engine import open_engine
-from volact.sql.transaction import write
 
 DAY = 86400
 
@@ -294,8 +292,7 @@ def test_a_superseded_key_hands_on_what_is_left_of_its_pool(site):
 
 def test_a_key_that_was_issued_without_an_index_is_found_all_the_same(site):
     key = site.pool_key(5)
-    with write(open_engine(site.folder.database)) as conn:
-        conn.exec_driver_sql("UPDATE product_key SET lookup = NULL")
+    site.tamper("UPDATE product_key SET lookup = NULL")
     licensed(site.machine().ask(key))
 
 
@@ -477,7 +474,6 @@ def test_a_receipt_shows_that_the_ledger_was_cut_off_or_rewritten(site):
 def test_a_pool_that_was_tampered_with_is_found(site, statement):
     licensed(site.machine().ask(site.pool_key(5)))
     site.publisher.store.check_ledger()
-    with write(open_engine(site.folder.database)) as conn:
-        assert conn.exec_driver_sql(statement).rowcount > 0
+    site.tamper(statement)
     with pytest.raises(LedgerBrokenError):
         site.publisher.store.check_ledger()
