@@ -21,7 +21,6 @@ from hypothesis import strategies as st
 
 from volact.client.discovery import HostMalformedError, parse_host_port, parse_resolver_address
 from volact.core import encoding
-from volact.core.activation_object import ActivationObject, Reading
 from volact.core.definition import ProductDefinition
 from volact.core.encoding import Fields, b64decode, b64encode, dump_object, parse_object
 from volact.core.errors import ConfigError, InputError, MalformedError, TransportError, TrustError, VolactError
@@ -58,7 +57,6 @@ REFUSAL = sample(LICENCES, "answers", "a refusal by a kms-host")["token"]
 DESCRIPTOR = sample(VERIFICATION, "descriptors", "made for our nonce")["token"]
 STATUS = sample(VERIFICATION, "statuses", "a later epoch")["token"]
 DEFINITION = sample(VERIFICATION, "definitions", "the definition")["token"]
-READING = sample(VERIFICATION, "readings", "a member's note of what it read")["token"]
 REQUEST = sample(REQUESTS, "requests", "a volume client's request")["token"]
 GRANT = bytes.fromhex(VERIFICATION["grants"][0]["der"])
 CERTIFICATE = base64.b64decode(LICENCES["roots"]["acme"])
@@ -68,9 +66,6 @@ PRODUCT_KEY = "AEANN-WPM73-M3TEA-FNH9P-33GJK"
 
 def payload(token):
     return b64decode(token.split(".")[1])
-
-
-OBJECT = json.loads(payload(READING))["volact"]["object"]
 
 
 def latin(parse):
@@ -107,8 +102,6 @@ OBJECTS = {
     "definition": Parser(of_object(lambda claim: ProductDefinition.from_claim(claim, 0)), payload(DEFINITION)),
     "policy": Parser(of_object(Policy.from_claim), dump_object(Policy().to_claim())),
     "machine key": Parser(of_object(jws.key_of), dump_object(jws.jwk_of(keys.LocalKey.generate().public_key))),
-    "reading": Parser(of_object(Reading.from_claim), payload(READING)),
-    "activation object": Parser(of_object(ActivationObject.from_claim), payload(OBJECT)),
     "request file": Parser(RequestFile.from_bytes, RequestFile("sha256:00", "acme-cad", "i", b"sealed").to_bytes()),
     "answer file": Parser(AnswerFile.from_bytes, AnswerFile("i", b"sealed").to_bytes()),
 }
