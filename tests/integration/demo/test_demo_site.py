@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 MARK = "SITE_OF_TEST"  # an inherited variable by which every process of one demo is found again, whatever its name
-WAIT_SECONDS = 120
+WAIT_SECONDS = 300  # a guard, no promise: other tests run beside it
 STAYS = "Ctrl-C ends the site."
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes by /proc")
@@ -141,7 +141,7 @@ def test_the_count_climbs_and_the_25th_machine_crosses_the_threshold(kept: Kept)
 def test_the_result_is_one_line_of_json(kept: Kept) -> None:
     result = kept.result
     assert (result["machines"], result["threshold"], result["count"], result["licensed"]) == (26, 25, 26, 26)
-    assert result["seconds"] < WAIT_SECONDS
+    assert 0 < result["seconds"] < WAIT_SECONDS
     assert result["dir"] == str(kept.folder)
 
 
