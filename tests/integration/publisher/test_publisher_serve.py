@@ -8,6 +8,7 @@ import secrets
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -181,3 +182,39 @@ def test_curl_asks_for_the_issuer(site, start, find_command):
     command = [find_command("curl"), "-sS", "-H", "Content-Type: application/json", "-d", body, url]
     answer = subprocess.run(command, capture_output=True, check=True, text=True, timeout=PATIENCE).stdout
     assert json.loads(answer)["descriptor"].count(".") == 2
+
+
+def test_of_500_machines_at_once_exactly_100_get_what_a_mak_has_left_with_a_kill_in_between(site, start):
+    key, other = site.pool_key(101), site.machine(10_000)
+    service = start(workers=3)
+    assert isinstance(ask(service.server, other, other.request(key)), TrustedLicence)  # 100 are left
+    requests = [(machine, machine.request(key)) for machine in (site.machine(n) for n in range(500))]
+    answered, turn = {}, threading.Lock()
+
+    def attempt(pair):
+        with contextlib.suppress(TransportError):
+            answer = ask(service.server, *pair)
+            with turn:
+                answered[pair[0].signer.machine] = answer
+                if len(answered) == 40:
+                    service.kill()
+
+    with ThreadPoolExecutor(32) as pool:
+        list(pool.map(attempt, requests))
+    acknowledged = {machine for machine, answer in answered.items() if isinstance(answer, TrustedLicence)}
+    key_id = site.issued(key).key_id
+    kept = {held.machine for held in site.publisher.store.activations(key_id)}
+    assert len(acknowledged) >= 40
+    assert acknowledged <= kept
+    site.publisher.store.check_ledger()
+    # Started again, all 500 ask again with the requests that they made: 100 in all succeed, and none is counted twice.
+    service = start(workers=3)
+    with ThreadPoolExecutor(32) as pool:
+        answers = list(pool.map(lambda pair: (pair[0].signer.machine, ask(service.server, *pair)), requests))
+    licensed = {machine for machine, answer in answers if isinstance(answer, TrustedLicence)}
+    assert len(licensed) == 100
+    assert acknowledged <= licensed
+    assert {a.refusal.code for _, a in answers if isinstance(a, SignedRefusal)} == {"activations-exhausted"}
+    assert site.issued(key).used == 101
+    assert len(site.publisher.store.activations(key_id)) == 101
+    site.publisher.store.check_ledger()
