@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from support import postgresql
+from support import postgresql, qemu
 
 ROOT = Path(__file__).resolve().parent.parent
 NODE_FOLDER = ROOT / "build" / "node"  # tools/setup installs the test-only npm packages there
@@ -86,6 +86,8 @@ PARTS: dict[str, Part] = {
     "openssl": Part(_command("openssl"), "Debian package openssl"),
     "postgresql": Part(postgresql.is_present, "Debian package postgresql and the extra postgresql"),
     "curl": Part(_command("curl"), "Debian package curl"),
+    "qemu": Part(qemu.is_present, "Debian package qemu-system-x86"),
+    "guest-image": Part(qemu.has_image, "tools/make_guest_image"),
     "node": Part(_command("node"), "Debian package nodejs"),
     "jose": Part(_node_package("jose"), "npm package jose in build/node"),
 }

@@ -3,18 +3,33 @@
 process.  Guests come from ``support.qemu`` or, many at once, from sockets that play QEMU's part.
 """
 
+import asyncio
 import contextlib
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from support.processes import Done, good, volact
+from volact.issuer.serving import ServedKey
+from volact.sealing.certificates import YEAR, Role
+from volact.sealing.envelope import OpeningKey
+from volact.sealing.keys import LocalKey
+from volact.testing import Site
+from volact.testing.issuers import CLIENT_GROUP, SERVER_GROUP, PublisherSimulator
+from volact.vm.frames import MOST_REQUEST, REQUESTS, FrameReader
+from volact.vm.guest import GuestChannel
+from volact.vm.messages import read_request
+from volact.vm.ports import SocketPort
+from volact.vm.service import VmService
+from volact.vm.store import VmStore
 
 PRODUCT, EDITION, OTHER_EDITION = "acme-cad", "professional", "render-server"
 GROUP, OTHER_GROUP = "acme-clients", "acme-servers"
@@ -137,6 +152,139 @@ class VmHost:
                 with contextlib.suppress(ProcessLookupError):
                     process.kill()
             assert code == 0, log.read_text()
+
+
+class Loop:
+    """An event loop on a thread of its own, for tests that are the guest."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, Any], seconds: float = 30) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(seconds)
+
+    def start(self, work: Coroutine[Any, Any, Any]) -> Callable[[], None]:
+        """Run it in the background; returns what cancels it and waits for its end."""
+        task = self.run(_as_task(work))
+
+        def stop() -> None:
+            self._loop.call_soon_threadsafe(task.cancel)
+            self.run(_ended(task))
+
+        return stop
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+
+async def _as_task(work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
+    return asyncio.get_running_loop().create_task(work)
+
+
+async def _ended(task: "asyncio.Task[Any]") -> None:
+    await asyncio.wait([task])
+
+
+class InMemoryVmHost:
+    """The production service over a store on disk, certified by a simulated publisher, on the site's clock."""
+
+    def __init__(
+        self,
+        site: Site,
+        database: Path,
+        loop: Loop,
+        *,
+        groups: Iterable[int] = (CLIENT_GROUP, SERVER_GROUP),
+        nested: bool = False,
+        licensed: frozenset[str] = frozenset(),
+    ) -> None:
+        self.site, self.loop, self.groups = site, loop, frozenset(groups)
+        self.store = VmStore.open(database)
+        self.service = VmService(self.store, site.clock, nested=nested, licensed=lambda root, product: self.licensed)
+        self.licensed = licensed
+        self.serve(site.publisher)
+
+    def serve(self, publisher: PublisherSimulator, *, as_root: str | None = None, lifetime: int = YEAR) -> None:
+        """Be activated by ``publisher``; ``as_root`` is what a liar says whose it is."""
+        issuer = publisher.issuer(LocalKey.generate(), Role.VM_HOST, "Contoso", self.groups, lifetime)
+        definitions = {self.site.definition.product: self.site.definition}
+        root = as_root or publisher.fingerprint
+        status, opening = publisher.status_token(), OpeningKey.generate()
+        self.service.use([ServedKey(issuer, opening, root, "0" * 32, status, definitions, "vm1.example.test")])
+
+    def deactivate(self) -> None:
+        self.service.use([])
+
+    def guest(self, channel: str = "guest1", os: str = "Test OS 1") -> GuestChannel:
+        """A guest's production channel to this host, through memory."""
+        return GuestChannel(lambda: _MemoryPort(self, channel), os=os)
+
+    def codes(self) -> list[str]:
+        return [event.code for event in self.store.events()]
+
+    def close(self) -> None:
+        self.store.close()
+
+
+class _MemoryPort:
+    name = "virtio-serial memory"
+
+    def __init__(self, host: InMemoryVmHost, channel: str) -> None:
+        self._host, self._channel = host, channel
+        self._reader, self._answers = FrameReader(REQUESTS, MOST_REQUEST), b""
+
+    def send(self, data: bytes, until: float) -> None:
+        for frame in self._reader.receive(data):
+            answer = self._host.loop.run(self._host.service.answer(read_request(frame), self._channel))
+            self._answers += answer.to_frame().to_bytes()
+
+    def receive(self, until: float) -> bytes:
+        data, self._answers = self._answers, b""
+        return data
+
+    def close(self) -> None:
+        pass
+
+
+class QemuSocket:
+    """What QEMU is to a VM host: a listening socket in a folder, one connection at a time, which outlives the guest's
+    programs.  ``port`` is the guest's end; it waits for the host to come."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(path))
+        self._listener.listen(1)
+        self._connection: socket.socket | None = None
+
+    def connection(self, seconds: float = 15) -> socket.socket:
+        if self._connection is None:
+            self._listener.settimeout(seconds)
+            self._connection, _ = self._listener.accept()
+        return self._connection
+
+    def port(self) -> SocketPort:
+        return _Lent(self.connection(), f"virtio-serial {self.path.name}")
+
+    def hang_up(self) -> None:
+        """As when the host's service went away: the next port waits for it to come back."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def close(self) -> None:
+        self.hang_up()
+        self._listener.close()
+        self.path.unlink(missing_ok=True)
+
+
+class _Lent(SocketPort):
+    def close(self) -> None:
+        """The guest's program is done; the connection stays QEMU's."""
 
 
 def _wait_for(log: Path, text: str, process: "subprocess.Popen[bytes]") -> None:

@@ -64,12 +64,13 @@ class Guest:
         folder.mkdir(parents=True, exist_ok=True)
         self.socket = sockets / f"{name}.sock"
         self._log = folder / "console.log"
-        self._process = subprocess.Popen(
-            [BINARY, *MACHINE, *BARE, *self._devices(), *extra],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=(folder / "qemu.log").open("wb"),
-        )
+        with (folder / "qemu.log").open("wb") as errors:
+            self._process = subprocess.Popen(
+                [BINARY, *MACHINE, *BARE, *self._devices(), *extra],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+            )
         self._test: socket.socket | None = None
         self._pending = b""
 
@@ -120,6 +121,9 @@ class Guest:
     def migrate(self, to: "Guest", through: Path) -> float:
         """Move the running guest to a process that was started with ``incoming(through)``; the seconds it took."""
         began = time.monotonic()
+        while not through.exists():
+            assert to._process.poll() is None, to.log
+            time.sleep(0.02)
         with Qmp(self._folder / "qmp.sock") as source:
             source("migrate-set-parameters", **{"max-bandwidth": 4 << 30})
             source("migrate", uri=f"unix:{through}")

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One real guest under QEMU with a real kernel, the production client in it and no network: refused, licensed, moved.
+
+The guest boots once and lives through the tests in their order; the hosts take turns at its socket.
+"""
+
+import base64
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from support.guest import EDITION, GROUP, OTHER_EDITION, PRODUCT, Publisher, VmHost
+from support.qemu import Guest, incoming
+
+from volact.core.product_key import Channel
+from volact.sealing import verify
+
+pytestmark = [pytest.mark.needs("qemu", "guest-image"), pytest.mark.xdist_group("qemu")]
+
+MARKER = "acme-oem model-7 eyJhbGciOiJFUzI1NiJ9"
+
+
+@dataclass
+class Stage:
+    """The guest, the publishers and where things lie; ``guest`` changes when it is moved."""
+
+    folder: Path
+    acme: Publisher
+    globex: Publisher
+    guest: Guest
+
+    @property
+    def sockets(self) -> Path:
+        return self.folder / "a"
+
+    def activate(self) -> dict[str, object]:
+        (row,) = self.guest.volact("client", "activate", PRODUCT, "--json").json["products"]
+        return dict(row)
+
+    def use_edition(self, edition: str) -> None:
+        done = self.guest.volact("client", "install-key", PRODUCT, "--guest", "--edition", edition)
+        assert done.code == 0, done.err
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    folder = tmp_path_factory.mktemp("vm")
+    for name in "abc":
+        (folder / name).mkdir()
+    (folder / "marker").write_bytes(MARKER.encode())
+    acpi = f"sig=VLCT,oem_id=ACMEPC,oem_table_id=MODEL-7,data={folder / 'marker'}"
+    guest = Guest(folder / "qemu-a", folder / "a", "guest1", ["-acpitable", acpi])
+    made: Stage | None = None
+    try:  # the guest boots while the publishers are made
+        acme, globex = (Publisher.make(folder / name, name.title()) for name in ("acme", "globex"))
+        made = Stage(folder, acme, globex, guest.wait_until_ready())
+        made.guest.put("/tmp/acme-cad.volproduct", acme.file.read_bytes())
+        added = guest.volact("client", "add-product", "/tmp/acme-cad.volproduct", "--root", acme.root)
+        assert added.code == 0, added.err
+        made.use_edition(OTHER_EDITION)
+        yield made
+    finally:
+        (made.guest if made else guest).stop()
+
+
+def test_a_guest_without_a_network_finds_its_host_and_hears_that_it_is_not_activated(stage: Stage) -> None:
+    assert stage.guest.run("ls /sys/class/net").out.split() == ["lo"]
+    host = VmHost.make(stage.folder / "idle")
+    with host.serving(stage.sockets):
+        row = stage.activate()
+    assert row["state"] == "initial-grace"
+    assert row["error"]["code"] == "vm-host-not-activated"
+    assert "vm-host-not-activated" in host.codes()
+
+
+def test_a_guest_whose_edition_the_hosts_key_does_not_cover_is_refused_by_name(stage: Stage) -> None:
+    host = VmHost.make(stage.folder / "narrow", stage.acme, GROUP)
+    with host.serving(stage.sockets):
+        row = stage.activate()
+    assert row["error"]["code"] == "group-not-granted"
+    assert row["error"]["fields"]["group"] == 102
+    (refused,) = [event for event in host.events() if event["code"] == "group-not-granted"]
+    assert refused["channel"] == "guest1"
+    assert refused["data"]["edition"] == OTHER_EDITION
+    (guest,) = host.guests()
+    assert (guest["last_answer"], guest["licensed_until"]) == ("group-not-granted", None)
+
+
+def test_a_host_of_another_publisher_is_refused_by_name(stage: Stage) -> None:
+    host = VmHost.make(stage.folder / "foreign", stage.globex)
+    with host.serving(stage.sockets):
+        row = stage.activate()
+    assert row["error"]["code"] == "vm-host-other-publisher"
+    assert stage.acme.root in row["error"]["message"]
+    assert "vm-host-other-publisher" in host.codes()
+
+
+def test_a_guest_becomes_licensed_and_its_licence_is_read_from_inside(stage: Stage) -> None:
+    stage.use_edition(EDITION)
+    host = VmHost.make(stage.folder / "first", stage.acme)
+    began = time.monotonic()
+    with host.serving(stage.sockets):
+        row = stage.activate()
+        seconds = time.monotonic() - began
+    assert (row["state"], row["licensed"], row["error"]) == ("licensed", True, None)
+    assert (row["channel"], row["host_source"], row["count"]) == ("vm", "vm-host", None)
+    token = stage.guest.volact("client", "licence", PRODUCT).out.strip()
+    definition = verify.verify_definition(stage.acme.file.read_text().strip(), stage.acme.root)
+    licence = verify.verify_licence(token, definition.trust).licence
+    assert (licence.channel, licence.edition, licence.organisation) == (Channel.VM, EDITION, "Contoso")
+    (guest,) = host.guests()
+    assert guest["machine"] == licence.machine.hex()
+    assert guest["claimed"] == {"name": "guest1", "os": "Volact test guest", "state": "initial-grace"}
+    assert host.codes()[-3:] == ["vm-host-started", "guest-licensed", "vm-host-stopped"]
+    assert seconds < 60
+
+
+def test_the_makers_marker_is_read_from_the_guests_acpi_table(stage: Stage) -> None:
+    read = "import json, volact.client.firmware as f; print(json.dumps([[m.text, m.oem_id] for m in f.read_markers()]))"
+    done = stage.guest.run(f"python3 -c '{read}'")
+    assert done.json == [[MARKER, "ACMEPC"]]
+
+
+def test_a_guest_that_is_moved_renews_at_its_new_host_and_keeps_its_lease_where_the_host_is_not_activated(
+    stage: Stage,
+) -> None:
+    before = stage.guest.volact("client", "licence", PRODUCT).out.strip()
+    second = VmHost.make(stage.folder / "second", stage.acme)
+    with second.serving(stage.folder / "b"):
+        _move(stage, "b")
+        row = stage.activate()
+    assert (row["state"], row["error"]) == ("licensed", None)
+    after = stage.guest.volact("client", "licence", PRODUCT).out.strip()
+    assert after != before
+    (guest,) = second.guests()
+    assert guest["machine"] == VmHost(stage.folder / "first").guests()[0]["machine"] == _claims(after)["sub"]
+    assert guest["claimed"]["state"] == "licensed"  # one history: it came with the licence of its first host
+    idle = VmHost(stage.folder / "idle")
+    with idle.serving(stage.folder / "c"):
+        _move(stage, "c")
+        row = stage.activate()
+    assert row["error"]["code"] == "vm-host-not-activated"
+    assert (row["state"], row["licensed"]) == ("licensed", True)
+    assert stage.guest.volact("client", "licence", PRODUCT).out.strip() == after
+
+
+def _move(stage: Stage, name: str) -> None:
+    """To a new QEMU process, whose socket another host watches."""
+    through = stage.folder / f"move-{name}.sock"
+    acpi = f"sig=VLCT,oem_id=ACMEPC,oem_table_id=MODEL-7,data={stage.folder / 'marker'}"
+    to = Guest(stage.folder / f"qemu-{name}", stage.folder / name, "guest1", ["-acpitable", acpi, *incoming(through)])
+    try:
+        stage.guest.migrate(to, through)
+    except BaseException:
+        to.stop()
+        raise
+    stage.guest = to
+
+
+def _claims(token: str) -> dict[str, object]:
+    body = token.split(".")[1]
+    return dict(json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4))))
