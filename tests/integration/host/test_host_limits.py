@@ -122,13 +122,14 @@ def test_a_body_without_end_is_cut_off_at_the_limit(host):
         ("application/json", b'{"issuer": 5}'),
         ("application/json", b"[" * 5000),
         ("application/json", b'{"sealed": "\xff"}'),
+        ("application/grpc", b"\0\0\0\0\5hello"),
         ("text/plain", b"hello"),
         ("application/x-www-form-urlencoded", b"issuer=1"),
     ],
 )
 def test_any_other_body_gets_an_error_and_not_a_trace(host, method, content_type, body):
     status, answer = asyncio.run(_post_all(host.server.port, body, content_type, f"{SERVICE}/{method}"))
-    assert 200 <= status < 500
+    assert 200 <= status < 500 or status == 501  # gRPC, which needs trailers
     assert b"Traceback" not in answer
     assert b"internal" not in answer
     assert "Traceback" not in host.server.log
