@@ -3,6 +3,13 @@
 
 import io
 import json
+import os
+import pty
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,6 +49,7 @@ class Typist:
 
     folder: Path
     words: tuple[str, ...]
+    clock: Callable[[], int]
     number: int = 1
     variables: dict = field(default_factory=dict)
 
@@ -49,7 +57,7 @@ class Typist:
         out, err = io.StringIO(), io.StringIO()
         stdin = Terminal(lines) if terminal else io.StringIO(lines)
         traits = simulated_traits(self.number)
-        env = Environment(out, err, stdin, self.variables, lambda: NOW, lambda: traits, lambda: "vault")
+        env = Environment(out, err, stdin, self.variables, self.clock, lambda: traits, lambda: "vault")
         code = main([*self.words, *map(str, words), "--dir", str(self.folder)], env)
         return Done(code, out.getvalue(), err.getvalue())
 
@@ -60,13 +68,19 @@ class Typist:
 
 
 @pytest.fixture
-def operator(tmp_path):
+def clock():
+    return lambda: NOW
+
+
+@pytest.fixture
+def operator(tmp_path, clock):
     """A publisher with a product, all of it typed."""
     passphrase = tmp_path / "passphrase"
     passphrase.write_text("a passphrase for tests\n")
     typist = Typist(
         tmp_path / "publisher",
         ("publisher",),
+        clock,
         variables={"VOLACT_PUBLISHER_PASSPHRASE_FILE": str(passphrase), "SUDO_USER": "alice"},
     )
     typist.good("init", "--name", "Acme Software")
@@ -82,8 +96,8 @@ def key(operator):
 
 
 @pytest.fixture
-def caller(tmp_path, operator, key):
-    typist = Typist(tmp_path / "client", ("client",))
+def caller(tmp_path, operator, key, clock):
+    typist = Typist(tmp_path / "client", ("client",), clock)
     file = tmp_path / "acme-cad.volproduct"
     operator.good("product", "export", "acme-cad", "-o", file)
     root = operator.good("certificate", "--json").json["root"]
@@ -235,3 +249,67 @@ def test_an_older_publisher_makes_its_phone_key_later(operator):
     file = operator.folder.parent / "newer.toml"
     file.write_text(newer)
     operator.good("product", "add", file)
+
+
+def test_what_was_activated_by_telephone_is_shown_and_is_no_jws(operator, caller, key):
+    text = caller.good("installation-id", "acme-cad", "--text").out
+    options = ("--installation-id", text, "--key", key[-5:], "--reason", "why", "--text")
+    caller.good("apply", "acme-cad", operator.good("phone", *options).out)
+    info = caller.good("info", "acme-cad", "--json").json
+    assert (info["state"], info["licence_ends_at"]) == ("licensed", None)
+    assert info["licence_issued_at"] == "2027-01-15T00:00:00Z"
+    assert caller.good("info", "acme-cad").code == 0
+    refused = caller.type("licence", "acme-cad")
+    assert refused.code == 1
+    assert "made by telephone" in refused.err
+
+
+@pytest.mark.parametrize("clock", [lambda: int(time.time())], ids=["the real clock"])
+def test_a_person_types_at_real_terminals(operator, caller, key, clock):
+    """Both commands as processes, each at a pseudo-terminal of its own."""
+    shown = run_process([*caller.words, "installation-id", "acme-cad", "--text", "--dir", caller.folder], {})
+    assert "group" not in shown
+    groups = shown.strip().split("-")
+    typed = [*groups[:2], wrong(groups[2]), *groups[2:], key[-5:], "Mr Smith"]
+    answer = at_terminal([*operator.words, "phone", "--text", "--dir", operator.folder], typed, operator.variables)
+    assert "mistake in group 3" in answer
+    confirmation = re.findall(r"^[0-9]{7}(?:-[0-9]{7}){19}", answer, re.MULTILINE)[0]
+    applied = at_terminal([*caller.words, "apply", "acme-cad", "--dir", caller.folder], confirmation.split("-"), {})
+    assert "group 20 of 20: " in applied
+    assert "acme-cad: licensed, activated by telephone" in applied
+
+
+def command(words) -> list[str]:
+    return [sys.executable, "-m", "volact.cli.main", *map(str, words)]
+
+
+def run_process(words, variables) -> str:
+    return subprocess.run(
+        command(words), env={**os.environ, **variables}, capture_output=True, text=True, check=True
+    ).stdout
+
+
+def at_terminal(words, lines, variables) -> str:
+    """Types one line after each prompt; gives back all that the terminal showed."""
+    master, slave = pty.openpty()
+    with subprocess.Popen(
+        command(words), stdin=slave, stdout=slave, stderr=slave, env={**os.environ, **variables}, start_new_session=True
+    ) as process:
+        os.close(slave)
+        shown = type_along(master, list(lines))
+        assert process.wait(60) == 0, shown
+    os.close(master)
+    return shown.replace("\r\n", "\n")
+
+
+def type_along(master: int, lines: list[str]) -> str:
+    shown, answered = "", 0
+    while True:
+        try:
+            data = os.read(master, 4096)
+        except OSError:  # the process has ended, and its terminal with it
+            return shown
+        shown += data.decode()
+        if lines and shown.endswith(": ") and len(shown) > answered:
+            answered = len(shown)
+            os.write(master, f"{lines.pop(0)}\n".encode())

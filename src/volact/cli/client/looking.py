@@ -9,6 +9,7 @@ from volact.cli.environment import Environment
 from volact.client.machine import LocalMachine
 from volact.client.store import Attempt, ClientStore
 from volact.core.errors import ConfigError, VolactError
+from volact.core.licence import Licence
 from volact.core.policy import DAY
 from volact.core.states import NUMBERS
 
@@ -19,6 +20,12 @@ class LicenceMissingError(ConfigError):
     code = "licence-missing"
     fmt = "{product} has no stored licence"
     remedy = "run `volact client activate {product}`; `volact client info {product}` shows what kept it from one"
+
+
+class LicenceByTelephoneError(ConfigError):
+    code = "licence-by-telephone"
+    fmt = "the licence of {product} was made by telephone: it is a signature of another kind, and no JWS"
+    remedy = "where other software must verify it, activate online: `volact client activate {product}`"
 
 
 def status(args: argparse.Namespace, env: Environment) -> int:
@@ -67,6 +74,8 @@ def licence(args: argparse.Namespace, env: Environment) -> int:
     store = open_store(args, env)
     found = view(args.product, store, machine_of(env), env).loaded
     stored = found.answer(str(found.installation.channel))
+    if stored is None and found.phone is not None:
+        raise LicenceByTelephoneError(product=args.product)
     if stored is None:
         raise LicenceMissingError(product=args.product)
     env.write_json({"product": args.product, "licence": stored.token}) if env.json else env.write(stored.token)
@@ -137,7 +146,7 @@ def _cause(attempt: Attempt | None) -> str:
 
 def _facts(found: View, store: ClientStore, env: Environment) -> list[tuple[str, object]]:
     loaded, evaluation, attempt = found.loaded, found.evaluation, found.attempt
-    installed, good = loaded.installation, loaded.answer(str(loaded.installation.channel))
+    installed, good = loaded.installation, _good(found)
     anchor = store.anchor(loaded.product)
     settings = store.settings()
     return [
@@ -155,9 +164,9 @@ def _facts(found: View, store: ClientStore, env: Environment) -> list[tuple[str,
         ("until", env.show_time(evaluation.until)),
         ("left", _left(evaluation.until, max(env.clock(), loaded.latest_time))),
         ("count/threshold", found.count),
-        ("licence issued", env.show_time(good.licence.issued_at) if good else "none"),
-        ("licence ends", env.show_time(good.licence.expires_at) if good else None),
-        ("organisation", good.licence.organisation if good else None),
+        ("licence issued", env.show_time(good.issued_at) if good else "none"),
+        ("licence ends", env.show_time(good.expires_at) if good else None),
+        ("organisation", (good.organisation or None) if good else None),
         ("configured host", _configured(settings.discovery.host, settings.discovery.port)),
         ("configured domain", settings.discovery.domain),
         ("host caching", "on" if settings.discovery.caching else "off"),
@@ -175,10 +184,19 @@ def _facts(found: View, store: ClientStore, env: Environment) -> list[tuple[str,
     ]
 
 
+def _good(found: View) -> Licence | None:
+    """The stored licence of the installed key's channel, an issuer's before one by telephone."""
+    loaded = found.loaded
+    stored = loaded.answer(str(loaded.installation.channel))
+    if stored is not None:
+        return stored.licence
+    return loaded.phone.licence if loaded.phone is not None else None
+
+
 def _more_json(found: View, store: ClientStore, env: Environment) -> dict[str, Any]:
     """What ``info`` shows beyond ``status``."""
     loaded, attempt = found.loaded, found.attempt
-    good = loaded.answer(str(loaded.installation.channel))
+    good = _good(found)
     settings = store.settings().discovery
     return {
         "publisher": loaded.definition.publisher,
@@ -187,9 +205,9 @@ def _more_json(found: View, store: ClientStore, env: Environment) -> dict[str, A
         "machine_id": loaded.machine.hex() if loaded.machine else None,
         "status_epoch": loaded.trust.epoch,
         "installed_at": env.json_time(loaded.installation.installed_at),
-        "licence_issued_at": env.json_time(good.licence.issued_at) if good else None,
-        "licence_ends_at": env.json_time(good.licence.expires_at) if good else None,
-        "organisation": good.licence.organisation if good else None,
+        "licence_issued_at": env.json_time(good.issued_at) if good else None,
+        "licence_ends_at": env.json_time(good.expires_at) if good else None,
+        "organisation": good.organisation if good else None,
         "configured_host": _configured(settings.host, settings.port),
         "configured_domain": settings.domain,
         "caching": settings.caching,
