@@ -36,9 +36,9 @@ class Desk:
     keys: Any
 
     @classmethod
-    def make(cls, folder: Path) -> "Desk":
+    def make(cls, folder: Path, database: str | None = None) -> "Desk":
         clock = FakeClock(NOW)
-        init(folder, "Acme Software", None, X25519, PASSPHRASE, NOW, "tests")
+        init(folder, "Acme Software", None, X25519, PASSPHRASE, NOW, "tests", database)
         publisher = Publisher.open(folder)
         keys = publisher.folder.open_keys(PASSPHRASE)
         made = cls(folder, clock, publisher, keys)

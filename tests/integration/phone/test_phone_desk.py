@@ -233,3 +233,19 @@ def test_an_activation_by_telephone_is_given_back_with_the_machine_s_proof(tmp_p
     assert desk.left(key) == 1
     assert refused(desk, installation, key) == "activation-returned"
     assert "machine-returned" in desk.acts()
+
+
+@pytest.mark.needs("postgresql")
+def test_the_desk_works_over_postgresql_too(tmp_path, postgresql_desk):
+    desk = postgresql_desk
+    key = desk.key(activations=2)
+    one, two = desk.machine(tmp_path / "one", key), desk.machine(tmp_path / "two", key, number=2)
+    installation = show(one).installation
+    assert apply(one, desk.answer(installation, key).confirmation).evaluation.licensed
+    assert desk.answer(installation, key).kind is Kind.REPEATED
+    assert activate_online(one, desk.online()).evaluation.licensed
+    assert activate_online(two, desk.online()).evaluation.licensed
+    assert desk.answer(show(two).installation, key).kind is Kind.REACTIVATED
+    assert refused(desk, show(desk.machine(tmp_path / "three", key, 3)).installation, key) == "activations-exhausted"
+    assert desk.left(key) == 0
+    assert desk.acts().count("phone-confirmed") == 3
