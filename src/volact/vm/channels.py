@@ -109,9 +109,7 @@ class Channels:
         except (OSError, TimeoutError):
             pass
         finally:
-            writer.close()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
+            writer.transport.abort()  # answers were waited for; what a deaf guest has not taken is nobody's
 
     async def close(self) -> None:
         tasks = list(self._tasks.values())

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from support.guest import EDITION, GROUP, OTHER_EDITION, PRODUCT, Publisher, VmHost
 from support.qemu import Guest, incoming
-
 from volact.core.product_key import Channel
 from volact.sealing import verify
 
