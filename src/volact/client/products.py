@@ -352,14 +352,19 @@ def _phone_licence(store: ClientStore, definition: ProductDefinition, machine: b
 
 
 def _answers(store: ClientStore, product: str, trust: Trust) -> tuple[StoredAnswer, ...]:
-    """Every stored answer that verifies; the others are noted and count for nothing."""
-    found = []
+    """Every stored answer that verifies and was not given back; the others are noted and count for nothing."""
+    found, returned = [], store.returned(product)
     for name in store.answer_names(product):
 
         def verified(token: str, name: str = name) -> StoredAnswer:
             return StoredAnswer(name, token, verify.verify_licence(token, trust))
 
         answer = store.load_answer(product, name, verified)
-        if answer is not None:
-            found.append(answer)
+        if answer is None:
+            continue
+        licence = answer.licence
+        if any(one.covers(licence.key_id, licence.nonce, licence.issued_at) for one in returned):
+            store.note(f"{store.answer_file(product, name)} is left aside: its activation was given back")
+            continue
+        found.append(answer)
     return tuple(found)

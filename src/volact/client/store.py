@@ -7,6 +7,7 @@
     products/<product>/                  definition.volproduct  trust.json  product.json  key  attempt.json  issuer.json
     products/<product>/answers/          <channel>.vollicence (the last good one)  latest.vollicence (the newest)
     products/<product>/phone.json  answers/phone.json    the open installation ID; the phone licence
+    products/<product>/returned.json     activations that were given back, with their proofs
     products/<product>/answers/directory.volreading      what was read in the forest's directory
 
 Nothing here is believed because it is stored: definitions, statuses and answers are verified at each load by
@@ -118,6 +119,20 @@ class KnownIssuer(NamedTuple):
     address: str
     source: str
     descriptor: str
+
+
+class Returned(NamedTuple):
+    """An activation that was given back.  Licences of ``key_id`` that were issued before second ``before``, and the one
+    with nonce ``activation``, count no more.  ``proof`` is for the publisher, until it has ``confirmed``."""
+
+    key_id: str
+    activation: str
+    before: int
+    proof: str
+    confirmed: bool = False
+
+    def covers(self, key_id: str, nonce: bytes, issued_at: int) -> bool:
+        return key_id == self.key_id and (issued_at < self.before or nonce.hex() == self.activation)
 
 
 class ClientStore:
@@ -277,6 +292,19 @@ class ClientStore:
     def save_answer(self, product: str, name: str, token: str) -> None:
         self._save(self.answer_file(product, name), token.encode(), copy=name != LATEST)
 
+    def returned(self, product: str) -> tuple[Returned, ...]:
+        """What was given back; its licences count no more, whoever puts them back."""
+        return self._load(self._file(product, "returned.json"), _returned) or ()
+
+    def save_returned(self, product: str, returned: tuple[Returned, ...]) -> None:
+        self._save(self._file(product, "returned.json"), _dump(returned=[one._asdict() for one in returned]))
+
+    def remove_answers(self, product: str) -> None:
+        """Every stored answer, the copies first."""
+        with self.lock():
+            for name in self.answer_names(product):
+                self._remove(self.answer_file(product, name))
+
     def has_phone_licence(self, product: str) -> bool:
         return _exists(self._phone_file(product, PHONE_LICENCE))
 
@@ -353,12 +381,12 @@ class ClientStore:
                 first = first or exc
                 continue
             if candidate != path:
-                self._note(f"{path} was damaged or lost ({first or 'missing'}); its copy is used")
+                self.note(f"{path} was damaged or lost ({first or 'missing'}); its copy is used")
             return value
         if first is not None:
             if raises:
                 raise first
-            self._note(f"{path} is left aside: {first}")
+            self.note(f"{path} is left aside: {first}")
         return None
 
     def _save(self, path: Path, data: bytes, mode: int = PUBLIC, *, copy: bool = True) -> None:
@@ -377,7 +405,7 @@ class ClientStore:
             remove(_copy(path))
             remove(path)
 
-    def _note(self, sentence: str) -> None:
+    def note(self, sentence: str) -> None:
         if sentence not in self.notes:
             self.notes.append(sentence)
 
@@ -539,6 +567,20 @@ def _settings(data: bytes) -> ClientSettings:
 
 def _latest(data: bytes) -> int:
     return _fields(data, "clock.json").integer("latest")
+
+
+def _returned(data: bytes) -> tuple[Returned, ...]:
+    items = (Fields(item, "returned.json: returned") for item in _fields(data, "returned.json").items("returned"))
+    return tuple(
+        Returned(
+            key_id=item.text("key_id", most=64),
+            activation=item.text("activation", most=32),
+            before=item.integer("before"),
+            proof=item.text("proof", most=8192),
+            confirmed=item.boolean("confirmed"),
+        )
+        for item in items
+    )
 
 
 def _anchor(data: bytes) -> Anchor:

@@ -109,6 +109,33 @@ def _activation(group: Any) -> None:
     where.add_argument("--host", metavar="NAME[:PORT]", help="this KMS host, whatever is configured or published")
     where.add_argument("--publisher", metavar="URL", help="this publisher's service")
 
+    back = _verb(
+        group,
+        "deactivate",
+        "deactivate.deactivate",
+        "give the activation of a MAK or retail key back",
+        about="The licence and the key leave this machine at once, and the publisher gets a proof of it, over the\n"
+        "network or as a file.  If it cannot be reached, the proof is kept for the next try.",
+        examples=(
+            "volact client deactivate acme-cad",
+            "volact client deactivate acme-cad --file machine7.volreturn     without a network",
+        ),
+    )
+    back.add_argument("product", metavar="PRODUCT")
+    how = back.add_mutually_exclusive_group()
+    how.add_argument("--file", metavar="FILE", help="write the proof, to be carried to the publisher")
+    how.add_argument("--publisher", metavar="URL", help="this publisher's service")
+
+    left = _verb(
+        group,
+        "remaining",
+        "deactivate.remaining",
+        "ask the publisher how many activations of the installed key are left",
+        examples=("volact client remaining acme-cad --json",),
+    )
+    left.add_argument("product", metavar="PRODUCT")
+    left.add_argument("--publisher", metavar="URL", help="this publisher's service")
+
     host = _verb(
         group,
         "set-host",
