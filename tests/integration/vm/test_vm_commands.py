@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The VM host's commands, as an administrator types them, and its process with a guest's client at a real socket."""
+
+import dataclasses
+import json
+import re
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from support.guest import EDITION, PRODUCT, Publisher, QemuSocket, VmHost, volact
+from support.processes import good
+from volact.cli import vm as vm_commands
+from volact.client import activation, products
+from volact.client.machine import LocalMachine
+from volact.client.routes import Route
+from volact.client.store import ClientStore
+from volact.core.errors import VolactError
+from volact.core.product_key import Channel
+from volact.testing import simulated_traits
+from volact.vm.guest import GuestChannel
+
+
+@pytest.fixture(scope="module")
+def acme(tmp_path_factory: pytest.TempPathFactory) -> Publisher:
+    return Publisher.make(tmp_path_factory.mktemp("acme") / "acme")
+
+
+class Client:
+    """A guest's production client, whose channel is a socket that plays QEMU's part."""
+
+    def __init__(self, folder: Path, publisher: Publisher, qemu: QemuSocket) -> None:
+        self.store, self.qemu, self.random = ClientStore(folder), qemu, Random(1)
+        self.machine = LocalMachine(lambda: simulated_traits(1), lambda: "guest-1")
+        token = publisher.file.read_text().strip()
+        products.add_product(self.store, token, publisher.root, 0, _now())
+        products.install_generic_key(self.store, PRODUCT, EDITION, Channel.VM)
+
+    def activate(self) -> activation.Outcome:
+        server = GuestChannel(self.qemu.port, os="Test OS 1")
+        routes = [Route(server, "vm-host", "vm-host")]
+        return activation.activate(PRODUCT, self.store, routes, self.machine, _now, self.random)
+
+
+def _now() -> int:
+    return int(time.time())
+
+
+def test_a_host_goes_from_nothing_to_a_licensed_guest_without_being_restarted(
+    acme: Publisher, tmp_path: Path, free_port: int
+) -> None:
+    host, sockets = VmHost.make(tmp_path / "host"), tmp_path / "s"
+    sockets.mkdir()
+    qemu = QemuSocket(sockets / "web.sock")
+    client = Client(tmp_path / "client", acme, qemu)
+    try:
+        with host.serving(sockets, "--metrics-listen", f"127.0.0.1:{free_port}"):
+            with pytest.raises(VolactError) as caught:
+                client.activate()
+            assert caught.value.code == "vm-host-not-activated"
+            host.activate(acme)
+            outcome = _until_licensed(client.activate)
+            assert outcome.evaluation.licensed
+            assert 'volact_vm_guests{edition="professional"' in _metrics(free_port)
+            assert re.search(r"^volact_vm_channels 1\.0$", _metrics(free_port), re.MULTILINE)
+    finally:
+        qemu.close()
+    (guest,) = host.guests()
+    assert (guest["channel"], guest["last_answer"]) == ("web", "licensed")
+    assert guest["claimed"] == {"name": "guest-1", "os": "Test OS 1", "state": "initial-grace"}
+    status = host.run("status").json
+    assert [key["activated"] for key in status["keys"]] == [True]
+    assert status["licensed"][0]["guests"] == 1
+    assert [day["guests"] for day in host.run("report").json] == [1]
+    table = good("vm", "status", "--dir", host.folder).out
+    assert "claims name" in table
+    assert "guest-1" in table
+    assert {"vm-host-started", "vm-host-not-activated", "guest-licensed"} <= set(host.codes())
+
+
+def _until_licensed(attempt: Callable[[], activation.Outcome]) -> activation.Outcome:
+    """The host looks at its folder twice a second."""
+    end = time.monotonic() + 15
+    while True:
+        try:
+            return attempt()
+        except VolactError:
+            assert time.monotonic() < end
+            time.sleep(0.1)
+
+
+def _metrics(port: int) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        return str(answer.read().decode())
+
+
+def test_a_kms_host_key_is_refused_on_a_vm_host_and_the_other_way_round(acme: Publisher, tmp_path: Path) -> None:
+    host = VmHost.make(tmp_path / "host")
+    host.run("add-product", acme.file, "--root", acme.root)
+    done = volact("vm", "install-key", acme.key(kind="kms-host"), "--dir", host.folder)
+    assert done.code == 1
+    assert done.errors == ["a key of the kms-host channel cannot be installed on a VM host"]
+    good("host", "init", "--dir", tmp_path / "kms")
+    good("host", "add-product", acme.file, "--root", acme.root, "--dir", tmp_path / "kms")
+    done = volact("host", "install-key", acme.key(), "--dir", tmp_path / "kms")
+    assert done.errors == ["a key of the vm-host channel cannot be installed on a KMS host"]
+
+
+def test_the_publisher_refuses_a_host_that_is_a_virtual_machine_unless_its_policy_allows_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strict = Publisher.make(tmp_path / "strict", nested=False)
+    host = VmHost.make(tmp_path / "host")
+    host.run("add-product", strict.file, "--root", strict.root)
+    host.run("install-key", strict.key())
+    request, answer = tmp_path / "r", tmp_path / "a"
+    for virtual in (True, False):
+        hosting = dataclasses.replace(vm_commands.HOSTING, virtual=lambda virtual=virtual: virtual)
+        monkeypatch.setattr(vm_commands, "HOSTING", hosting)
+        host.run("activate", "--request", request)
+        strict.run("answer", request, "-o", answer)
+        done = volact("vm", "activate", "--answer", answer, "--dir", host.folder, "--json")
+        assert done.code == int(virtual)
+        if virtual:
+            assert done.json["error"]["code"] == "nested-host-refused"
+    assert host.codes()[-2:] == ["host-activation-failed", "host-activated"]
+
+
+def test_serve_needs_a_place_to_serve(tmp_path: Path) -> None:
+    host = VmHost.make(tmp_path / "host")
+    done = volact("vm", "serve", "--dir", host.folder)
+    assert (done.code, done.errors) == (1, ["there is nothing to serve guests on"])
+    done = volact("vm", "serve", "--dir", host.folder, "--sockets", tmp_path / "none")
+    assert done.errors == [f"there is no folder {tmp_path / 'none'} to find guests' sockets in"]
+
+
+def test_events_and_guests_of_a_new_host_are_empty_lists(tmp_path: Path) -> None:
+    host = VmHost.make(tmp_path / "host")
+    assert host.guests() == []
+    assert host.events() == []
+    assert json.loads(host.run("report").out) == []
