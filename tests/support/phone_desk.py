@@ -113,7 +113,10 @@ class Online:
         return self.service.describe(root, nonce)
 
     def activate(self, issuer: str, sealed: bytes) -> bytes:
-        return self.service.answer(issuer, sealed).sealed
+        (outcome,) = self.service.answer_all([(issuer, sealed)])
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome.sealed
 
 
 def show(machine: ClientMachine, *, new: bool = False) -> PhoneRequest:

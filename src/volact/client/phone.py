@@ -67,6 +67,12 @@ class InstallationChangedError(TrustError):
     remedy = "run `volact client installation-id {product}` again and read out the new digits"
 
 
+class ConfirmationReturnedError(TrustError):
+    code = "phone-given-back"
+    fmt = "this machine gave the activation of this confirmation ID back"
+    remedy = "run `volact client installation-id {product} --new` and ask the desk for another one"
+
+
 @dataclass(frozen=True, slots=True)
 class PhoneRequest:
     """An installation ID with what it was made of: the licence will be for exactly this."""
@@ -172,6 +178,8 @@ def apply(store: ClientStore, product: str, confirmation: ConfirmationId, machin
         public = _phone_key(loaded.definition)
         made = PhoneLicence(request, confirmation.signature)
         answer = _verified(made, loaded.definition, public, loaded.machine or b"")
+        if was_given_back(store, answer.licence):
+            raise ConfirmationReturnedError(product=product)
         store.save_phone(product, PHONE_LICENCE, made.to_bytes())
         store.remove_phone(product, PHONE_REQUEST)
         loaded = load_product(store, product)
@@ -186,7 +194,17 @@ def load_licence(store: ClientStore, definition: ProductDefinition, machine: byt
     def verified(data: bytes) -> Answer:
         return _verified(PhoneLicence.from_bytes(data), definition, _phone_key(definition), machine)
 
-    return store.load_phone(definition.product, PHONE_LICENCE, verified)
+    found = store.load_phone(definition.product, PHONE_LICENCE, verified)
+    if found is not None and was_given_back(store, found.licence):
+        store.note(f"the licence of {definition.product} by telephone is left aside: its activation was given back")
+        return None
+    return found
+
+
+def was_given_back(store: ClientStore, licence: Licence) -> bool:
+    """By its nonce, or made on a day before the licence that was given back: no more is known of its time."""
+    last = licence.issued_at + DAY - 1
+    return any(one.covers(licence.key_id, licence.nonce, last) for one in store.returned(licence.product))
 
 
 def _request(store: ClientStore, loaded: LoadedProduct, machine: LocalMachine, now: int, serial: bytes) -> PhoneRequest:

@@ -11,12 +11,13 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from volact.client.products import LoadedProduct, StoredAnswer, load_product, remove_key
+from volact.client.products import LoadedProduct, load_product, remove_key
 from volact.client.routes import IssuerServer
 from volact.client.store import ClientStore, Returned
 from volact.core.binding import NONCE_SIZE, RESPONSE_KEY_SIZE
 from volact.core.definition import Edition
 from volact.core.errors import ConfigError, MalformedError
+from volact.core.licence import Licence
 from volact.core.policy import DAY
 from volact.core.product_key import Channel
 from volact.core.refusal import ActivationReturnedError, SignedRefusal
@@ -63,7 +64,7 @@ def give_back(product: str, store: ClientStore, clock: Callable[[], int]) -> Giv
             return GivenBack(product, waiting)
         proof = _prove(held, loaded, store, clock())
         # (1) from here on the licence counts no more, (2) it is gone, (3) and so is the key, which would get another
-        store.save_returned(product, (*kept, proof))
+        store.save_returned(product, (*kept, proof, *_by_telephone(loaded, proof)))
         store.remove_answers(product)
         remove_key(store, product)
     return GivenBack(product, proof)
@@ -103,14 +104,25 @@ def ask_remaining(product: str, store: ClientStore, server: IssuerServer, clock:
     return answer
 
 
-def _held(loaded: LoadedProduct) -> StoredAnswer | None:
-    """The newest licence of this machine from a pool: the publisher takes back what it granted last."""
-    mine = [a for a in loaded.answers if a.licence.channel in POOLED and a.licence.machine == loaded.machine]
-    return max(mine, key=lambda answer: answer.licence.issued_at, default=None)
+def _held(loaded: LoadedProduct) -> Licence | None:
+    """The newest licence of this machine from a pool: the publisher takes back what it granted last.
+
+    Of one by telephone only the day is known, and it counts as made at that day's first second.
+    """
+    stored = [one.licence for one in loaded.answers] + ([loaded.phone.licence] if loaded.phone else [])
+    mine = [one for one in stored if one.channel in POOLED and one.machine == loaded.machine]
+    return max(mine, key=lambda licence: licence.issued_at, default=None)
 
 
-def _prove(held: StoredAnswer, loaded: LoadedProduct, store: ClientStore, now: int) -> Returned:
-    licence = held.licence
+def _by_telephone(loaded: LoadedProduct, proof: Returned) -> list[Returned]:
+    """The licence by telephone goes with a newer one of the same key: named by its nonce, and nothing to report."""
+    if loaded.phone is None or loaded.phone.licence.nonce.hex() == proof.activation:
+        return []
+    licence = loaded.phone.licence
+    return [Returned(licence.key_id, licence.nonce.hex(), 0, proof.proof, confirmed=True)]
+
+
+def _prove(licence: Licence, loaded: LoadedProduct, store: ClientStore, now: int) -> Returned:
     proof = ReturnProof(
         root=loaded.trust.fingerprint,
         product=licence.product,

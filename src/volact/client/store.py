@@ -90,6 +90,7 @@ class Installation(NamedTuple):
     channel: Channel | None = None
     partial: str = ""
     hardware_changed_at: int | None = None
+    revocation_seen_at: int | None = None
 
 
 class Tried(NamedTuple):
@@ -300,8 +301,10 @@ class ClientStore:
         self._save(self._file(product, "returned.json"), _dump(returned=[one._asdict() for one in returned]))
 
     def remove_answers(self, product: str) -> None:
-        """Every stored answer, the copies first."""
+        """Every stored answer, the copies first, and what came by telephone."""
         with self.lock():
+            for what in (PHONE_REQUEST, PHONE_LICENCE):
+                self.remove_phone(product, what)
             for name in self.answer_names(product):
                 self._remove(self.answer_file(product, name))
 
@@ -599,6 +602,7 @@ def _installation(data: bytes) -> Installation:
         channel=None if channel is None else Channel(channel),
         partial=claim.text("partial", least=0, most=5),
         hardware_changed_at=_optional_integer(claim, "hardware_changed_at"),
+        revocation_seen_at=_optional_integer(claim, "revocation_seen_at"),
     )
 
 

@@ -7,6 +7,8 @@ from dataclasses import replace
 import pytest
 
 from support.phone_desk import activate_online, apply, show
+from volact.client import products, returns
+from volact.client.phone import ConfirmationReturnedError
 from volact.core.phone import InstallationId
 from volact.core.product_key import Channel
 from volact.core.refusal import RefusedError
@@ -249,3 +251,67 @@ def test_the_desk_works_over_postgresql_too(tmp_path, postgresql_desk):
     assert refused(desk, show(desk.machine(tmp_path / "three", key, 3)).installation, key) == "activations-exhausted"
     assert desk.left(key) == 0
     assert desk.acts().count("phone-confirmed") == 3
+
+
+# ---- giving back
+
+
+def kept(machine):
+    """The phone licence as somebody may have copied it."""
+    path = machine.folder / "products" / "acme-cad" / "answers" / "phone.json"
+    return path, path.read_bytes()
+
+
+def give_up(machine, desk):
+    given = returns.give_back("acme-cad", machine.store, machine.clock)
+    return returns.report(given, machine.store, desk.online(), machine.clock)
+
+
+def licensed(machine):
+    return products.evaluate_product(machine.store, "acme-cad", machine.local, machine.clock()).licensed
+
+
+def test_a_licence_by_telephone_is_given_back_and_counts_no_more(tmp_path, desk):
+    key = desk.key(activations=1)
+    machine = desk.machine(tmp_path / "one", key)
+    confirmation = desk.answer(show(machine).installation, key).confirmation
+    apply(machine, confirmation)
+    path, copy = kept(machine)
+    assert give_up(machine, desk).receipt.credited
+    assert desk.left(key) == 1
+    products.install_key(machine.store, "acme-cad", str(key.key), desk.edition.id)
+    assert not licensed(machine)
+    path.write_bytes(copy)
+    assert not licensed(machine)
+    with pytest.raises(ConfirmationReturnedError):
+        apply(machine, confirmation)
+    again = desk.answer(show(machine).installation, key)  # on the same day
+    assert again.kind is Kind.ACTIVATED
+    assert apply(machine, again.confirmation).evaluation.licensed
+
+
+def test_giving_back_takes_both_the_licence_by_telephone_and_the_one_online(tmp_path, desk):
+    key = desk.key(activations=1)
+    machine = desk.machine(tmp_path / "one", key)
+    apply(machine, desk.answer(show(machine).installation, key).confirmation)
+    path, copy = kept(machine)
+    desk.clock.advance(hours=1)
+    activate_online(machine, desk.online())
+    assert give_up(machine, desk).receipt.credited
+    products.install_key(machine.store, "acme-cad", str(key.key), desk.edition.id)
+    path.write_bytes(copy)
+    assert not licensed(machine)
+    assert desk.left(key) == 1
+
+
+def test_an_older_licence_by_telephone_does_not_come_back_either(tmp_path, desk):
+    key = desk.key(activations=1)
+    machine = desk.machine(tmp_path / "one", key)
+    apply(machine, desk.answer(show(machine).installation, key).confirmation)
+    path, older = kept(machine)
+    desk.clock.advance(days=1)
+    apply(machine, desk.answer(show(machine, new=True).installation, key).confirmation)
+    assert give_up(machine, desk).receipt.credited
+    products.install_key(machine.store, "acme-cad", str(key.key), desk.edition.id)
+    path.write_bytes(older)
+    assert not licensed(machine)
