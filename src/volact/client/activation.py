@@ -12,6 +12,7 @@ Spec: docs/spec/states.md §3.
 
 import secrets
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
 
@@ -33,15 +34,16 @@ from volact.core.binding import NONCE_SIZE, RESPONSE_KEY_SIZE
 from volact.core.definition import Edition
 from volact.core.errors import MalformedError, StoreError, TransportError, TrustError, VolactError
 from volact.core.evaluation import Evaluation, trusted_time
+from volact.core.issuer import IssuerDescriptor
 from volact.core.licence import Licence
 from volact.core.policy import DAY, LEAST_INTERVAL, MINUTE, MOST_INTERVAL, Policy
 from volact.core.product_key import Channel
 from volact.core.refusal import MOST_RETRY_AFTER, RefusedError, SignedRefusal
 from volact.core.request import ActivationRequest
 from volact.core.states import State
-from volact.sealing import answers, envelope, sign, verify
+from volact.sealing import answers, envelope, jws, sign, verify
 from volact.sealing.answers import TrustedDescriptor
-from volact.sealing.verify import Trust, TrustedLicence
+from volact.sealing.verify import RevokedError, Trust, TrustedLicence
 from volact.wire.client import ServerError
 
 JITTER = 0.1  # of an interval, either way: a fleet that started in one second does not come back in one
@@ -203,8 +205,12 @@ def _fresh_descriptor(route: Route, asking: _Asking) -> tuple[TrustedDescriptor,
     """(3) The issuer's descriptor, made for our nonce; the revocation status in it is kept when it is newer."""
     nonce = secrets.token_bytes(NONCE_SIZE)
     token = route.server.get_issuer(asking.root, asking.loaded.product, asking.edition.group, nonce)
-    trusted = _verify_descriptor(token, asking, asking.clock(), nonce)
-    _keep_status(asking.store, asking.root, trusted)
+    try:
+        trusted = _verify_descriptor(token, asking, asking.clock(), nonce)
+    except RevokedError:
+        _hear_of_revocation(asking, token)
+        raise
+    _keep_status(asking, trusted.status_token)
     return trusted, token
 
 
@@ -228,13 +234,25 @@ def _current_trust(asking: _Asking) -> Trust:
     return base if status is None else base.with_status(status)
 
 
-def _keep_status(store: ClientStore, root: str, trusted: TrustedDescriptor) -> None:
-    def epoch(token: str) -> int:
-        return verify.verify_status(token, Trust(trusted.trust.root)).epoch
+def _hear_of_revocation(asking: _Asking, token: str) -> None:
+    """An honest host that was revoked says so itself: the status in its descriptor stands on its own signature."""
+    store, now = asking.store, asking.clock()
+    with suppress(TrustError, MalformedError):
+        _keep_status(asking, IssuerDescriptor.from_claim(jws.parse(token, verify.DESCRIPTOR).claims()).status)
+    loaded = load_product(store, asking.loaded.product)
+    record(store, loaded, loaded.evaluate(asking.machine.fingerprint(asking.root), now), now)
 
+
+def _keep_status(asking: _Asking, token: str) -> None:
+    """Keep a status that is newer than the one that is stored; raises where it is not the publisher's."""
+
+    def epoch(token: str) -> int:
+        return verify.verify_status(token, Trust(asking.loaded.trust.root)).epoch
+
+    store = asking.store
     with store.lock():
-        if trusted.trust.epoch > (store.load_status(root, epoch) or 0):
-            store.save_status(root, trusted.status_token)
+        if epoch(token) > (store.load_status(asking.root, epoch) or 0):
+            store.save_status(asking.root, token)
 
 
 def _exchange(server: IssuerServer, asking: _Asking, issuer: TrustedDescriptor, descriptor_token: str) -> _Answered:

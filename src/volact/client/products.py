@@ -13,7 +13,15 @@ from volact.client.machine import LocalMachine
 from volact.client.store import Anchor, ClientStore, Installation
 from volact.core.definition import GENERIC, Edition, ProductDefinition
 from volact.core.errors import ConfigError, StoreError, TrustError, VolactError
-from volact.core.evaluation import Answer, Evaluation, HardwareChangedReason, Machine, evaluate, trusted_time
+from volact.core.evaluation import (
+    Answer,
+    Evaluation,
+    HardwareChangedReason,
+    IssuerRevokedReason,
+    Machine,
+    evaluate,
+    trusted_time,
+)
 from volact.core.fingerprint import Fingerprint
 from volact.core.licence import Licence
 from volact.core.product_key import Channel, ProductKey, publisher_tag
@@ -145,7 +153,11 @@ class LoadedProduct:
         """
         installation = self.installation
         machine = Machine(
-            self.machine or NO_MACHINE, fingerprint, installation.installed_at, installation.hardware_changed_at
+            self.machine or NO_MACHINE,
+            fingerprint,
+            installation.installed_at,
+            installation.hardware_changed_at,
+            installation.revocation_seen_at,
         )
         chosen = [one.answer for one in (self.answers if answers is None else answers)]
         if answers is None:
@@ -243,7 +255,8 @@ def evaluate_product(store: ClientStore, product: str, machine: LocalMachine, no
 
 
 def record(store: ClientStore, loaded: LoadedProduct, evaluation: Evaluation, clock: int, step: int = 0) -> None:
-    """Keep what an evaluation observed: the time, and when the hardware was first seen to differ.
+    """Keep what an evaluation observed: the time, and when the hardware was first seen to differ, or the issuer to be
+    revoked.
 
     For looks that are not meant to change anything: where the folder cannot be written, it is left as it is.
     ``step``: how far the stored time may lag, for callers that look often.
@@ -251,16 +264,24 @@ def record(store: ClientStore, loaded: LoadedProduct, evaluation: Evaluation, cl
     with suppress(StoreError):
         if clock > loaded.latest_time + step:
             store.raise_latest_time(clock)
-        _record_hardware(store, loaded, evaluation, trusted_time(clock, loaded.latest_time))
+        _record_changes(store, loaded, evaluation, trusted_time(clock, loaded.latest_time))
 
 
-def _record_hardware(store: ClientStore, loaded: LoadedProduct, evaluation: Evaluation, now: int) -> None:
+def _record_changes(store: ClientStore, loaded: LoadedProduct, evaluation: Evaluation, now: int) -> None:
+    """What was seen keeps its first moment until it is over: a revocation, when the product is licensed again."""
+    before = loaded.installation
     differs = isinstance(evaluation.reason, HardwareChangedReason)
-    if differs == (loaded.installation.hardware_changed_at is not None):
+    revoked = isinstance(evaluation.reason, IssuerRevokedReason)
+    changed_at = (before.hardware_changed_at or now) if differs else None
+    seen_at = (before.revocation_seen_at or now) if revoked else before.revocation_seen_at
+    if evaluation.licensed:
+        seen_at = None
+    if (changed_at, seen_at) == (before.hardware_changed_at, before.revocation_seen_at):
         return
     with store.lock():
-        installation = store.installation(loaded.product)
-        store.save_installation(loaded.product, installation._replace(hardware_changed_at=now if differs else None))
+        kept = store.installation(loaded.product)
+        changed = kept._replace(hardware_changed_at=changed_at, revocation_seen_at=seen_at)
+        store.save_installation(loaded.product, changed)
 
 
 def _anchor(store: ClientStore, product: str) -> Anchor | None:

@@ -89,13 +89,15 @@ class Machine:
     """What is observed of the machine and its installation; observations, not verdicts.
 
     ``installed_at``: when grace began (definition added, or rearmed).  ``hardware_changed_at``: when a fingerprint out
-    of tolerance was first seen, else ``None``.
+    of tolerance was first seen, else ``None``.  ``revocation_seen_at``: when the machine first heard that the issuer of
+    its licence is revoked, else ``None``.
     """
 
     id: bytes
     fingerprint: Fingerprint
     installed_at: int
     hardware_changed_at: int | None = None
+    revocation_seen_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,7 @@ def evaluate(
     if trusted:
         return max(trusted, key=_worth)
     if good:
-        return _revoked_answer(max(good, key=_issued_at), policy, product, now, count)
+        return _revoked_answer(max(good, key=_issued_at), policy, product, machine, now, count)
     reason: Reason = NoAnswerReason(product=product)
     if count is not None:
         reason = CountBelowThresholdReason(count=count, threshold=policy.threshold, missing=policy.threshold - count)
@@ -222,12 +224,18 @@ def _with_answer(
     )
 
 
-def _revoked_answer(answer: Answer, policy: Policy, product: str, now: int, count: int | None) -> Evaluation:
-    # Only a licence issued at or after the revocation's date is revoked, so its own date is the later one.
+def _revoked_answer(
+    answer: Answer, policy: Policy, product: str, machine: Machine, now: int, count: int | None
+) -> Evaluation:
+    """The grace begins when the machine hears of the revocation, whatever day it is dated back to.  Nobody gains by it:
+    where the licence's own end would have come to notification earlier, it still does."""
     reason = IssuerRevokedReason(product=product)
-    until = answer.licence.issued_at + policy.non_genuine_grace_days * DAY
-    state, end = (State.NON_GENUINE_GRACE, until) if now < until else (State.NOTIFICATION, None)
-    return _result(policy, state, end, reason, answer.licence, count)
+    heard = now if machine.revocation_seen_at is None else machine.revocation_seen_at
+    until, end = heard + policy.non_genuine_grace_days * DAY, _end(answer, policy)
+    if end is not None:
+        until = min(until, end + (policy.out_of_tolerance_grace_days + policy.extended_grace_days) * DAY)
+    state, ends = (State.NON_GENUINE_GRACE, until) if now < until else (State.NOTIFICATION, None)
+    return _result(policy, state, ends, reason, answer.licence, count)
 
 
 def _without_answer(

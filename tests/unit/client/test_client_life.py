@@ -8,6 +8,7 @@ from volact.core.policy import DAY, HOUR
 from volact.core.refusal import ClockSkewError
 from volact.core.states import State
 from volact.sealing.answers import StaleAnswerError
+from volact.sealing.verify import RevokedError
 from volact.testing import FakeClock, KmsHostSimulator, Site
 from volact.wire.client import UnreachableError
 
@@ -205,6 +206,30 @@ def test_a_revoked_host_ends_in_non_genuine_grace_and_another_host_heals_it(site
     assert machine.evaluate().state is State.NON_GENUINE_GRACE
     crowd(other)
     assert machine.activate(other).evaluation.state is State.LICENSED
+
+
+def test_a_revoked_host_that_says_so_itself_ends_its_leases_at_their_next_renewal(site, host, machine):
+    crowd(host)
+    machine.activate(host)
+    site.clock.advance(days=60)
+    crowd(host)
+    machine.activate(host)
+    site.clock.advance(days=50)
+    site.publisher.revoke(host.issuer, since=site.clock() - 55 * DAY)  # found out late, dated back
+    host.status = site.publisher.status_token()
+    assert machine.evaluate().state is State.LICENSED  # nobody has told it
+    with pytest.raises(RevokedError):
+        machine.activate(host)
+    seen = machine.evaluate()
+    assert (seen.state, seen.until) == (State.NON_GENUINE_GRACE, site.clock() + 30 * DAY)
+    site.clock.advance(days=20)
+    assert machine.evaluate().until == seen.until  # hearing it again does not prolong it
+    site.clock.advance(days=10)
+    assert machine.evaluate().state is State.NOTIFICATION
+    other = site.kms_host()
+    crowd(other)
+    assert machine.activate(other).evaluation.state is State.LICENSED
+    assert machine.store.installation(PRODUCT).revocation_seen_at is None
 
 
 def refusing(host: KmsHostSimulator) -> KmsHostSimulator:

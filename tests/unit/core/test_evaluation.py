@@ -62,6 +62,7 @@ def look(
 
 
 GUEST = answer(channel=Channel.VM, count=None)
+TOLD = Machine(MACHINE_ID, HARDWARE, INSTALLED, revocation_seen_at=day(8))
 CHANGED = Machine(MACHINE_ID, OTHER_HARDWARE, INSTALLED, hardware_changed_at=day(50))
 
 
@@ -147,12 +148,34 @@ CASES = [
     Case("issued before the revocation", look(9, answer(1, revoked=2)), State.LICENSED, 181, None),
     Case(
         "issued in the second of the revocation",
-        look(9, answer(2, revoked=2)),
+        look(9, answer(2, revoked=2), machine=TOLD),
         State.NON_GENUINE_GRACE,
-        32,
+        38,
         "issuer-revoked",
     ),
-    Case("revoked, grace over", look(32, answer(2, revoked=1)), State.NOTIFICATION, None, "issuer-revoked"),
+    Case("told of it just now", look(9, answer(2, revoked=2)), State.NON_GENUINE_GRACE, 39, "issuer-revoked"),
+    Case(
+        "revoked, grace over",
+        look(38, answer(2, revoked=1), machine=TOLD),
+        State.NOTIFICATION,
+        None,
+        "issuer-revoked",
+    ),
+    Case(
+        "a revocation dated back for months leaves the whole grace",
+        look(100, answer(2, revoked=1)),
+        State.NON_GENUINE_GRACE,
+        130,
+        "issuer-revoked",
+    ),
+    Case(
+        "a revocation gives nobody more time than the licence would have had",
+        look(200, answer(2, revoked=1)),
+        State.NON_GENUINE_GRACE,
+        212,
+        "issuer-revoked",
+    ),
+    Case("nor any after that", look(212, answer(2, revoked=1)), State.NOTIFICATION, None, "issuer-revoked"),
     Case("a good answer beside a revoked one", look(9, answer(5, revoked=1), answer(2)), State.LICENSED, 182, None),
     Case(
         "hardware out of tolerance",
