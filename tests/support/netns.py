@@ -4,6 +4,7 @@
 Servers with well-known ports (53, 88, 389) run side by side there, and nothing of it is seen outside.  Needs root.
 """
 
+import contextlib
 import itertools
 import json
 import os
@@ -77,7 +78,8 @@ class Network:
     def close(self) -> None:
         for host in self.hosts:
             for pid in ip("netns", "pids", self.name(host)).split():
-                os.kill(int(pid), signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
+                    os.kill(int(pid), signal.SIGKILL)
             ip("netns", "delete", self.name(host))
             shutil.rmtree(SYSTEM / self.name(host), ignore_errors=True)
         ip("netns", "delete", self.name("sw"))

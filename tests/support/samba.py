@@ -8,16 +8,15 @@ to it, machine accounts with their keytabs.  A use copies that (42 MB a controll
 import fcntl
 import os
 import shutil
-import socket
 import struct
 import subprocess
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from support.netns import Network, Shell, end, network
+from support.processes import wait_for
 
 DOMAIN, NETBIOS = "ad.example.test", "EXAMPLE"
 REALM = DOMAIN.upper()
@@ -32,6 +31,7 @@ KRB5 = f"""[libdefaults]
  default_realm = {REALM}
  dns_lookup_realm = false
  dns_lookup_kdc = true
+ dns_uri_lookup = false
  rdns = false
  dns_canonicalize_hostname = false
 """
@@ -182,9 +182,11 @@ def _make(folder: Path) -> None:
         try:
             _make_accounts(dc1)
             _join(dc2)
+            _register(dc1, dc2)
             dc1.tool("domain", "exportkeytab", folder / "all.keytab")
             split_keytab(folder / "all.keytab", folder / "keytabs")
         finally:
+            dc2.stop()
             dc1.stop()
 
 
@@ -222,6 +224,21 @@ def _join(dc2: Controller) -> None:
     _finish_settings(dc2.folder)
 
 
+def _register(dc1: Controller, dc2: Controller) -> None:
+    """Let the second controller register its service's name, and the first one have it to issue tickets for."""
+    dc2.start()
+    database = dc2.folder / "private" / "sam.ldb"
+    wait_for(lambda: "ldap/dc2" in dc2.tool("spn", "list", "DC2$", "-H", database), START_SECONDS)
+    replicate(dc1, 2, 1, PARTITION)
+
+
+def replicate(dc: Controller, source: int, target: int, *partitions: str) -> None:
+    """Now, not at the next round."""
+    for partition in partitions:
+        names = (f"dc{target}.{DOMAIN}", f"dc{source}.{DOMAIN}", partition)
+        dc.tool("drs", "replicate", *names, f"-UAdministrator%{PASSWORD}")
+
+
 def _make_accounts(dc: Controller) -> None:
     """In one process, by Samba's own library: 30 calls of samba-tool take a minute."""
     names = [*(f"pc{number:02d}" for number in range(1, MACHINES + 1)), *SERVERS]
@@ -236,7 +253,7 @@ db.transaction_start()
 for name in {names!r}:
     db.newcomputer(name)
     db.setpassword(f"(sAMAccountName={{name}}$)", f"Machine.{{name}}.for.tests", False, None)
-    db.toggle_userAccountFlags(f"(sAMAccountName={{name}}$)", 0x1000, flags_str="WORKSTATION_TRUST_ACCOUNT", on=True, strict=False)
+    db.toggle_userAccountFlags(f"(sAMAccountName={{name}}$)", 0x1000, on=True, strict=False)  # a workstation's
 db.newuser("anna", {USER_PASSWORD!r})
 db.newgroup({GROUP!r})
 db.add_remove_group_members({GROUP!r}, ["pc29$", "pc30$"], add_members_operation=True)
@@ -269,15 +286,3 @@ def split_keytab(path: Path, folder: Path) -> None:
                 kept[account] = kept.get(account, b"\x05\x02") + entry
     for account, content in kept.items():
         (folder / f"{account}.keytab").write_bytes(content)
-
-
-def wait_for_port(address: tuple[str, int]) -> None:
-    ends = time.monotonic() + START_SECONDS
-    while True:
-        try:
-            socket.create_connection(address, 1).close()
-        except OSError:
-            assert time.monotonic() < ends, address
-            time.sleep(0.05)
-        else:
-            return

@@ -7,6 +7,7 @@ network.  Errors come out by the names of ``errors``.
 """
 
 import os
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,7 +29,8 @@ from volact.directory.errors import (
 )
 
 TIMEOUT = 10.0  # for one operation
-CONNECT_TIMEOUT = 5.0  # a controller that is gone without a word costs this much
+REACH_TIMEOUT = 3.0  # a controller that is gone without a word costs this much
+BIND_TIMEOUT = 30.0  # Kerberos asks DNS a dozen times, and each time waits a second for a name server that is gone
 LEAST_STRENGTH = 128  # bits, by SASL's count
 DACL = 4  # LDAP_SERVER_SD_FLAGS: of a security descriptor, read and write who may do what, not owner and audit
 BASE, LEVEL, TREE = 0, 1, 2
@@ -175,8 +177,9 @@ class _NothingThereError(DirectoryFailedError):
 def connect(server: Server, credentials: Credentials, kind: ForestKind) -> Iterator[Session]:
     """A session that is bound as ``credentials``.  Raises by name what kept it from that."""
     client = _client(server, credentials, kind)
+    _reach(server)
     try:
-        connection = client.connect(timeout=CONNECT_TIMEOUT)
+        connection = client.connect(timeout=BIND_TIMEOUT)
     except (ldap.ConnectionError, ldap.TimeoutError) as exc:
         raise _unreachable(server, exc) from None
     except ldap.LDAPError as exc:
@@ -221,6 +224,15 @@ def _client(server: Server, credentials: Credentials, kind: ForestKind) -> Any:
             client.set_sasl_security_properties(no_anonymous=True, min_ssf=LEAST_STRENGTH)
             client.set_credentials("GSSAPI")
     return client
+
+
+def _reach(server: Server) -> None:
+    """Tell a server that is gone from one that takes its time."""
+    try:
+        socket.create_connection((server.name, server.port), REACH_TIMEOUT).close()
+    except OSError as exc:
+        why = exc.strerror or str(exc) or "no answer in time"
+        raise DirectoryUnreachableError(domain=str(server), why=why) from None
 
 
 def _entry(found: Any) -> Entry:

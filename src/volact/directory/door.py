@@ -73,13 +73,18 @@ class DirectoryDoor:
         """The best object for ``group`` of ``trust``'s publisher.  Raises by name: not a member, no controller, no
         object, or what is wrong with those that were found."""
         credentials = self._credentials()
-        unreachable: list[VolactError] = []
+        unreachable: list[DirectoryUnreachableError] = []
+        doubted: MembershipDoubtError | None = None
         for server in self._servers(credentials):
             try:
                 with _member_session(server, credentials, self._kind) as session:
                     return self._choose(session, trust, group, now)
             except DirectoryUnreachableError as exc:
                 unreachable.append(exc)
+            except MembershipDoubtError as exc:  # it may be this controller's fault; the next one may know better
+                doubted = doubted or exc
+        if doubted is not None:
+            raise doubted
         why = "; ".join(f"{exc.domain}: {exc.why}" for exc in unreachable) or "no server is known"
         raise DirectoryUnreachableError(domain=self._domain(credentials), why=why)
 
