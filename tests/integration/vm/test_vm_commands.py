@@ -2,6 +2,7 @@
 """The VM host's commands, as an administrator types them, and its process with a guest's client at a real socket."""
 
 import dataclasses
+import io
 import json
 import re
 import time
@@ -12,16 +13,24 @@ from random import Random
 
 import pytest
 
+from support.client_machine import ClientMachine
 from support.guest import EDITION, PRODUCT, Publisher, QemuSocket, VmHost, volact
 from support.processes import good
+from support.site import RealPublisher, served
 from volact.cli import vm as vm_commands
+from volact.cli.environment import Environment
+from volact.cli.vm.serve import OwnLicences
 from volact.client import activation, products
 from volact.client.machine import LocalMachine
 from volact.client.routes import Route
 from volact.client.store import ClientStore
 from volact.core.errors import VolactError
+from volact.core.fingerprint import Fingerprint
 from volact.core.product_key import Channel
-from volact.testing import simulated_traits
+from volact.testing import Site, simulated_traits
+from volact.testing.machines import simulated_environment
+from volact.vm.application import VmFolder, VmRun
+from volact.vm.application import VmHost as RunningHost
 from volact.vm.guest import GuestChannel
 
 
@@ -143,3 +152,47 @@ def test_events_and_guests_of_a_new_host_are_empty_lists(tmp_path: Path) -> None
     assert host.guests() == []
     assert host.events() == []
     assert json.loads(host.run("report").out) == []
+
+
+def test_a_host_is_activated_online_and_renews_its_certificate_before_it_ends(acme: Publisher, tmp_path: Path) -> None:
+    later = 320 * 86400
+    shift = 0
+    publisher = RealPublisher(acme.folder, PRODUCT, lambda: _now() + shift, acme.root)
+    host = VmHost.make(tmp_path / "host")
+    host.run("add-product", acme.file, "--root", acme.root)
+    host.run("install-key", acme.key())
+    with served(publisher) as port:
+        done = host.run("activate", "--publisher", f"http://127.0.0.1:{port}").json
+        assert (done["organisation"], done["groups"]) == ("Contoso", [101, 102])
+        shift = later
+        run = VmRun(
+            folder=VmFolder(host.folder),
+            name="vm1.example.test",
+            virtual=False,
+            sockets=[tmp_path],
+            clock=lambda: _now() + later,
+            licensed=lambda root, product: frozenset(),
+            fingerprint=lambda root: Fingerprint.of(simulated_traits(1), bytes.fromhex(root.removeprefix("sha256:"))),
+        )
+        running = RunningHost(run)
+        running._work()
+        running.store.close()
+    renewed = host.events()[-1]
+    assert renewed["code"] == "certificate-renewed"
+    assert renewed["data"]["until"] > _now() + later + 300 * 86400
+
+
+def test_a_host_whose_own_computer_must_be_licensed_asks_its_own_client(tmp_path: Path) -> None:
+    """The client in DIR is licensed by a KMS host's simulator; the VM host looks there."""
+    site = Site.make(now=_now(), threshold=1)
+    machine = ClientMachine.ready(tmp_path / "client", site, edition="server")
+    base = Environment(io.StringIO(), io.StringIO(), io.StringIO(), {}, site.clock, dict, lambda: "vm1")
+    licences = OwnLicences(simulated_environment(1, base, site.clock), str(tmp_path / "client"))
+    root = site.publisher.fingerprint
+    assert licences(root, PRODUCT) == frozenset()
+    machine.activate(site.kms_host())
+    site.clock.advance(60)
+    assert licences(root, PRODUCT) == {"server"}
+    assert licences("sha256:" + "0" * 64, PRODUCT) == frozenset()
+    site.clock.advance(days=400)
+    assert licences(root, PRODUCT) == frozenset()
