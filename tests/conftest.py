@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from support import postgresql, qemu
+from support import libvirt, postgresql, qemu, softhsm
 
 ROOT = Path(__file__).resolve().parent.parent
 NODE_FOLDER = ROOT / "build" / "node"  # tools/setup installs the test-only npm packages there
@@ -87,7 +87,10 @@ PARTS: dict[str, Part] = {
     "postgresql": Part(postgresql.is_present, "Debian package postgresql and the extra postgresql"),
     "curl": Part(_command("curl"), "Debian package curl"),
     "qemu": Part(qemu.is_present, "Debian package qemu-system-x86"),
+    "libvirt": Part(libvirt.is_present, "Debian packages libvirt-daemon-driver-qemu and libvirt-clients"),
+    "setfacl": Part(_command("setfacl"), "Debian package acl"),
     "guest-image": Part(qemu.has_image, "tools/make_guest_image"),
+    "softhsm": Part(softhsm.is_present, "Debian package softhsm2 and the extra pkcs11"),
     "node": Part(_command("node"), "Debian package nodejs"),
     "jose": Part(_node_package("jose"), "npm package jose in build/node"),
 }

@@ -7,6 +7,7 @@
     certificates/NAME.pem           root, issuing, publisher-issuer, definition, revocation
     keys/NAME.key                   the same without root, and sealing: the keys of a running service
     keys/phone.json                 the key of confirmation IDs, an EIP-2335 keystore
+    root/root.token, keys/NAME.token    in the place of a .key: where in a PKCS#11 token it is, see ``hardware``
 
 Key files are encrypted under one passphrase.  The folder comes into being whole or not at all.
 Spec: docs/guide/publisher.md.
@@ -17,7 +18,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,13 +32,15 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from volact.core.encoding import Fields, dump_object, parse_object
 from volact.core.errors import ConfigError, InputError
 from volact.core.product_key import ProductKey
-from volact.publisher import phone_key
+from volact.publisher import hardware, phone_key
+from volact.publisher.hardware import KeyMaker, KeyState
 from volact.publisher.store import PublisherStore
 from volact.sealing import certificates, keys
 from volact.sealing.certificates import Certified, Grant, Role
 from volact.sealing.confirmation import PhoneKey
 from volact.sealing.envelope import OpeningKey
-from volact.sealing.keys import LocalKey
+from volact.sealing.jws import SigningKey
+from volact.sealing.pkcs11 import TokenPlace
 from volact.sealing.sign import Issuer
 
 FORMAT = 1
@@ -145,7 +148,13 @@ class PublisherFolder:
 
     @property
     def root_key(self) -> Path:
-        return self.path / "root" / "root.key"
+        """Its file, or the reference to it where it is in a token."""
+        return hardware.key_file(self.path / "root" / "root.key")
+
+    def signing_keys(self) -> list[tuple[KeyState, x509.Certificate]]:
+        """Where each signing key is, with its certificate."""
+        paths = {name: _signing_path(self.path, name) for name in hardware.SIGNING_KEYS}
+        return [(KeyState.of(name, path), _read_certificate(self.path, name)) for name, path in paths.items()]
 
     @property
     def database(self) -> Path | str:
@@ -156,9 +165,11 @@ class PublisherFolder:
         return PublisherStore.open(self.database)
 
     def open_keys(self, passphrase: bytes) -> PublisherKeys:
-        """Everything that signs and opens: ``KeyFileError``, ``PassphraseError``, :class:`FolderDamagedError`."""
+        """Everything that signs and opens: ``KeyFileError``, ``PassphraseError``, ``Token…Error``,
+        :class:`FolderDamagedError`."""
         try:
-            issuing = Certified(_read_certificate(self.path, "issuing"), self._key("issuing", passphrase).private)
+            certificate = _read_certificate(self.path, "issuing")
+            issuing = Certified(certificate, hardware.ca_key(self._key("issuing", certificate, passphrase)))
             issuers = {role: self._issuer(role, issuing.certificate, passphrase) for role in ROLES}
         except InputError as exc:
             raise FolderDamagedError(path=str(self.path), why=str(exc)) from None
@@ -174,11 +185,14 @@ class PublisherFolder:
             lambda: phone_key.load(self.path, passphrase),
         )
 
-    def _key(self, name: str, passphrase: bytes) -> LocalKey:
-        return keys.load_signing_key(_key_path(self.path, name), passphrase)
+    def _key(self, name: str, certificate: x509.Certificate, passphrase: bytes) -> SigningKey:
+        key = hardware.load(_key_path(self.path, name), passphrase)
+        hardware.check_same(name, key, certificate)
+        return key
 
     def _issuer(self, role: Role, issuing: x509.Certificate, passphrase: bytes) -> Issuer:
-        return Issuer(self._key(role, passphrase), (_read_certificate(self.path, role), issuing), self.root)
+        certificate = _read_certificate(self.path, role)
+        return Issuer(self._key(role, certificate, passphrase), (certificate, issuing), self.root)
 
 
 def init(
@@ -190,17 +204,34 @@ def init(
     now: int,
     actor: str,
     database: str | None = None,
+    tokens: Mapping[str, TokenPlace] | None = None,
 ) -> PublisherFolder:
-    """Make a publisher.  Refuses a folder or a database that holds anything; leaves nothing behind where it fails."""
+    """Make a publisher.  Refuses a folder or a database that holds anything; leaves nothing behind where it fails.
+
+    ``tokens``: which of its signing keys (``hardware.SIGNING_KEYS``) are made in which token; the others are files.
+    """
     check_name("the publisher's name", name)
     if database is not None:
         check_database(database)
     if not 0 < len(passphrase) <= MAX_PASSPHRASE:
         raise PassphraseUnfitError(length=len(passphrase), most=MAX_PASSPHRASE)
+    maker = KeyMaker(passphrase, tokens or {})
+    try:
+        _fill(path, maker, name, url, suite, now, actor, database)
+    except BaseException:
+        maker.undo()
+        raise
+    return PublisherFolder.open(path)
+
+
+def _fill(
+    path: Path, maker: KeyMaker, name: str, url: str | None, suite: str, now: int, actor: str, database: str | None
+) -> None:
+    passphrase = maker.passphrase
     with _new_folder(path) as folder:
-        root, issuing = _make_authorities(folder, name, passphrase, now)
+        root, issuing = _make_authorities(folder, name, maker, now)
         for role in ROLES:
-            _make_role(folder, role, name, issuing, passphrase, now)
+            _make_role(folder, role, name, issuing, maker, now)
         sealing = OpeningKey.generate(suite)
         keys.write_file(_key_path(folder, "sealing"), sealing.to_pem(passphrase))
         phone_key.make(folder, passphrase)
@@ -210,7 +241,6 @@ def init(
         fingerprint = certificates.fingerprint(root.certificate)
         with PublisherStore.open(database or folder / DATABASE) as store:
             store.note_initialised(name, fingerprint, now, actor)
-    return PublisherFolder.open(path)
 
 
 def check_name(what: str, name: str) -> None:
@@ -239,29 +269,25 @@ def _lookup_key(sealing: OpeningKey) -> bytes:
     return HKDF(hashes.SHA256(), 32, salt=None, info=b"volact product key lookup v1").derive(secret)
 
 
-def _make_authorities(folder: Path, name: str, passphrase: bytes, now: int) -> tuple[Certified, Certified]:
-    root_key, issuing_key = LocalKey.generate(), LocalKey.generate()
-    root = Certified(certificates.make_root(root_key.private, name, now, _serial()), root_key.private)
+def _make_authorities(folder: Path, name: str, maker: KeyMaker, now: int) -> tuple[Certified, Certified]:
+    root_key = maker.make("root", _signing_path(folder, "root"), name)
+    issuing_key = maker.make("issuing", _key_path(folder, "issuing"), name)
+    ca_key = hardware.ca_key(root_key)
+    root = Certified(certificates.make_root(ca_key, name, now, _serial()), ca_key)
     certificate = certificates.make_issuing(root, issuing_key.public_key, name, now, _serial())
-    keys.write_file(folder / "root" / "root.key", keys.private_pem(root_key.private, passphrase))
     _write_certificate(folder, "root", root.certificate)
-    _write(folder, "issuing", issuing_key, certificate, passphrase)
-    return root, Certified(certificate, issuing_key.private)
+    _write_certificate(folder, "issuing", certificate)
+    return root, Certified(certificate, hardware.ca_key(issuing_key))
 
 
-def _make_role(folder: Path, role: Role, name: str, issuing: Certified, passphrase: bytes, now: int) -> None:
-    key = LocalKey.generate()
+def _make_role(folder: Path, role: Role, name: str, issuing: Certified, maker: KeyMaker, now: int) -> None:
+    key = maker.make(role, _key_path(folder, role), name)
     grant = Grant(name, frozenset(), certificates.key_thumbprint(key.public_key))
     lifetime = ROLE_YEARS * certificates.YEAR
     certificate = certificates.make_end(
         issuing, key.public_key, role, grant, f"{name} {role}", now, _serial(), lifetime
     )
-    _write(folder, role, key, certificate, passphrase)
-
-
-def _write(folder: Path, name: str, key: LocalKey, certificate: x509.Certificate, passphrase: bytes) -> None:
-    keys.write_file(_key_path(folder, name), keys.private_pem(key.private, passphrase))
-    _write_certificate(folder, name, certificate)
+    _write_certificate(folder, role, certificate)
 
 
 def _write_certificate(folder: Path, name: str, certificate: x509.Certificate) -> None:
@@ -279,6 +305,11 @@ def _read_certificate(folder: Path, name: str) -> x509.Certificate:
 
 def _key_path(folder: Path, name: str) -> Path:
     return folder / "keys" / f"{name}.key"
+
+
+def _signing_path(folder: Path, name: str) -> Path:
+    """The root's key has a folder of its own, to be taken away with it."""
+    return folder / "root" / "root.key" if name == hardware.ROOT else _key_path(folder, name)
 
 
 def _certificate_path(folder: Path, name: str) -> Path:

@@ -4,19 +4,26 @@
 X.509 v3 on P-256 (RFC 5280).  An end certificate has exactly one extended key usage, its role, and a non-critical
 extension (:class:`Grant`) that says for which organisation and product groups it may speak and which key may sign its
 descriptors.  Making and reading live here; *accepting* lives in :mod:`volact.sealing.verify`.
+
+A CA's key may be in this process or in a token.  pyca signs certificates with its own keys only, so for a token's the
+certificate is built by pyca with a key of the moment and its signature is replaced, see :func:`_sign`.
 """
 
 import datetime
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat import asn1
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.x509.oid import NameOID
 
-from volact.core.errors import MalformedError
+from volact.core.errors import ConfigError, MalformedError
+from volact.sealing.jws import SigningKey
 
 YEAR = 365 * 86400
 ROOT_YEARS, ISSUING_YEARS, DEFINITION_YEARS, END_YEARS = 25, 10, 10, 1
@@ -25,6 +32,12 @@ BACKDATE = 3600  # a certificate made now is good for a verifier whose clock is 
 
 # Arcs under 2.25 are UUIDs (ITU-T X.667): unique without a registration.
 GRANT_OID = x509.ObjectIdentifier("2.25.239498954501018633009309461544856444572")
+
+
+class SignedWronglyError(ConfigError):
+    code = "certificate-signature"
+    fmt = "the key of the certificate authority made a signature that its certificate does not confirm"
+    remedy = "this key is not the one of the certificate: check which token and key the publisher's folder names"
 
 
 class Role(StrEnum):
@@ -87,13 +100,17 @@ class Certified:
     """A certificate with its key's holder: what a CA signs with."""
 
     certificate: x509.Certificate
-    key: ec.EllipticCurvePrivateKey
+    key: "CaKey"
 
 
-def make_root(key: ec.EllipticCurvePrivateKey, publisher: str, now: int, serial: int) -> x509.Certificate:
+CaKey = ec.EllipticCurvePrivateKey | SigningKey  # in this process, or wherever a SigningKey lives
+
+
+def make_root(key: CaKey, publisher: str, now: int, serial: int) -> x509.Certificate:
     name = _name(f"{publisher} Volact root", publisher)
-    builder = _builder(name, name, key.public_key(), now, ROOT_YEARS, serial)
-    return _sign_ca(builder, key, key.public_key(), key.public_key(), path_length=1)
+    public_key = _public_key(key)
+    builder = _builder(name, name, public_key, now, ROOT_YEARS, serial)
+    return _sign_ca(builder, key, public_key, public_key, path_length=1)
 
 
 def make_issuing(
@@ -126,7 +143,7 @@ def make_end(
         .add_extension(_authority(issuing.certificate.public_key()), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
     )
-    return builder.sign(issuing.key, hashes.SHA256())
+    return _sign(builder, issuing.key)
 
 
 def role_of(certificate: x509.Certificate) -> Role:
@@ -236,18 +253,59 @@ def _builder(
 
 def _sign_ca(
     builder: x509.CertificateBuilder,
-    signer: ec.EllipticCurvePrivateKey,
+    signer: CaKey,
     subject_key: ec.EllipticCurvePublicKey,
     issuer_key: object,
     path_length: int,
 ) -> x509.Certificate:
-    return (
+    builder = (
         builder.add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
         .add_extension(_usage(sign=False), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(subject_key), critical=False)
         .add_extension(_authority(issuer_key), critical=False)
-        .sign(signer, hashes.SHA256())
     )
+    return _sign(builder, signer)
+
+
+@asn1.sequence
+class _SignedDer:
+    """RFC 5280 §4.1: a certificate, taken apart no further than its three members."""
+
+    tbs: asn1.TLV
+    algorithm: asn1.TLV
+    signature: asn1.BitString
+
+
+def _sign(builder: x509.CertificateBuilder, key: CaKey) -> x509.Certificate:
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        return builder.sign(key, hashes.SHA256())
+    # What is signed names algorithm, issuer and authority, never the signing key itself: any P-256 key's will do.
+    built = builder.sign(_key_of_the_moment(), hashes.SHA256())
+    signature = key.sign(built.tbs_certificate_bytes)
+    value = encode_dss_signature(int.from_bytes(signature[:32]), int.from_bytes(signature[32:]))
+    parts = asn1.decode_der(_SignedDer, der(built))
+    signed = _SignedDer(tbs=parts.tbs, algorithm=parts.algorithm, signature=asn1.BitString(value, 0))
+    certificate = x509.load_der_x509_certificate(asn1.encode_der(signed))
+    _check_signed(certificate, key, built.tbs_certificate_bytes)
+    return certificate
+
+
+@cache
+def _key_of_the_moment() -> ec.EllipticCurvePrivateKey:
+    """Its signatures are thrown away; made once a process, since making one takes as long as signing."""
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def _check_signed(certificate: x509.Certificate, key: SigningKey, meant: bytes) -> None:
+    """A token is another machine: what it says it signed is looked at before anybody relies on it."""
+    try:
+        key.public_key.verify(certificate.signature, meant, ec.ECDSA(hashes.SHA256()))
+    except InvalidSignature:
+        raise SignedWronglyError() from None
+
+
+def _public_key(key: CaKey) -> ec.EllipticCurvePublicKey:
+    return key.public_key() if isinstance(key, ec.EllipticCurvePrivateKey) else key.public_key
 
 
 def _authority(key: object) -> x509.AuthorityKeyIdentifier:

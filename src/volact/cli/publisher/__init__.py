@@ -3,7 +3,18 @@
 
 import argparse
 
-from volact.cli.publisher import agreements, keys, ledger, phone, products, returning, revocation, service, setup
+from volact.cli.publisher import (
+    agreements,
+    hardware,
+    keys,
+    ledger,
+    phone,
+    products,
+    returning,
+    revocation,
+    service,
+    setup,
+)
 
 
 def build(parser: argparse.ArgumentParser) -> None:
@@ -17,3 +28,4 @@ def build(parser: argparse.ArgumentParser) -> None:
     returning.build(verbs)
     revocation.build(verbs)
     ledger.build(verbs)
+    hardware.build(verbs)

@@ -5,8 +5,10 @@ import argparse
 
 from volact.cli.environment import Environment
 from volact.cli.files import write_file
+from volact.cli.publisher.hardware import add_token_options, tokens_given
 from volact.cli.publisher.shared import Verbs, actor, add_verb, folder, read_passphrase
 from volact.publisher.folder import MAX_URL, PublisherFolder, init
+from volact.publisher.hardware import REFERENCE
 from volact.sealing import certificates
 from volact.sealing.envelope import HYBRID, X25519
 from volact.wire.client import Server, UrlError
@@ -20,7 +22,9 @@ def build(verbs: Verbs) -> None:
         "make a publisher: keys, certificates, database",
         """
 volact publisher init --name "Acme Software" --url https://licensing.acme.example
-volact publisher init --name "Acme Software" --dir ./publisher --passphrase-file pass.txt""",
+volact publisher init --name "Acme Software" --dir ./publisher --passphrase-file pass.txt
+volact publisher init --name "Acme Software" --pkcs11-module /usr/lib/softhsm/libsofthsm2.so \\
+    --token acme --pin-file pin.txt""",
         passphrase=True,
     )
     parser.add_argument("--name", required=True, help="the publisher's name, as certificates show it")
@@ -28,6 +32,7 @@ volact publisher init --name "Acme Software" --dir ./publisher --passphrase-file
     parser.add_argument(
         "--suite", choices=(X25519, HYBRID), default=X25519, help="how requests are sealed to it (default: %(default)s)"
     )
+    add_token_options(parser)
     parser = add_verb(
         verbs,
         "certificate",
@@ -46,7 +51,10 @@ volact publisher certificate -o acme-root.pem""",
 def _init(args: argparse.Namespace, env: Environment) -> int:
     _check_url(args.url)
     passphrase = read_passphrase(args, env, new=True)
-    made = init(folder(args, env), args.name, args.url, args.suite, passphrase, env.clock(), actor(env))
+    made = init(
+        folder(args, env), args.name, args.url, args.suite, passphrase, env.clock(), actor(env),
+        tokens=tokens_given(args),
+    )  # fmt: skip
     if args.json:
         env.write_json(_about(made))
         return 0
@@ -59,7 +67,10 @@ def _init(args: argparse.Namespace, env: Environment) -> int:
             ("Suite", made.suite),
         )
     )
-    env.hint(f"move {made.root_key} to a safe place offline: nothing but a new issuing CA needs it")
+    if made.root_key.suffix == REFERENCE:
+        env.hint("keep the root's token offline: nothing but a new issuing CA needs it")
+    else:
+        env.hint(f"move {made.root_key} to a safe place offline: nothing but a new issuing CA needs it")
     env.hint("next: `volact publisher product add FILE.toml`; your products embed the root fingerprint")
     return 0
 
