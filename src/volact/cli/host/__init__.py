@@ -6,12 +6,13 @@ import argparse
 from volact.cli import options
 from volact.cli.host import dns, serve, settings, show
 from volact.cli.host.common import HOSTING
-from volact.cli.issuer import activate, setup
+from volact.cli.issuer import activate, revocation, setup
 
 
 def build(parser: argparse.ArgumentParser) -> None:
     group = options.verbs(parser)
     setup.build(group, HOSTING)
     activate.build(group, HOSTING)
+    revocation.build(group, HOSTING)
     for family in (serve, show, settings, dns):
         family.build(group)

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The publisher's revocation status on a host: fetched from the publisher, or carried over an air gap.
+
+A host staples the newest that it has.  One that is older than what it has seen is refused, so that no old file undoes a
+revocation.  Spec: docs/spec/revocation.md §2.
+"""
+
+import os
+from dataclasses import dataclass
+
+from volact.core.binding import NONCE_SIZE
+from volact.core.errors import ConfigError
+from volact.core.issuer import MAX_STATUS, RevocationStatus
+from volact.issuer.activation import Publisher
+from volact.issuer.folder import HostKey, IssuerFolder
+from volact.sealing import answers, certificates, keys, verify
+from volact.sealing.verify import Trust, UntrustedRootError
+
+MAX_FILE = MAX_STATUS + 2  # with its line end
+_SUITES = ("x25519", "mlkem768-x25519")
+_ANY_AGE = 1 << 40  # clients judge the age
+
+
+class NoActivatedKeyError(ConfigError):
+    code = "host-key-not-activated"
+    fmt = "no key of this host is activated: there is nothing to staple a revocation status to"
+    remedy = "activate one first: `{command} activate` brings the newest status along"
+
+
+@dataclass(frozen=True, slots=True)
+class Updated:
+    """The status that was taken; ``keys``: of which host keys (their ends); ``revoked``: those that it revokes."""
+
+    status: RevocationStatus
+    keys: tuple[str, ...]
+    revoked: tuple[str, ...]
+
+
+def apply_status(folder: IssuerFolder, token: str) -> Updated:
+    """Take a status for every activated key of its publisher.  Raises ``TrustError`` (``status-outdated`` for one that
+    is older than what is here), ``MalformedError``, :class:`NoActivatedKeyError`."""
+    mine = [(key, trust) for key, trust in _activated(folder) if _is_of(token, trust)]
+    if not mine:
+        raise UntrustedRootError(what="the revocation status", root=_roots(folder))
+    status = verify.verify_status(token, mine[0][1])
+    for key, _ in mine:
+        keys.write_file(key.folder / "status.jws", token.encode() + b"\n")
+    folder.touch()
+    revoked = (key.key.partial for key, _ in mine if _signer(key) in status.revoked)
+    return Updated(status, tuple(key.key.partial for key, _ in mine), tuple(revoked))
+
+
+def fetch_status(folder: IssuerFolder, host_key: HostKey, publisher: Publisher, now: int) -> str:
+    """The status that the publisher staples to its own descriptor, unapplied."""
+    trust = next(trust for key, trust in _activated(folder) if key == host_key)
+    nonce = os.urandom(NONCE_SIZE)
+    token = publisher.get_issuer(host_key.root, host_key.product, host_key.key.group, nonce)
+    found = answers.verify_descriptor(
+        token, trust, folder.kind.key_channel, now=now, nonce=nonce, suites=_SUITES, status_max_age=_ANY_AGE
+    )
+    return found.status_token
+
+
+def _activated(folder: IssuerFolder) -> list[tuple[HostKey, Trust]]:
+    """Each activated key, with its publisher's root and what the host has heard of revocations."""
+    roots = {trusted.trust.fingerprint: trusted.trust for trusted in folder.products()}
+    found = []
+    for key in folder.host_keys():
+        if key.activated and key.root in roots:
+            trust = roots[key.root]
+            found.append((key, trust.with_status(verify.verify_status(key.status_token(), trust))))
+    if not found:
+        raise NoActivatedKeyError(command=folder.kind.command)
+    return found
+
+
+def _is_of(token: str, trust: Trust) -> bool:
+    """Whether the status is of that publisher at all; whether it is new enough is said by its own error."""
+    try:
+        verify.verify_status(token, Trust(trust.root))
+    except UntrustedRootError:
+        return False
+    return True
+
+
+def _roots(folder: IssuerFolder) -> str:
+    return ", ".join(sorted({trust.fingerprint for _, trust in _activated(folder)}))
+
+
+def _signer(key: HostKey) -> str:
+    return certificates.key_thumbprint(certificates.public_key_of(key.certificates()[0])).hex()

@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rounds of the licensing service, on a clock that is set: what is due is done, and what is done is said once."""
+
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from support.client_machine import PRODUCT, ClientMachine
+from volact.client import products
+from volact.client.events import Log
+from volact.client.generalize import generalize
+from volact.client.rounds import Round, run_round
+from volact.core.refusal import ClockSkewError, HostNotActivatedError, Refusal
+from volact.core.states import State
+from volact.testing import Site, simulated_traits
+
+DAY, HOUR, MINUTE = 86400, 3600, 60
+
+
+class Serviced:
+    """A machine whose service asks ``host``."""
+
+    def __init__(self, folder: Path, site: Site, number: int = 1) -> None:
+        self.machine = ClientMachine.ready(folder, site, number)
+        self.site, self.host = site, site.kms_host()
+        self.asked = 0
+        self.reminded: list[dict[str, Any]] = []
+
+    def round(self, *, retry: bool = False) -> Round:
+        machine = self.machine
+        return run_round(
+            machine.store,
+            machine.local,
+            self._activate,
+            self.site.clock,
+            Random(1),
+            self.log,
+            retry=retry,
+            remind=lambda _, facts: self.reminded.append(dict(facts)) or "hook",
+        )
+
+    @property
+    def log(self) -> Log:
+        return Log(self.machine.folder, self.site.clock, journal=None)
+
+    def _activate(self, _: str) -> Any:
+        self.asked += 1
+        return self.machine.activate(self.host)
+
+    def events(self) -> list[str]:
+        return [row["event"] for row in self.log.read()]
+
+    def live(self, days: float) -> int:
+        """Sleeps and wakes as the service does; returns how often it woke up."""
+        end, woken = self.site.clock.now + int(days * DAY), 0
+        while True:
+            done = self.round()
+            woken += 1
+            if done.wake_at >= end:
+                self.site.clock.now = end
+                return woken
+            self.site.clock.now = done.wake_at
+
+
+@pytest.fixture
+def site() -> Site:
+    return Site.make()
+
+
+@pytest.fixture
+def serviced(tmp_path: Path, site: Site) -> Serviced:
+    return Serviced(tmp_path / "client", site)
+
+
+def test_a_machine_with_a_key_is_activated_at_the_first_start(serviced: Serviced) -> None:
+    serviced.host.fill(101, 24)
+    done = serviced.round()
+    assert (done.products, done.licensed) == (1, 1)
+    assert serviced.machine.evaluate().licensed
+    assert serviced.events() == ["activation-requested", "activation-answered"]
+
+
+def test_half_a_year_of_renewals_costs_a_round_a_day_and_a_request_a_week(serviced: Serviced) -> None:
+    serviced.host.fill(101, 24)
+    end = 0
+    woken = 0
+    while end < 180:
+        serviced.host.fill(101, 24)
+        woken += serviced.live(15)
+        end += 15
+    assert serviced.machine.evaluate().licensed
+    assert 24 <= serviced.asked <= 180 / 7 * 1.2
+    assert woken <= 180 + serviced.asked + 12
+
+
+def test_below_the_threshold_it_asks_every_two_hours_and_is_licensed_when_the_count_is_reached(
+    serviced: Serviced,
+) -> None:
+    serviced.live(1)
+    assert 11 <= serviced.asked <= 14
+    assert serviced.machine.evaluate().state is State.INITIAL_GRACE
+    serviced.host.fill(101, 24)
+    serviced.live(0.2)
+    assert serviced.machine.evaluate().licensed
+    assert "state-changed" in serviced.events()
+
+
+def test_a_host_that_is_gone_ends_in_grace_then_in_notification_and_a_host_that_is_back_ends_that(
+    serviced: Serviced,
+) -> None:
+    serviced.host.fill(101, 24)
+    serviced.round()
+    serviced.host.down = True
+    for _ in range(20):
+        serviced.live(11)
+    states = [row["state"] for row in serviced.log.read() if row["event"] == "state-changed"]
+    assert states == ["out-of-tolerance-grace", "notification"]
+    serviced.host.down = False
+    serviced.host.renew()
+    serviced.host.fill(101, 24)
+    serviced.live(0.2)
+    assert serviced.machine.evaluate().licensed
+
+
+def test_a_round_comes_at_the_very_second_in_which_a_grace_ends(serviced: Serviced, site: Site) -> None:
+    serviced.host.down = True
+    until = serviced.machine.evaluate().until
+    site.clock.now = until - 100
+    serviced.round()
+    assert serviced.round().wake_at == until
+
+
+def test_people_are_reminded_by_the_policys_schedule(serviced: Serviced, site: Site) -> None:
+    serviced.host.fill(101, 24)
+    serviced.round()
+    serviced.host.down = True
+    serviced.live(180)
+    serviced.reminded.clear()
+    serviced.live(30)
+    assert [facts["days_left"] for facts in serviced.reminded] == [14, 7, 3, 2, 1]
+    serviced.reminded.clear()
+    serviced.live(10)
+    assert {facts["state"] for facts in serviced.reminded} == {"notification"}
+    assert 9 <= len(serviced.reminded) <= 11  # enforcement warn: once a day
+    assert serviced.reminded[0]["remedy"]
+
+
+def test_nobody_is_reminded_where_the_policy_only_counts(serviced: Serviced) -> None:
+    serviced.live(29)
+    assert serviced.reminded == []  # initial grace: count-only
+
+
+def test_a_network_that_changes_within_15_minutes_of_a_failure_means_another_try(
+    serviced: Serviced, site: Site
+) -> None:
+    serviced.host.down = True
+    assert serviced.round().network
+    asked = serviced.asked
+    serviced.round()
+    assert serviced.asked == asked  # not by itself
+    serviced.round(retry=True)
+    assert serviced.asked == asked + 1
+    site.clock.advance(15 * MINUTE)
+    assert not serviced.round(retry=True).network
+    assert serviced.asked == asked + 1
+
+
+def test_a_refusal_is_not_asked_about_again_because_the_network_changed(serviced: Serviced) -> None:
+    serviced.host.refuse = Refusal.of(HostNotActivatedError, product=PRODUCT)
+    assert not serviced.round().network
+    serviced.round(retry=True)
+    assert serviced.asked == 1
+    assert serviced.events()[-1] == "activation-refused"
+
+
+def test_a_host_can_ask_for_a_later_retry(serviced: Serviced, site: Site) -> None:
+    serviced.host.refuse = Refusal.of(HostNotActivatedError, retry_after=20 * HOUR, product=PRODUCT)
+    assert serviced.round().wake_at - site.clock() >= 20 * HOUR
+
+
+@pytest.mark.parametrize("years", [1, 10])
+def test_a_clock_that_was_far_ahead_and_is_put_right_wedges_nothing(
+    serviced: Serviced, site: Site, years: int
+) -> None:
+    serviced.host.fill(101, 24)
+    serviced.round()
+    right = site.clock.now
+    site.clock.advance(days=365 * years)
+    serviced.host.refuse = Refusal.of(ClockSkewError, difference=1, tolerance=1)
+    serviced.round()  # an attempt that is noted far in the future
+    site.clock.now, serviced.host.refuse = right + DAY, None
+    serviced.host.fill(101, 24)
+    serviced.round()
+    assert serviced.machine.evaluate().licensed
+
+
+def test_a_clock_that_went_back_gains_nothing_and_costs_nothing(serviced: Serviced, site: Site) -> None:
+    serviced.host.fill(101, 24)
+    serviced.round()
+    until = serviced.machine.evaluate().until
+    site.clock.advance(days=-400)
+    done = serviced.round()
+    assert done.licensed == 1
+    assert serviced.machine.evaluate().until in (until, until - 400 * DAY)
+    assert done.wake_at > site.clock()
+
+
+def test_another_key_is_activated_at_once(serviced: Serviced) -> None:
+    serviced.round()
+    asked = serviced.asked
+    products.install_generic_key(serviced.machine.store, PRODUCT, "server")
+    serviced.round()
+    assert serviced.asked == asked + 1
+
+
+def test_a_product_that_is_damaged_keeps_no_other_from_being_licensed(serviced: Serviced, site: Site) -> None:
+    other = serviced.machine.folder / "products" / "broken"
+    other.mkdir(parents=True)
+    (other / "trust.json").write_bytes(b"\xff")
+    serviced.host.fill(101, 24)
+    done = serviced.round()
+    assert done.licensed == 1
+    assert site.clock() + 15 * MINUTE <= done.wake_at <= site.clock() + 18 * MINUTE
+    assert "folder-unusable" in serviced.events()
+
+
+def test_a_corrupt_file_is_read_from_its_copy_and_that_is_said(serviced: Serviced) -> None:
+    serviced.host.fill(101, 24)
+    serviced.round()
+    path = serviced.machine.folder / "products" / PRODUCT / "product.json"
+    path.write_bytes(path.read_bytes()[:7])
+    done = serviced.round()
+    assert done.licensed == 1
+    assert any("its copy is used" in note for note in done.notes)
+
+
+def test_what_the_service_remembers_may_be_lost_or_damaged(serviced: Serviced) -> None:
+    serviced.host.fill(101, 24)
+    serviced.round()
+    for damage in (b"", b"{}", b'{"v":1,"salt":"!","fingerprint":{},"products":{}}', b"\x00" * 100):
+        (serviced.machine.folder / "service.json").write_bytes(damage)
+        assert serviced.round().licensed == 1
+
+
+def test_a_copied_folder_on_another_machine_is_warned_of_once(serviced: Serviced) -> None:
+    serviced.round()
+    serviced.machine.hardware = simulated_traits(99)
+    serviced.round()
+    serviced.round()
+    assert serviced.events().count("image-not-generalized") == 1
+
+
+def test_a_machine_from_a_generalised_image_has_another_id_and_is_not_warned(
+    serviced: Serviced, site: Site
+) -> None:
+    serviced.host.fill(101, 24)
+    serviced.round()
+    machine = serviced.machine
+    before = machine.store.machine_id()
+    generalize(machine.store, site.clock())
+    assert machine.store.machine_id() is None
+    assert not machine.evaluate().licensed
+    machine.hardware = simulated_traits(99)
+    site.clock.advance(days=100)
+    assert serviced.round().licensed == 1
+    assert machine.store.machine_id() not in (None, before)
+    assert machine.store.installation(PRODUCT).installed_at == site.clock()
+    assert "machine-generalized" not in serviced.events()
+    assert serviced.events().count("generalized") == 1
+    assert "image-not-generalized" not in serviced.events()
