@@ -102,9 +102,7 @@ class Guest:
     def run(self, command: str, seconds: float = COMMAND_SECONDS) -> Ran:
         """A command line for the guest's sh."""
         self._channel().sendall(command.encode() + b"\n")
-        code, _, streams = self._line(seconds).partition(" ")
-        out, _, err = streams.partition(":")
-        return Ran(int(code), *(base64.b64decode(text).decode(errors="replace") for text in (out, err)))
+        return decode(self._line(seconds))
 
     def volact(self, *words: object, seconds: float = COMMAND_SECONDS) -> Ran:
         """The production command in the guest."""
@@ -168,6 +166,13 @@ class Guest:
             self._pending += data
         line, _, self._pending = self._pending.partition(b"\n")
         return line.decode()
+
+
+def decode(line: str) -> Ran:
+    """What the guest's first process answers to a command."""
+    code, _, streams = line.partition(" ")
+    out, _, err = streams.partition(":")
+    return Ran(int(code), *(base64.b64decode(text).decode(errors="replace") for text in (out, err)))
 
 
 def incoming(through: Path) -> list[str]:
