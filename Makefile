@@ -9,7 +9,8 @@ BENCH ?= host_storm
 INSTALLED_BY := pyproject.toml constraints.txt tools/venv
 
 # Fast tests: no real parts, so they run anywhere and again after every edit.
-FAST_TESTS := $(wildcard tests/unit tests/property tests/cli tests/docs/test_error_pages.py tests/docs/test_links.py)
+FAST_TESTS := $(wildcard tests/unit tests/property tests/cli tests/docs/test_error_pages.py tests/docs/test_links.py \
+	tests/docs/test_cli_reference.py)
 PROTOS = $(wildcard proto/volact/v1/*.proto)
 GENERATED := src/volact/wire/gen
 
@@ -36,8 +37,9 @@ format: .venv/.dev  ## rewrite the sources as `make check` wants them
 	@$(BIN)/ruff check --fix-only .
 	@$(BIN)/ruff format .
 
-docs: .venv/.dev  ## regenerate docs/reference/errors.md from the errors in the code
+docs: .venv/.dev  ## regenerate the reference of errors and commands from the code
 	@$(BIN)/python tools/make_error_docs.py
+	@$(BIN)/python tools/make_cli_docs.py
 
 proto: .venv/.dev  ## regenerate the messages and stubs in src/volact/wire/gen from proto/
 	@test -n "$(PROTOS)" || { echo "make proto: nothing in proto/volact/v1" >&2; exit 1; }
