@@ -132,8 +132,10 @@ class PhoneDesk:
 
         (1) who calls holds the key; (2) decide by the rows; (3) write down, or the refusal; (4) sign.
         """
-        _check_caller(call.key, caller_key)
         _check_reason(reason)
+        if not _holds_key(call.key, caller_key):
+            self._note_stranger(call, now, actor)
+            raise CallerKeyError(given=caller_key.strip()[-PARTIAL_SYMBOLS:].upper())
         with self._publisher.store.change() as change:
             outcome = self._decide(change, call, now, actor)
             if isinstance(outcome, Refusal):
@@ -144,6 +146,12 @@ class PhoneDesk:
         if isinstance(outcome, Refusal):
             raise outcome.error()
         return outcome
+
+    def _note_stranger(self, call: Call, now: int, actor: str) -> None:
+        """In the ledger, so that somebody who guesses is seen."""
+        with self._publisher.store.change() as change:
+            machine = name_of(call.installation.machine)
+            change.record_refusal(Refusal(CallerKeyError.code), call.key.key_id, machine, TELEPHONE, now, actor)
 
     def _decide(self, change: Change, call: Call, now: int, actor: str) -> Confirmed | Refusal:
         issued = change.key(call.key.key_id)
@@ -202,15 +210,12 @@ class PhoneDesk:
         raise CallerEditionError(partial=key.partial)
 
 
-def _check_caller(key: IssuedKey, text: str) -> None:
+def _holds_key(key: IssuedKey, text: str) -> bool:
     """Key IDs are public, in every licence: whoever calls must show that they hold the key."""
     given = text.strip().upper()
-    partial = given
-    if len(given) > PARTIAL_SYMBOLS:
-        whole = ProductKey.parse(given)
-        partial = whole.partial if whole.key_id == key.key_id else ""
-    if partial != key.partial:
-        raise CallerKeyError(given=given[-PARTIAL_SYMBOLS:])
+    if len(given) <= PARTIAL_SYMBOLS:
+        return given == key.partial
+    return ProductKey.parse(given).key_id == key.key_id
 
 
 def _check_reason(reason: str) -> None:

@@ -185,6 +185,8 @@ def test_a_confirmation_id_comes_as_an_argument_or_a_file(tmp_path, operator, ca
     file.write_text("\n".join(answered["groups"]))
     assert caller.good("apply", "acme-cad", "--file", file, "--json").json["licensed"]
     assert caller.good("apply", "acme-cad", answered["confirmation_id"], "--json").json["licensed"]
+    assert caller.good("apply", "acme-cad", *answered["groups"], "--json").json["licensed"]
+    assert caller.type("apply", "acme-cad", "--file", file, *answered["groups"]).code == 2
     assert caller.type("apply", "acme-cad", "--file", tmp_path / "none").code == 1
 
 

@@ -141,6 +141,7 @@ def test_who_only_saw_a_licence_cannot_spend_its_key(tmp_path, desk):
             desk.desk.confirm(call, given, "reason", desk.clock(), "alice")
         assert isinstance(caught.value, CallerKeyError) or caught.value.code.startswith("product-key")
     assert desk.left(key) == 3
+    assert "phone-caller-key" in desk.publisher.store.check_ledger()[-1].data
     assert desk.desk.confirm(call, f" {key.key.partial.lower()} ", "reason", desk.clock(), "alice")
     assert desk.desk.confirm(call, str(key.key), "reason", desk.clock(), "alice").kind is Kind.REPEATED
 

@@ -197,9 +197,10 @@ def _telephone(group: Any) -> None:
         ),
     )
     apply.add_argument("product", metavar="PRODUCT")
-    given = apply.add_mutually_exclusive_group()
-    given.add_argument("confirmation", metavar="ID", nargs="?", help="all its digits; - reads them from standard input")
-    given.add_argument("--file", metavar="FILE", help="read the digits from a file")
+    apply.add_argument(
+        "confirmation", metavar="ID", nargs="*", help="all its digits, also as several words; - reads standard input"
+    )
+    apply.add_argument("--file", metavar="FILE", help="read the digits from a file")
 
 
 def _looking(group: Any) -> None:

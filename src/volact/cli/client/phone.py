@@ -39,6 +39,8 @@ def installation_id(args: argparse.Namespace, env: Environment) -> int:
 
 
 def apply(args: argparse.Namespace, env: Environment) -> int:
+    if args.file and args.confirmation:
+        args.parser.error("give either ID or --file")
     store, product = open_store(args, env), args.product
     waiting = phone.open_request(store, product)
     text = read_text_file(args.file) if args.file else _read(args, env, waiting, store)
@@ -56,10 +58,11 @@ def apply(args: argparse.Namespace, env: Environment) -> int:
 
 def _read(args: argparse.Namespace, env: Environment, waiting: phone.PhoneRequest | None, store: ClientStore) -> str:
     """Asked for group by group only where an installation ID waits: the first group must answer it."""
-    if args.confirmation is None and env.stdin.isatty():
+    given = " ".join(args.confirmation) or None
+    if given is None and env.stdin.isatty():
         waiting = phone.require_request(store, args.product)
     check = None if waiting is None else lambda group: check_reference(group, waiting.installation)
-    return read_id(env, args.confirmation, CONFIRMATION_GROUPS, parse_confirmation_group, check)
+    return read_id(env, given, CONFIRMATION_GROUPS, parse_confirmation_group, check)
 
 
 def _json(store: ClientStore, product: str, request: phone.PhoneRequest, env: Environment) -> dict[str, Any]:
