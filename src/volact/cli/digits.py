@@ -5,9 +5,9 @@ A mistake is named at its group as soon as it is typed, and that group alone is 
 """
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from volact.cli.environment import Environment
+from volact.cli.files import read_file
 from volact.core.errors import ConfigError, InputError
 from volact.core.phone import GROUP_DIGITS, read_digits
 
@@ -22,12 +22,6 @@ class TypingEndedError(ConfigError):
     code = "phone-typing-ended"
     fmt = "the input ended at group {group} of {count}; nothing was changed"
     remedy = "start again when you have all the digits, or give them at once"
-
-
-class DigitsUnreadableError(ConfigError):
-    code = "phone-file-unreadable"
-    fmt = "cannot read {path}: {why}"
-    remedy = "check the path and its permissions"
 
 
 def read_id(env: Environment, given: str | None, count: int, parse: ParseGroup, check: Check | None = None) -> str:
@@ -59,11 +53,7 @@ def ask_groups(env: Environment, count: int, parse: ParseGroup, check: Check | N
 
 
 def read_text_file(path: str) -> str:
-    try:
-        with Path(path).open(encoding="utf-8", errors="replace") as file:
-            return file.read(MOST_TEXT)
-    except OSError as exc:
-        raise DigitsUnreadableError(path=path, why=exc.strerror or str(exc)) from None
+    return read_file(path, MOST_TEXT).decode("utf-8", "replace")
 
 
 def write_groups(env: Environment, groups: Sequence[str]) -> None:
