@@ -7,7 +7,7 @@ An engine must not cross a fork: open it in the process that uses it.
 import errno
 import os
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +80,13 @@ def _create_sqlite(path: Path) -> None:
 
 
 def _private(path: Path) -> Path:
-    """Makes sure of the file; SQLite gives its log and its index the same mode."""
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE))
+    """Makes sure of the file; SQLite gives its log and its index the same mode.
+
+    One that exists is not opened here: to close it again would release every lock that SQLite holds on it in this
+    process (fcntl(2)), and another process could then write over the log that a connection here still reads.
+    """
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE))
     return path
 
 

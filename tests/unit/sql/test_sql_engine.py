@@ -197,3 +197,20 @@ class OperationalError(Exception):
 
 def _operational_error() -> Exception:
     return OperationalError("connection refused")
+
+
+def test_opening_a_database_again_leaves_the_locks_of_those_who_have_it_open(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    first = open_engine(path)
+    with first.connect() as conn:
+        conn.exec_driver_sql("SELECT 1 FROM sqlite_schema").all()
+        open_engine(path).dispose()
+        assert not _can_lock(path)
+    first.dispose()
+    assert _can_lock(path)
+
+
+def _can_lock(path: Path) -> bool:
+    """Whether another process may lock the bytes on which each connection to the file holds a shared lock."""
+    program = "import fcntl, sys; fcntl.lockf(open(sys.argv[1], 'r+b'), fcntl.LOCK_EX | fcntl.LOCK_NB, 510, 0x40000002)"
+    return subprocess.run([sys.executable, "-c", program, path], stderr=subprocess.DEVNULL).returncode == 0
