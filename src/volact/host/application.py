@@ -8,8 +8,6 @@ for itself.  A change of the folder (``volact host activate`` while it runs) is 
 import asyncio
 import contextlib
 import logging
-import os
-import signal
 import threading
 import time
 from collections.abc import Callable
@@ -31,6 +29,7 @@ from volact.host.settings import HostSettings
 from volact.host.store import HostStore
 from volact.issuer import activation
 from volact.issuer.activation import HostFacts
+from volact.issuer.revocation import refresh_statuses
 from volact.issuer.serving import open_key
 from volact.sealing.verify import TrustedDefinition
 from volact.wire.server import IssuerApplication, Page
@@ -83,7 +82,6 @@ class _Worker:
         self._service = HostService(self._store, run.clock)
         self._stamp: bytes | None = None
         self._failed = False
-        self._parent = os.getppid()
         self._watcher: asyncio.Task[None] | None = None
         pages = {"/healthz": self._health, "/readyz": self._readiness, "/metrics": self._metrics}
         self.application = IssuerApplication(self._service, pages, on_start=self._start, on_stop=self._stop)
@@ -101,9 +99,6 @@ class _Worker:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(RELOAD_SECONDS)
-            if os.getppid() != self._parent:  # killed without a chance to stop its workers: the port must get free
-                signal.raise_signal(signal.SIGTERM)
-                return
             if self._stamp_now() != self._stamp:
                 await self._reload_or_go_on()
 
@@ -199,6 +194,11 @@ class Companion:
                 self._log(ERROR, "certificate-renewal-failed", {"key": key.key.partial, **_about(done)})
             else:
                 self._log(INFO, "certificate-renewed", {"key": key.key.partial, "until": done.certificate_ends_at})
+        for got in refresh_statuses(self._run.open_folder(), given, self._run.clock()):
+            if isinstance(got, VolactError):
+                self._log(WARNING, "status-update-failed", _about(got))
+            else:
+                self._log(INFO, "status-updated", {"epoch": got.status.epoch, "keys": list(got.keys)})
 
     def _on_dns(self, event: DnsEvent) -> None:
         level = WARNING if event.code.endswith("failed") else INFO

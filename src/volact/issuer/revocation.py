@@ -6,17 +6,20 @@ revocation.  Spec: docs/spec/revocation.md §2.
 """
 
 import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from volact.core.binding import NONCE_SIZE
-from volact.core.errors import ConfigError
+from volact.core.errors import ConfigError, TransportError, VolactError
 from volact.core.issuer import MAX_STATUS, RevocationStatus
-from volact.issuer.activation import Publisher
+from volact.issuer.activation import NoPublisherError, Publisher, service_url
 from volact.issuer.folder import HostKey, IssuerFolder
 from volact.sealing import answers, certificates, keys, verify
 from volact.sealing.verify import Trust, UntrustedRootError
+from volact.wire.client import Server
 
 MAX_FILE = MAX_STATUS + 2  # with its line end
+REFRESH_SECONDS = 86400  # the publisher signs its status anew each day
 _SUITES = ("x25519", "mlkem768-x25519")
 _ANY_AGE = 1 << 40  # clients judge the age
 
@@ -59,6 +62,27 @@ def fetch_status(folder: IssuerFolder, host_key: HostKey, publisher: Publisher, 
         token, trust, folder.kind.key_channel, now=now, nonce=nonce, suites=_SUITES, status_max_age=_ANY_AGE
     )
     return found.status_token
+
+
+def refresh_statuses(folder: IssuerFolder, given: Mapping[str, str], now: int) -> Iterator[Updated | VolactError]:
+    """Once a day, from each publisher that can be reached; behind an air gap nothing is said, the file is carried."""
+    asked = set()
+    for key in folder.host_keys():
+        if not key.activated or key.root in asked or not _is_due(folder, key, now):
+            continue
+        asked.add(key.root)
+        try:
+            server = Server.from_url(service_url(folder, key, given))
+            yield apply_status(folder, fetch_status(folder, key, server, now))
+        except (TransportError, NoPublisherError):
+            continue
+        except VolactError as exc:
+            yield exc
+
+
+def _is_due(folder: IssuerFolder, host_key: HostKey, now: int) -> bool:
+    trust = next((trust for key, trust in _activated(folder) if key == host_key), None)
+    return trust is not None and trust.status is not None and now - trust.status.issued_at >= REFRESH_SECONDS
 
 
 def _activated(folder: IssuerFolder) -> list[tuple[HostKey, Trust]]:

@@ -17,6 +17,7 @@ from volact.issuer import activation
 from volact.issuer.activation import HostFacts
 from volact.issuer.folder import IssuerFolder
 from volact.issuer.kind import VM_HOST
+from volact.issuer.revocation import refresh_statuses
 from volact.issuer.serving import ServedKey, open_key
 from volact.vm.channels import Channels, Limits, check_folders, vsock_listener, vsock_name
 from volact.vm.service import Licensed, VmService
@@ -150,6 +151,11 @@ class VmHost:
                 self._log(ERROR, "certificate-renewal-failed", data)
             else:
                 self._log(INFO, "certificate-renewed", {"key": key.key.partial, "until": done.certificate_ends_at})
+        for got in refresh_statuses(run.folder, given, run.clock()):
+            if isinstance(got, VolactError):
+                self._log(WARNING, "status-update-failed", {"code": got.code, "message": str(got)[:300]})
+            else:
+                self._log(INFO, "status-updated", {"epoch": got.status.epoch, "keys": list(got.keys)})
 
     def _complain(self, channel: str, code: str, sentence: str) -> None:
         """Of a guest's bytes; written down beside the answers, not before them."""

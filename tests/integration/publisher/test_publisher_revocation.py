@@ -6,7 +6,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from support.processes import good, serving, volact, wait_for
+from support.processes import Server, good, serving, volact, wait_for
+from volact.host.folder import HostFolder
+from volact.issuer.revocation import refresh_statuses
 
 PRODUCT = "acme-cad"
 TOML = """
@@ -158,3 +160,22 @@ def test_a_revoked_organisation_s_host_gets_no_new_certificate(site, make_host, 
     assert done.json["error"]["code"] == "key-blocked"
     shown = good("publisher", "status", "show", *publisher(site, tmp_path), "--json").json
     assert (shown["epoch"], len(shown["revoked"])) == (2, 1)
+
+
+def test_a_host_that_reaches_its_publisher_fetches_the_status_by_itself(site, make_host, tmp_path, pick_port):
+    kms1, port = make_host("kms1"), pick_port()
+    words = ["publisher", "serve", "--listen", "127.0.0.1", "--port", port, *publisher(site, tmp_path)]
+    server = Server(words, tmp_path / "publisher.log", port)
+    try:
+        server.wait_until("/readyz")
+        good("publisher", "revoke", "issuer", "cd" * 32, *publisher(site, tmp_path))
+        folder = HostFolder(kms1)
+        given = {site.folder.fingerprint: server.url}
+        assert list(refresh_statuses(folder, given, site.clock())) == []  # it has one of today
+        (updated,) = refresh_statuses(folder, given, site.clock() + 2 * 86400)
+        assert updated.status.epoch == 2
+        assert volact("host", "status-update", "--publisher", server.url, "--dir", kms1).code == 0
+    finally:
+        server.kill()
+    # Behind an air gap nobody answers, and nothing is complained of.
+    assert list(refresh_statuses(folder, given, site.clock() + 2 * 86400)) == []
