@@ -12,7 +12,7 @@ from bonsai.active_directory import ACE, ACL, SID, ACEFlag, ACERight, ACEType, S
 from bonsai.active_directory.acl import ACLRevision
 
 from volact.core.forest import ForestKind
-from volact.directory.connection import TREE, Session, escape
+from volact.directory.connection import LEVEL, TREE, Session, escape
 from volact.directory.errors import AclUnsupportedError, DirectoryFailedError, ObjectMissingError, TrusteeError
 from volact.directory.place import Place, plain_dn
 
@@ -22,6 +22,9 @@ _R = ACERight
 READ = _R.READ_CONTROL | _R.DS_READ_PROP | _R.ACTRL_DS_LIST | _R.DS_LIST_OBJECT
 FULL = READ | _R.DS_WRITE_PROP | _R.DS_CREATE_CHILD | _R.DS_DELETE_CHILD | _R.DS_SELF | _R.DS_DELETE_TREE
 FULL |= _R.DS_CONTROL_ACCESS | _R.DELETE | _R.WRITE_DACL | _R.WRITE_OWNER
+
+UPDATE = FULL & ~(_R.WRITE_DACL | _R.WRITE_OWNER)
+DNS_NAME = "_volact._tcp"
 
 AUTHENTICATED, SYSTEM = "S-1-5-11", "S-1-5-18"
 SCHEMA_ADMINS, ENTERPRISE_ADMINS = 518, 519  # of the root domain
@@ -91,6 +94,22 @@ def change(session: Session, place: Place, dn: str, wanted: Change) -> list[Rule
     return rules(session, place, dn)
 
 
+def share_name(session: Session, zone: str, names: tuple[str, ...]) -> str:
+    """Let these accounts and groups update the DNS name of KMS hosts as well as the account that published it first;
+    returns the entry's DN."""
+    trustees = [find_trustee(session, name) for name in names]
+    partition = f"DC=DomainDnsZones,{_domain(session)}"
+    base = f"DC={zone},CN=MicrosoftDNS,{partition}"
+    found = session.search(base, LEVEL, f"(&(objectClass=dnsNode)(name={DNS_NAME}))", ("name",))
+    if not found:
+        raise ObjectMissingError(which=f"{DNS_NAME}.{zone} in DNS")
+    dn = found[0].dn
+    control, aces = _descriptor_of(session, dn)
+    aces += [_ace(ACEType.ACCESS_ALLOWED, UPDATE, sid) for sid in trustees]
+    _write(session, dn, control, aces)
+    return dn
+
+
 def container_descriptor(domain_sid: str) -> bytes:
     """For the container of activation objects: enterprise administrators create, authenticated accounts read, and
     nothing is inherited from above."""
@@ -128,6 +147,10 @@ def find_trustee(session: Session, name: str) -> SID:
 def _read(session: Session, place: Place, dn: str) -> tuple[dict[str, bool], list[ACE]]:
     if place.kind is not ForestKind.AD:
         raise AclUnsupportedError(rule=f'access to dn.subtree="{dn}" by group.exact="GROUP" read by * none')
+    return _descriptor_of(session, dn)
+
+
+def _descriptor_of(session: Session, dn: str) -> tuple[dict[str, bool], list[ACE]]:
     entry = session.read(dn, (DESCRIPTOR,))
     if entry is None:
         raise ObjectMissingError(which=dn)

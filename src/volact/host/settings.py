@@ -62,8 +62,9 @@ class HostSettings:
 def dns_domain(table: Mapping[str, Any]) -> DnsDomain:
     """A domain as settings keep it: paths as text."""
     values = dict(table)
-    if values.get("key_file"):
-        values["key_file"] = Path(values["key_file"])
+    for name in ("key_file", "keytab"):
+        if values.get(name):
+            values[name] = Path(values[name])
     return DnsDomain(**values)
 
 

@@ -50,6 +50,16 @@ def build(group: Any) -> None:
             "volact directory acl 'Head office' --reset                    every computer again",
         ],
     )
+    share = add_verb(
+        group,
+        "share-dns",
+        "let several KMS hosts publish under one name in Active Directory's DNS",
+        run_share,
+        examples=["volact directory share-dns kms2$ --domain ad.example.com     after the first host has published"],
+    )
+    share.add_argument("names", nargs="+", metavar="NAME", help="the other hosts' accounts, or a group of them")
+    share.add_argument("--zone", metavar="ZONE", help="the DNS zone (default: the forest's)")
+    add_connection(share)
     for verb in (show, remove, acl):
         verb.add_argument("object", metavar="OBJECT", help="its name or ID")
     acl.add_argument("--reset", action="store_true", help="every computer and user of the forest may read it")
@@ -135,6 +145,17 @@ def run_acl(args: argparse.Namespace, env: Environment) -> int:
         return 0
     for rule in rules:
         env.write(str(rule))
+    return 0
+
+
+def run_share(args: argparse.Namespace, env: Environment) -> int:
+    with connected(args, env) as (session, place):
+        zone = args.zone or (place.forest.name if place.forest else "")
+        dn = permissions.share_name(session, zone, tuple(args.names))
+    if env.json:
+        env.write_json({"dn": dn, "shared_with": args.names})
+    else:
+        env.say(f"{', '.join(args.names)} may update {permissions.DNS_NAME}.{zone} as well")
     return 0
 
 

@@ -12,6 +12,7 @@ from volact.cli.host.common import full_name, opened
 from volact.cli.options import add_verb
 from volact.core.errors import VolactError
 from volact.host import dns
+from volact.host.dns.kerberos import SYSTEM_KEYTAB
 from volact.host.settings import HostSettings
 
 
@@ -30,6 +31,7 @@ def build(group: Any) -> None:
         examples=[
             "volact host dns add example.com",
             "volact host dns add example.com,10,60 --server 192.0.2.53 --key-file /etc/volact/dns.key",
+            "volact host dns add ad.example.com --kerberos          Active Directory, as this computer's account",
         ],
     )
     add.add_argument("domain", metavar="DOMAIN[,PRIORITY[,WEIGHT]]")
@@ -37,7 +39,15 @@ def build(group: Any) -> None:
         "--server", metavar="ADDRESS", help="the name server that takes updates (default: the zone's primary)"
     )
     add.add_argument("--server-port", type=int, default=53, help="its port (default: %(default)s)")
-    add.add_argument("--key-file", metavar="FILE", help="the TSIG key, as `tsig-keygen` writes it")
+    keys = add.add_mutually_exclusive_group()
+    keys.add_argument("--key-file", metavar="FILE", help="the TSIG key, as `tsig-keygen` writes it")
+    keys.add_argument(
+        "--kerberos",
+        nargs="?",
+        const=SYSTEM_KEYTAB,
+        metavar="KEYTAB",
+        help=f"sign as this computer's account, for Active Directory's DNS (default: {SYSTEM_KEYTAB})",
+    )
     add.add_argument("--target", metavar="NAME", help="this host's full name in the record (default: its own)")
     remove = add_verb(
         verbs, "remove", "stop publishing in a domain", run_remove, examples=["volact host dns remove example.com"]
@@ -51,19 +61,26 @@ def build(group: Any) -> None:
 
 
 def run_add(args: argparse.Namespace, env: Environment) -> int:
-    key_file = str(Path(args.key_file).resolve()) if args.key_file else None
+    files = {name: str(Path(path).resolve()) if path else None for name, path in _key_files(args).items()}
     domain = dns.DnsDomain.parse(
-        args.domain, server=args.server, port=args.server_port, key_file=Path(key_file) if key_file else None
+        args.domain,
+        server=args.server,
+        port=args.server_port,
+        **{name: Path(path) if path else None for name, path in files.items()},
     )
     domain.key()
     with opened(args, env) as (_, store):
         settings = HostSettings.load(store)
         target = args.target or settings.dns_target
         dns.checked_target(target or full_name(env))
-        table = {**dataclasses.asdict(domain), "key_file": key_file}
+        table = {**dataclasses.asdict(domain), **files}
         others = tuple(t for t in settings.dns if t["domain"] != domain.domain)
         dataclasses.replace(settings, dns=(*others, table), dns_target=target).save(store)
     return _done(env, f"publishes in {domain.domain} from the next start on", {"domain": domain.domain})
+
+
+def _key_files(args: argparse.Namespace) -> dict[str, str | None]:
+    return {"key_file": args.key_file, "keytab": args.kerberos}
 
 
 def run_remove(args: argparse.Namespace, env: Environment) -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from volact.host.dns.errors import DnsDomainError
+from volact.host.dns.kerberos import KerberosKey
 from volact.host.dns.key_file import TsigKey, read_key_file
 from volact.host.dns.names import (
     SERVICE,
@@ -23,7 +24,8 @@ class DnsDomain:
     """One domain to publish in, and how to reach the server that takes its updates.
 
     ``server`` is an address or a name; without it the primary is found by the zone's SOA record.  ``port`` is that
-    of the name server.  The key file is read at each use, so that a changed key needs no restart.
+    of the name server.  The key file is read at each use, so that a changed key needs no restart.  With ``keytab``
+    updates are signed by Kerberos, as ``account`` or the first one in it.
     """
 
     domain: str
@@ -33,6 +35,8 @@ class DnsDomain:
     port: int = 53
     key_file: Path | None = None
     key_name: str | None = None
+    keytab: Path | None = None
+    account: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "domain", checked_domain(self.domain))
@@ -57,8 +61,10 @@ class DnsDomain:
         """The name the record stands under."""
         return f"{SERVICE}.{self.domain}"
 
-    def key(self) -> TsigKey | None:
-        """The TSIG key, or None for unsigned updates.  Raises :class:`DnsKeyFileError`."""
+    def key(self) -> TsigKey | KerberosKey | None:
+        """What updates are signed with, or None.  Raises :class:`DnsKeyFileError`."""
+        if self.keytab is not None:
+            return KerberosKey(self.keytab, self.account)
         return None if self.key_file is None else read_key_file(self.key_file, self.key_name)
 
     def record(self, target: str, port: int) -> SrvRecord:

@@ -52,10 +52,25 @@ class DnsUpdateRefusedError(TransportError):
     remedy = "allow this host's key to update SRV records of _volact._tcp.{domain} (BIND: update-policy)"
 
 
+class DnsNameOwnedError(TransportError):
+    code = "dns-name-not-ours"
+    fmt = "DNS server {server} did not let {account} change _volact._tcp.{domain}"
+    remedy = (
+        "in Active Directory a name belongs to the account that published it first: let the other hosts' accounts "
+        "share it with `volact directory share-dns ACCOUNT …`"
+    )
+
+
 class DnsUpdateBadKeyError(TransportError):
     code = "dns-update-bad-key"
     fmt = "DNS server {server} and this host do not agree on TSIG key {key!r}: {why}"
     remedy = "use the same key name, algorithm and secret on the server and in this host's key file"
+
+
+class DnsKerberosError(TransportError):
+    code = "dns-kerberos"
+    fmt = "DNS server {server} and this host ({account}) did not agree on a Kerberos key: {why}"
+    remedy = "check the keytab with `klist -k`, the server's name (not its address), and that both clocks agree"
 
 
 class DnsUpdateClockError(TransportError):

@@ -25,6 +25,7 @@ import dns.update
 from volact.host.dns.domain import DnsDomain
 from volact.host.dns.errors import (
     DnsAliasError,
+    DnsNameOwnedError,
     DnsServerNotPrimaryError,
     DnsServerUnreachableError,
     DnsUpdateBadKeyError,
@@ -33,6 +34,7 @@ from volact.host.dns.errors import (
     DnsUpdateRefusedError,
     DnsZoneNotFoundError,
 )
+from volact.host.dns.kerberos import KerberosKey, negotiate
 from volact.host.dns.key_file import TsigKey
 from volact.host.dns.names import SrvRecord, check_range, checked_target, is_address, sentence, text_of
 
@@ -41,6 +43,8 @@ DEFAULT_TTL = 3600  # a dead host's record is forgotten by caches within the hou
 MAX_TTL = 2**31 - 1  # RFC 2181 §8
 
 EXCHANGE_TIMEOUT = 5.0  # one question and its answer, over all addresses of a server
+
+Key = TsigKey | KerberosKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +135,7 @@ class _Server:
     name: str
     addresses: tuple[str, ...]
     port: int
-    key: TsigKey | None
+    key: Key | None
     timeout: float
 
     def __str__(self) -> str:
@@ -142,7 +146,7 @@ class _Server:
 
     def exchange(self, message: dns.message.Message) -> dns.message.Message:
         """The first answer of any address.  Raises by name when there is none, or none that the key verifies."""
-        if self.key is not None:
+        if isinstance(self.key, TsigKey):
             message.use_tsig(dns.tsig.Key(self.key.name, self.key.secret, self.key.algorithm))
         silent = []
         for address in self.addresses:
@@ -153,11 +157,16 @@ class _Server:
         raise DnsServerUnreachableError(domain=self.domain, server=str(self), why="; ".join(silent))
 
     def _exchange_with(self, address: str, message: dns.message.Message) -> dns.message.Message:
+        timeout = self.timeout / len(self.addresses)
+        if isinstance(self.key, KerberosKey) and isinstance(message, dns.update.UpdateMessage):
+            negotiate(self.key, self.name, address, self.port, timeout).sign(message)
         try:
-            return dns.query.tcp(message, address, self.timeout / len(self.addresses), self.port)
+            return dns.query.tcp(message, address, timeout, self.port)
         except (dns.tsig.PeerBadTime, dns.tsig.BadTime):
             raise DnsUpdateClockError(domain=self.domain, server=str(self)) from None
         except (dns.tsig.PeerError, dns.tsig.BadKey, dns.tsig.BadSignature, dns.tsig.BadAlgorithm) as error:
+            if isinstance(self.key, KerberosKey):  # Samba does not sign a refusal as it should
+                raise DnsNameOwnedError(domain=self.domain, server=str(self), account=self.key.name) from None
             key = self.key.name if self.key else None
             raise DnsUpdateBadKeyError(
                 domain=self.domain, server=str(self), key=key, why=_TSIG_WHY.get(type(error), sentence(error))
@@ -204,6 +213,9 @@ class _Zone:
                 return
             case dns.rcode.REFUSED:
                 key = self.server.key
+                if isinstance(key, KerberosKey):
+                    server = str(self.server)
+                    raise DnsNameOwnedError(domain=self.domain.domain, server=server, account=key.name)
                 signed = f"with key {key.name!r}" if key else "without a TSIG key"
                 raise DnsUpdateRefusedError(**where, signed=signed)
             case dns.rcode.NOTAUTH | dns.rcode.NOTZONE:
@@ -246,7 +258,11 @@ def _zone_by_resolver(domain: DnsDomain, resolver: dns.resolver.Resolver, timeou
 
 
 def _server(
-    domain: DnsDomain, name: str, key: TsigKey | None, resolver: dns.resolver.Resolver | None, timeout: float
+    domain: DnsDomain,
+    name: str,
+    key: TsigKey | KerberosKey | None,
+    resolver: dns.resolver.Resolver | None,
+    timeout: float,
 ) -> _Server:
     if is_address(name):
         return _Server(domain.domain, name, (name,), domain.port, key, timeout)
