@@ -13,6 +13,7 @@ from granian.server.mp import MPServer
 
 from volact.core.errors import ConfigError
 from volact.wire.idle import IdleCutter
+from volact.wire.orphan import watch_parent
 
 HEADER_MILLISECONDS = 10_000  # a client that has not sent its headers by then is cut off
 BACKLOG = 4096  # half-open connections cost the kernel little, refused machines cost them two hours
@@ -71,12 +72,13 @@ def serve(
 
 @dataclass(frozen=True, slots=True)
 class _Guarded:
-    """Loads the application in a worker, with what watches over the worker's connections."""
+    """Loads the application in a worker, with what watches over its connections and its parent."""
 
     load: Callable[[], Any]
     port: int
 
     def __call__(self) -> Any:
+        watch_parent()
         IdleCutter(self.port).start()
         return self.load()
 
