@@ -58,9 +58,9 @@ class Terminal:
         return self
 
     def files(self) -> dict[str, bytes]:
-        """Everything but the time that was last seen, which any look may note."""
+        """Everything but the time that was last seen, which any look may note, and the log of events."""
         found = [path for path in self.folder.rglob("*") if path.is_file()]
-        return {str(path): path.read_bytes() for path in found if path.name.split(".")[0] not in ("lock", "clock")}
+        return {str(path): path.read_bytes() for path in found if path.name.split(".")[0] not in ("lock", "clock", "events")}
 
 
 @pytest.fixture

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """``volact client``: the licensing service of this machine, for its administrator.
 
-This file is the table of verbs; what they do is in ``installing``, ``activating`` and ``looking``, which are imported
-when a verb runs.  ``activate`` and ``check`` exit with 0 only for what is licensed, so that scripts need not read
-anything.  Guide: docs/guide/client.md.
+This file is the table of verbs; what they do is in the files beside it, which are imported when a verb runs.
+``activate`` and ``check`` exit with 0 only for what is licensed, so that scripts need not read anything.
+Guide: docs/guide/client.md.
 """
 
 import argparse
@@ -28,6 +28,7 @@ def build(parser: argparse.ArgumentParser) -> None:
     _activation(group)
     _telephone(group)
     _looking(group)
+    _service(group)
 
 
 def _products_and_keys(group: Any) -> None:
@@ -251,6 +252,32 @@ def _looking(group: Any) -> None:
     check.add_argument("product", metavar="PRODUCT")
     check.add_argument("--root", **ROOT)
     check.add_argument("--min-version", **_version("as the product embeds it"))
+
+
+def _service(group: Any) -> None:
+    serve = _verb(
+        group,
+        "serve",
+        "serving.serve",
+        "run the licensing service: activate, renew and remind by itself, for every product",
+        about="Sleeps until something is due.  After a failed attempt it answers changes of the network for 15\n"
+        "minutes.  Products of any language ask its API, at a Unix socket.  SIGHUP: try again now.",
+        examples=("volact client serve", "volact client serve --socket /run/acme/licence.sock"),
+    )
+    api = serve.add_mutually_exclusive_group()
+    api.add_argument("--socket", metavar="PATH", help="where the local API listens (/run/volact/client.sock)")
+    api.add_argument("--no-api", action="store_true", help="no local API")
+
+    events = _verb(
+        group,
+        "events",
+        "serving.events",
+        "what the service and activations noted, oldest first",
+        about="The same events are in the system's journal, under the IDs of docs/reference/events.md.",
+        examples=("volact client events --last 20", "volact client events --product acme-cad --json"),
+    )
+    events.add_argument("--product", metavar="PRODUCT", help="of this product only")
+    events.add_argument("--last", type=between(1, 100_000), default=1000, metavar="N", help="at most so many (1000)")
 
 
 def _version(help_text: str) -> dict[str, Any]:

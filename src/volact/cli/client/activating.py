@@ -11,11 +11,13 @@ from volact.cli.client.shared import machine_of, open_store, reason_json, say_no
 from volact.cli.environment import Environment
 from volact.client import activation
 from volact.client.discovery import DnsResolver
+from volact.client.events import Log
 from volact.client.machine import LocalMachine
 from volact.client.products import NoKeyError, load_product
+from volact.client.rounds import note_answer, note_failure
 from volact.client.routes import Route, find_routes
 from volact.client.store import ClientStore
-from volact.core.errors import StoreError, TrustError, VolactError
+from volact.core.errors import ConfigError, InputError, StoreError, TrustError, VolactError
 from volact.core.product_key import Channel
 
 LICENSED, NOT_LICENSED = 0, 1
@@ -36,14 +38,15 @@ def activate(args: argparse.Namespace, env: Environment) -> int:
 def _activate(
     product: str, store: ClientStore, machine: LocalMachine, args: argparse.Namespace, env: Environment
 ) -> dict[str, Any]:
-    random = SystemRandom()
+    log = Log(store.folder, env.clock)
     try:
-        routes = _routes(product, store, args, random)
-        door = None if args.host or args.publisher else open_door(store.folder, env)
-        outcome = activation.activate(product, store, routes, machine, env.clock, random, door)
+        outcome = activate_by_doors(product, store, machine, env, SystemRandom(), args.host, args.publisher)
     except VolactError as exc:
+        if not isinstance(exc, ConfigError | InputError | StoreError):  # nobody was asked
+            note_failure(log, product, exc)
         _show_error(product, exc, env)
         return {**_present(product, store, machine, env), "error": exc.to_dict()}
+    note_answer(log, product, outcome)
     if not env.json:
         _show_outcome(product, outcome, env)
     elif outcome.evaluation.reason is not None:
@@ -51,9 +54,27 @@ def _activate(
     return {**_present(product, store, machine, env), "error": None}
 
 
-def _routes(product: str, store: ClientStore, args: argparse.Namespace, random: SystemRandom) -> Iterable[Route]:
+def activate_by_doors(
+    product: str,
+    store: ClientStore,
+    machine: LocalMachine,
+    env: Environment,
+    random: SystemRandom,
+    host: str | None = None,
+    publisher: str | None = None,
+) -> activation.Outcome:
+    """One activation through every door of this computer, in the order of docs/spec/states.md; ``host`` or
+    ``publisher`` instead of all of them."""
+    routes = _routes(product, store, random, host, publisher)
+    door = None if host or publisher else open_door(store.folder, env)
+    return activation.activate(product, store, routes, machine, env.clock, random, door)
+
+
+def _routes(
+    product: str, store: ClientStore, random: SystemRandom, host: str | None, publisher: str | None
+) -> Iterable[Route]:
     loaded = load_product(store, product)
-    if loaded.installation.channel == Channel.VM and not args.host and not args.publisher:
+    if loaded.installation.channel == Channel.VM and not host and not publisher:
         from volact.vm import door
 
         return [Route(door.open_door(), door.ADDRESS, door.SOURCE)]
@@ -65,8 +86,8 @@ def _routes(product: str, store: ClientStore, args: argparse.Namespace, random: 
         store.issuer(product),
         resolver,
         random,
-        host=args.host,
-        publisher=args.publisher,
+        host=host,
+        publisher=publisher,
     )
 
 

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The licensing service's children, ``python -m volact.cli.client.child round|api``: they do the work and end.
+
+Not for people: ``volact client serve`` starts them.  A round prints one line of JSON; the API serves the socket whose
+descriptor it is given.
+"""
+
+import argparse
+import os
+import socket
+import sys
+from pathlib import Path
+from random import SystemRandom
+
+from volact.cli.client.activating import activate_by_doors
+from volact.cli.client.shared import machine_of
+from volact.cli.environment import Environment
+from volact.client.api import Asked, Server
+from volact.client.check import World
+from volact.client.events import Log
+from volact.client.rounds import run_round
+from volact.client.store import ClientStore
+
+
+def main(argv: list[str] | None = None, environment: Environment | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="volact.cli.client.child", description=__doc__)
+    parser.add_argument("what", choices=["round", "api"])
+    parser.add_argument("--dir", type=Path, required=True)
+    parser.add_argument("--because", default="start")
+    parser.add_argument("--fd", type=int, default=-1)
+    args = parser.parse_args(argv)
+    env = environment or Environment.of_process()
+    return _round(args, env) if args.what == "round" else _api(args, env)
+
+
+def _round(args: argparse.Namespace, env: Environment) -> int:
+    store, machine, random = ClientStore(args.dir), machine_of(env), SystemRandom()
+    done = run_round(
+        store,
+        machine,
+        lambda product: activate_by_doors(product, store, machine, env, random),
+        env.clock,
+        random,
+        Log(args.dir, env.clock),
+        because=args.because,
+    )
+    env.write_json(done.to_claim(), one_line=True)
+    env.stdout.flush()
+    return 0
+
+
+def _api(args: argparse.Namespace, env: Environment) -> int:
+    os.set_inheritable(args.fd, False)
+    with Server(socket.socket(fileno=args.fd), Asked(args.dir, World(env.clock, machine_of(env)))) as server:
+        server.serve_until_idle()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

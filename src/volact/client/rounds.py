@@ -1,0 +1,389 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One round of the licensing service: every product is looked at, activated if that is due, and its people reminded.
+
+A round is the whole of the service's work, and a function of the folder and the time: it can be done by a process that
+ends afterwards, and one that was cut off anywhere is simply done again.  It says when the next one is due.  Asking an
+issuer is the caller's ``activate`` (:mod:`volact.client.activation` with the doors of this computer).
+Guide: docs/guide/licensing-service.md.
+"""
+
+import secrets
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any, NamedTuple, Protocol
+
+from volact.client import reminders
+from volact.client.activation import LICENSED
+from volact.client.events import Event, Log
+from volact.client.generalize import begin
+from volact.client.machine import LocalMachine
+from volact.client.products import LoadedProduct, load_product, record
+from volact.client.store import PUBLIC, Attempt, ClientStore, write_whole
+from volact.core.encoding import Fields, b64decode, b64encode, dump_object, parse_object
+from volact.core.errors import MalformedError, StoreError, VolactError
+from volact.core.evaluation import Evaluation
+from volact.core.fingerprint import DEFAULT_TOLERANCE, Fingerprint, compare
+from volact.core.policy import DAY, LEAST_INTERVAL, MINUTE, MOST_INTERVAL
+from volact.core.product_key import Channel
+from volact.core.refusal import RefusedError
+from volact.core.states import State
+
+RETRY_SECONDS = 15 * MINUTE  # how long after a failed attempt a change of the network is answered by another
+LONGEST_SLEEP = DAY  # whatever was computed: a look at everything once a day costs nothing
+SHORTEST_SLEEP = 30  # between rounds that nobody asked for, so that no fault makes a busy loop
+STUCK_SECONDS = LEAST_INTERVAL * MINUTE  # until the next try where the folder cannot be written
+LONGEST_DUE = int(MOST_INTERVAL * MINUTE * 1.2) + DAY  # an attempt due later was noted by a clock that was wrong
+
+FILE = "service.json"
+NETWORK, ASKED = "network", "asked"  # the network has changed: what failed for it; somebody asks: all that failed
+_POOLED = (Channel.MAK, Channel.RETAIL)
+
+
+class Answered(Protocol):
+    """What ``activate`` returns: :class:`volact.client.activation.Outcome`."""
+
+    @property
+    def evaluation(self) -> Evaluation: ...
+    @property
+    def host(self) -> str: ...
+    @property
+    def source(self) -> str: ...
+
+
+Activate = Callable[[str], Answered]
+
+
+class Seen(NamedTuple):
+    """What was last said of a product, so that it is said once: to compare with, never to believe."""
+
+    state: str = ""
+    key: str = ""
+    reminded_at: int = 0
+
+
+@dataclass(slots=True)
+class Memory:
+    """``service.json``: what the service said, and a salted fingerprint that recognises a copied folder."""
+
+    products: dict[str, Seen] = field(default_factory=dict)
+    salt: bytes = b""
+    fingerprint: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """``wake_at``: when the next is due.  ``network``: a product waits for the network.  ``notes``: of the store."""
+
+    wake_at: int
+    products: int
+    licensed: int
+    network: bool
+    notes: tuple[str, ...]
+
+    def to_claim(self) -> dict[str, Any]:
+        return {
+            "wake_at": self.wake_at,
+            "products": self.products,
+            "licensed": self.licensed,
+            "network": self.network,
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(slots=True)
+class _Working:
+    store: ClientStore
+    machine: LocalMachine
+    activate: Activate
+    clock: Callable[[], int]
+    random: Random
+    log: Log
+    memory: Memory
+    because: str
+    remind: Callable[[Path, Mapping[str, Any]], str]
+
+
+def run_round(
+    store: ClientStore,
+    machine: LocalMachine,
+    activate: Activate,
+    clock: Callable[[], int],
+    random: Random,
+    log: Log,
+    *,
+    because: str = "",
+    remind: Callable[[Path, Mapping[str, Any]], str] = reminders.remind,
+) -> Round:
+    """``because``: what woke the service.  Raises nothing for a product."""
+    memory = load_memory(store)
+    working = _Working(store, machine, activate, clock, random, log, memory, because, remind)
+    _first_boot(working)
+    looks = [_product(product, working) for product in _products(working)]
+    with suppress(StoreError):
+        save_memory(store, memory)
+    now = clock()
+    soonest = min((look.wake_at for look in looks), default=now + LONGEST_SLEEP)
+    return Round(
+        wake_at=min(max(soonest, now + SHORTEST_SLEEP), now + LONGEST_SLEEP),
+        products=len(looks),
+        licensed=sum(look.licensed for look in looks),
+        network=any(look.network for look in looks),
+        notes=tuple(store.notes),
+    )
+
+
+def load_memory(store: ClientStore) -> Memory:
+    """Empty where it is damaged: then things are said once more."""
+    try:
+        return _parse((store.folder / FILE).read_bytes())
+    except (OSError, MalformedError):
+        return Memory()
+
+
+def save_memory(store: ClientStore, memory: Memory) -> None:
+    claim = {
+        "v": 1,
+        "salt": b64encode(memory.salt),
+        "fingerprint": dict(memory.fingerprint),
+        "products": {name: seen._asdict() for name, seen in memory.products.items()},
+    }
+    with store.lock():
+        write_whole(store.folder / FILE, dump_object(claim) + b"\n", PUBLIC)
+
+
+# ---- one product
+
+
+class _Look(NamedTuple):
+    wake_at: int
+    licensed: bool = False
+    network: bool = False
+
+
+def _products(working: _Working) -> list[str]:
+    try:
+        return working.store.products()
+    except StoreError as exc:
+        working.log.write(Event.FOLDER_UNUSABLE, message=str(exc))
+        return []
+
+
+def _product(product: str, working: _Working) -> _Look:
+    """Whatever is wrong with one product stays with it."""
+    try:
+        return _look_after(product, working)
+    except VolactError as exc:
+        working.log.write(Event.FOLDER_UNUSABLE, product=product, message=f"{product}: {exc}")
+        return _Look(working.clock() + _stuck(working))
+
+
+def _look_after(product: str, working: _Working) -> _Look:
+    seen = working.memory.products.get(product, Seen())
+    loaded, evaluation = _evaluate(product, working)
+    attempt, key = working.store.attempt(product), _key_of(loaded)
+    stuck = False
+    if _is_due(loaded, evaluation, attempt, seen, working):
+        stuck = not _activate(product, loaded, evaluation, working)
+        loaded, evaluation = _evaluate(product, working)
+        attempt = working.store.attempt(product)
+    seen = _say(product, evaluation, seen._replace(key=key), working)
+    working.memory.products[product] = seen
+    return _Look(
+        _wake_at(loaded, evaluation, attempt, seen, working, stuck=stuck),
+        evaluation.licensed,
+        _waits_for_network(attempt, working.clock()),
+    )
+
+
+def _evaluate(product: str, working: _Working) -> tuple[LoadedProduct, Evaluation]:
+    loaded, now = load_product(working.store, product), working.clock()
+    evaluation = loaded.evaluate(working.machine.fingerprint(loaded.trust.fingerprint), now)
+    record(working.store, loaded, evaluation, now)
+    return loaded, evaluation
+
+
+def _key_of(loaded: LoadedProduct) -> str:
+    installed = loaded.installation
+    return f"{installed.edition}/{installed.channel}/{installed.partial}" if installed.channel else ""
+
+
+def _is_due(
+    loaded: LoadedProduct, evaluation: Evaluation, attempt: Attempt | None, seen: Seen, working: _Working
+) -> bool:
+    if not asks_by_itself(loaded, evaluation):
+        return False
+    now = working.clock()
+    if attempt is None or now >= attempt.next_due:
+        return True
+    if attempt.at > now + DAY or attempt.next_due > now + LONGEST_DUE:  # noted by a clock that was ahead
+        return True
+    if seen.key and seen.key != _key_of(loaded):
+        return True
+    if working.because == ASKED:
+        return attempt.code != LICENSED
+    return working.because == NETWORK and _waits_for_network(attempt, now)
+
+
+def asks_by_itself(loaded: LoadedProduct, evaluation: Evaluation) -> bool:
+    """A permanent licence is never asked for again: each time would use up an activation of its key."""
+    channel = loaded.installation.channel
+    return channel is not None and not (channel in _POOLED and evaluation.licensed and evaluation.until is None)
+
+
+def _waits_for_network(attempt: Attempt | None, now: int) -> bool:
+    if attempt is None or attempt.code not in WITHOUT_NETWORK:
+        return False
+    return 0 <= now - attempt.at < RETRY_SECONDS
+
+
+# How an attempt ends that a network which comes back may mend.
+WITHOUT_NETWORK = frozenset({"host-unreachable", "no-host-found", "directory-unreachable", "not-a-volact-server"})
+
+
+def _activate(product: str, loaded: LoadedProduct, evaluation: Evaluation, working: _Working) -> bool:
+    """Whether the attempt could be noted, which tells when the next one is due."""
+    log = working.log
+    log.write(
+        Event.ACTIVATION_REQUESTED,
+        product=product,
+        state=str(evaluation.state),
+        channel=str(loaded.installation.channel),
+    )
+    try:
+        outcome = working.activate(product)
+    except StoreError as exc:
+        log.write(Event.FOLDER_UNUSABLE, product=product, message=f"{product}: {exc}")
+        return False
+    except VolactError as exc:
+        note_failure(log, product, exc)
+        return True
+    note_answer(log, product, outcome)
+    return True
+
+
+def note_answer(log: Log, product: str, outcome: Answered) -> None:
+    reason = outcome.evaluation.reason
+    log.write(
+        Event.ACTIVATION_ANSWERED,
+        product=product,
+        host=outcome.host,
+        source=outcome.source,
+        outcome=str(reason) if reason is not None else "licensed",
+        state=str(outcome.evaluation.state),
+    )
+
+
+def note_failure(log: Log, product: str, exc: VolactError) -> None:
+    event = Event.ACTIVATION_REFUSED if isinstance(exc, RefusedError) else Event.ACTIVATION_FAILED
+    tried = [f"{one['host']}: {one['code']}" for one in exc.fields.get("attempts", ())]
+    log.write(event, product=product, code=exc.code, message=str(exc), tried=tried)
+
+
+def _say(product: str, evaluation: Evaluation, seen: Seen, working: _Working) -> Seen:
+    """State changes, once, and reminders when they are due."""
+    state, now = str(evaluation.state), working.clock()
+    if seen.state and seen.state != state:
+        working.log.write(Event.STATE_CHANGED, product=product, before=seen.state, state=state)
+    due = reminders.next_reminder(evaluation, seen.reminded_at, now)
+    if due is None or due > now:
+        return seen._replace(state=state)
+    message = str(evaluation.reason or evaluation.state)
+    hint = evaluation.reason.hint if evaluation.reason else ""
+    facts = {
+        "product": product,
+        "state": state,
+        "enforcement": str(evaluation.enforcement),
+        "until": evaluation.until,
+        "days_left": None if evaluation.until is None else max(0, evaluation.until - now) // DAY,
+        "code": evaluation.reason.code if evaluation.reason else "",
+        "message": message,
+        "remedy": hint,
+    }
+    means = working.remind(working.store.folder, facts)
+    working.log.write(Event.REMINDER, product=product, state=state, message=message, means=means)
+    return seen._replace(state=state, reminded_at=now)
+
+
+def _wake_at(
+    loaded: LoadedProduct,
+    evaluation: Evaluation,
+    attempt: Attempt | None,
+    seen: Seen,
+    working: _Working,
+    *,
+    stuck: bool,
+) -> int:
+    now = working.clock()
+    times = [now + LONGEST_SLEEP]
+    if asks_by_itself(loaded, evaluation):
+        times.append(now + _stuck(working) if stuck or attempt is None else attempt.next_due)
+    if evaluation.until is not None and evaluation.state is not State.UNLICENSED:
+        times.append(evaluation.until)
+    reminder = reminders.next_reminder(evaluation, seen.reminded_at, now)
+    if reminder is not None:
+        times.append(reminder)
+    return min(times)
+
+
+def _stuck(working: _Working) -> int:
+    return int(STUCK_SECONDS * working.random.uniform(1, 1.2))
+
+
+# ---- the machine
+
+
+def _first_boot(working: _Working) -> None:
+    """A machine made from an image: its own beginning where it was generalised, a warning where it was not."""
+    try:
+        if begin(working.store, working.clock()):
+            working.memory.products.clear()
+            working.memory.salt = b""
+            working.log.write(Event.GENERALIZED)
+    except StoreError as exc:
+        working.log.write(Event.FOLDER_UNUSABLE, message=str(exc))
+        return
+    if _is_other_machine(working):
+        working.log.write(Event.IMAGE_NOT_GENERALIZED)
+
+
+def _is_other_machine(working: _Working) -> bool:
+    """The machine's key is here, but no trait of the machine it was made on."""
+    memory, machine = working.memory, working.machine
+    if not memory.salt:
+        memory.salt = secrets.token_bytes(32)
+        memory.fingerprint = machine.fingerprint(f"sha256:{memory.salt.hex()}").to_claim()
+        return False
+    now = machine.fingerprint(f"sha256:{memory.salt.hex()}")
+    try:
+        before = Fingerprint.from_claim(dict(memory.fingerprint))
+    except MalformedError:
+        before = now
+    if compare(before, now, DEFAULT_TOLERANCE).within:
+        return False
+    memory.fingerprint = now.to_claim()  # said once
+    return working.store.machine_id() is not None
+
+
+# ---- format
+
+
+def _parse(data: bytes) -> Memory:
+    claim = Fields(parse_object(data, FILE), FILE)
+    claim.integer("v", least=1, most=1)
+    products = {
+        name: _seen(Fields(value, f"{FILE}: {name}"))
+        for name, value in claim.mapping("products").items()
+        if isinstance(value, dict)
+    }
+    return Memory(products, b64decode(claim.text("salt", least=0, most=64), FILE), claim.mapping("fingerprint"))
+
+
+def _seen(claim: Fields) -> Seen:
+    return Seen(
+        state=claim.text("state", least=0, most=40),
+        key=claim.text("key", least=0, most=120),
+        reminded_at=claim.integer("reminded_at"),
+    )
