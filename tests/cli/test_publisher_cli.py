@@ -327,7 +327,7 @@ def test_every_command_of_the_guide_is_one():
 
 def test_every_example_of_the_help_is_a_command():
     for name, parser in _verbs(build_parser("publisher"), ""):
-        for line in parser.format_help().split("examples:")[1].strip().splitlines():
+        for line in parser.format_help().split("examples:")[1].strip().replace("\\\n", " ").splitlines():
             words = shlex.split(line.split(" > ")[0])[2:]
             assert " ".join(words).startswith(name)
             assert callable(build_parser("publisher").parse_args(words).run), line

@@ -6,6 +6,7 @@
     root/root.key                   signs the issuing CA, once: to be taken offline; nothing else needs it
     certificates/NAME.pem           root, issuing, publisher-issuer, definition, revocation
     keys/NAME.key                   the same without root, and sealing: the keys of a running service
+    old/SERIAL/                     both folders as they were before the issuing CA was rotated
     keys/phone.json                 the key of confirmation IDs, an EIP-2335 keystore
     root/root.token, keys/NAME.token    in the place of a .key: where in a PKCS#11 token it is, see ``hardware``
 
@@ -26,13 +27,14 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from volact.core.encoding import Fields, dump_object, parse_object
 from volact.core.errors import ConfigError, InputError
 from volact.core.product_key import ProductKey
-from volact.publisher import hardware, phone_key
+from volact.publisher import generations, hardware, phone_key
 from volact.publisher.hardware import KeyMaker, KeyState
 from volact.publisher.store import PublisherStore
 from volact.sealing import certificates, keys
@@ -102,6 +104,7 @@ class PublisherKeys:
 
     ``lookup``: under which product keys are indexed; derived from the sealing key, so that it has no file of its own.
     ``phone`` opens the key of confirmation IDs, which takes a tenth of a second; ``None`` where there is none.
+    ``earlier``: the issuing CAs before this one.
     """
 
     issuer: Issuer
@@ -111,6 +114,17 @@ class PublisherKeys:
     sealing: OpeningKey
     lookup: bytes = field(repr=False)
     phone: Callable[[], PhoneKey | None] = field(default=lambda: None, repr=False)
+    earlier: tuple[x509.Certificate, ...] = ()
+
+    def authority_of(self, certificate: x509.Certificate) -> x509.Certificate:
+        """The issuing CA that signed a host's certificate: that of now, or one before it."""
+        for authority in self.earlier:
+            try:
+                certificate.verify_directly_issued_by(authority)
+            except (ValueError, TypeError, InvalidSignature):
+                continue
+            return authority
+        return self.issuing.certificate
 
     def index(self, key: ProductKey) -> bytes:
         """What stands for a key in the index by which the service finds it (docs/spec/product-key.md)."""
@@ -131,10 +145,11 @@ class PublisherFolder:
         """The folder without its keys; raises :class:`NoPublisherError`, :class:`FolderDamagedError`."""
         if not (path / "publisher.json").is_file():
             raise NoPublisherError(path=str(path))
+        generations.finish(path)
         try:
             claim = Fields(parse_object(keys.read_file(path / "publisher.json"), "publisher.json"), "publisher.json")
             claim.integer("v", least=FORMAT, most=FORMAT)
-            root = _read_certificate(path, "root")
+            root = read_certificate(path, "root")
             url = claim.optional_text("url", most=MAX_URL)
             address = claim.optional_text("database", most=MAX_URL)
             return cls(path, claim.text("name", most=MAX_NAME), url, claim.text("suite", most=40), root, address)
@@ -154,7 +169,7 @@ class PublisherFolder:
     def signing_keys(self) -> list[tuple[KeyState, x509.Certificate]]:
         """Where each signing key is, with its certificate."""
         paths = {name: _signing_path(self.path, name) for name in hardware.SIGNING_KEYS}
-        return [(KeyState.of(name, path), _read_certificate(self.path, name)) for name, path in paths.items()]
+        return [(KeyState.of(name, path), read_certificate(self.path, name)) for name, path in paths.items()]
 
     @property
     def database(self) -> Path | str:
@@ -168,12 +183,12 @@ class PublisherFolder:
         """Everything that signs and opens: ``KeyFileError``, ``PassphraseError``, ``Token…Error``,
         :class:`FolderDamagedError`."""
         try:
-            certificate = _read_certificate(self.path, "issuing")
+            certificate = read_certificate(self.path, "issuing")
             issuing = Certified(certificate, hardware.ca_key(self._key("issuing", certificate, passphrase)))
             issuers = {role: self._issuer(role, issuing.certificate, passphrase) for role in ROLES}
         except InputError as exc:
             raise FolderDamagedError(path=str(self.path), why=str(exc)) from None
-        file = _key_path(self.path, "sealing")
+        file = key_path(self.path, "sealing")
         sealing = OpeningKey.from_pem(keys.read_file(file), passphrase, file)
         return PublisherKeys(
             issuers[Role.PUBLISHER],
@@ -183,15 +198,16 @@ class PublisherFolder:
             sealing,
             _lookup_key(sealing),
             lambda: phone_key.load(self.path, passphrase),
+            tuple(generations.earlier_authorities(self.path)),
         )
 
     def _key(self, name: str, certificate: x509.Certificate, passphrase: bytes) -> SigningKey:
-        key = hardware.load(_key_path(self.path, name), passphrase)
+        key = hardware.load(key_path(self.path, name), passphrase)
         hardware.check_same(name, key, certificate)
         return key
 
     def _issuer(self, role: Role, issuing: x509.Certificate, passphrase: bytes) -> Issuer:
-        certificate = _read_certificate(self.path, role)
+        certificate = read_certificate(self.path, role)
         return Issuer(self._key(role, certificate, passphrase), (certificate, issuing), self.root)
 
 
@@ -231,9 +247,9 @@ def _fill(
     with _new_folder(path) as folder:
         root, issuing = _make_authorities(folder, name, maker, now)
         for role in ROLES:
-            _make_role(folder, role, name, issuing, maker, now)
+            make_role(folder, role, name, issuing, maker, now)
         sealing = OpeningKey.generate(suite)
-        keys.write_file(_key_path(folder, "sealing"), sealing.to_pem(passphrase))
+        keys.write_file(key_path(folder, "sealing"), sealing.to_pem(passphrase))
         phone_key.make(folder, passphrase)
         address = ({"url": url} if url else {}) | ({"database": database} if database else {})
         about = {"format": "volact-publisher", "v": FORMAT, "name": name, **address, "suite": suite}
@@ -271,17 +287,21 @@ def _lookup_key(sealing: OpeningKey) -> bytes:
 
 def _make_authorities(folder: Path, name: str, maker: KeyMaker, now: int) -> tuple[Certified, Certified]:
     root_key = maker.make("root", _signing_path(folder, "root"), name)
-    issuing_key = maker.make("issuing", _key_path(folder, "issuing"), name)
     ca_key = hardware.ca_key(root_key)
     root = Certified(certificates.make_root(ca_key, name, now, _serial()), ca_key)
-    certificate = certificates.make_issuing(root, issuing_key.public_key, name, now, _serial())
     _write_certificate(folder, "root", root.certificate)
+    return root, make_issuing(folder, name, root, maker, now)
+
+
+def make_issuing(folder: Path, name: str, root: Certified, maker: KeyMaker, now: int) -> Certified:
+    key = maker.make("issuing", key_path(folder, "issuing"), name)
+    certificate = certificates.make_issuing(root, key.public_key, name, now, _serial())
     _write_certificate(folder, "issuing", certificate)
-    return root, Certified(certificate, hardware.ca_key(issuing_key))
+    return Certified(certificate, hardware.ca_key(key))
 
 
-def _make_role(folder: Path, role: Role, name: str, issuing: Certified, maker: KeyMaker, now: int) -> None:
-    key = maker.make(role, _key_path(folder, role), name)
+def make_role(folder: Path, role: Role, name: str, issuing: Certified, maker: KeyMaker, now: int) -> None:
+    key = maker.make(role, key_path(folder, role), name)
     grant = Grant(name, frozenset(), certificates.key_thumbprint(key.public_key))
     lifetime = ROLE_YEARS * certificates.YEAR
     certificate = certificates.make_end(
@@ -294,7 +314,7 @@ def _write_certificate(folder: Path, name: str, certificate: x509.Certificate) -
     keys.write_file(_certificate_path(folder, name), certificates.pem(certificate), 0o644)
 
 
-def _read_certificate(folder: Path, name: str) -> x509.Certificate:
+def read_certificate(folder: Path, name: str) -> x509.Certificate:
     path = _certificate_path(folder, name)
     try:
         certificate = x509.load_pem_x509_certificate(keys.read_file(path))
@@ -303,13 +323,13 @@ def _read_certificate(folder: Path, name: str) -> x509.Certificate:
     return certificates.load_der(certificates.der(certificate))
 
 
-def _key_path(folder: Path, name: str) -> Path:
+def key_path(folder: Path, name: str) -> Path:
     return folder / "keys" / f"{name}.key"
 
 
 def _signing_path(folder: Path, name: str) -> Path:
     """The root's key has a folder of its own, to be taken away with it."""
-    return folder / "root" / "root.key" if name == hardware.ROOT else _key_path(folder, name)
+    return folder / "root" / "root.key" if name == hardware.ROOT else key_path(folder, name)
 
 
 def _certificate_path(folder: Path, name: str) -> Path:

@@ -41,7 +41,7 @@ from volact.publisher.schema import (
     REVOCATION,
     REVOCATION_EPOCH,
 )
-from volact.sql.engine import open_engine
+from volact.sql.engine import database_name, open_engine
 from volact.sql.migrate import upgrade
 from volact.sql.transaction import read, write
 
@@ -58,6 +58,12 @@ _KIND_ACTS = {
     Kind.RENEWED: Act.HOST_RENEWED,
 }
 _MACHINE_ACTS = {Kind.ACTIVATED: Act.MACHINE_ACTIVATED, Kind.REACTIVATED: Act.MACHINE_REACTIVATED}
+
+
+class DatabaseTakenError(ConfigError):
+    code = "publisher-database-taken"
+    fmt = "there is a publisher in database {database} already"
+    remedy = "make the new one in an empty database; to move a publisher, copy its folder and restore its database"
 
 
 class OrganisationTakenError(ConfigError):
@@ -239,8 +245,14 @@ class PublisherStore:
 
     def note_initialised(self, name: str, root: str, at: int, actor: str) -> None:
         with self.change() as change:
+            if change.is_used():
+                raise DatabaseTakenError(database=database_name(self._engine))
             change.start_epoch(1, at)
             change.append(at, Act.PUBLISHER_INITIALISED, actor, None, {"name": name, "root": root})
+
+    def note_rotation(self, serial: str, ends_at: int, at: int, actor: str) -> None:
+        with self.change() as change:
+            change.append(at, Act.ISSUING_ROTATED, actor, None, {"serial": serial, "ends_at": ends_at})
 
     def add_definition(self, signed: Signed, keys: GenericKeys, actor: str) -> None:
         with self.change() as change:
@@ -490,6 +502,10 @@ class Change:
         self.activations.flush()
         if self._rows:
             self.conn.execute(insert(LEDGER), [{name: getattr(r, name) for name in Row.__slots__} for r in self._rows])
+
+    def is_used(self) -> bool:
+        """Whether there is a publisher in the database already."""
+        return self._last() is not None
 
     def checkpoint(self) -> Checkpoint:
         """The ledger as it is when this transaction has ended."""

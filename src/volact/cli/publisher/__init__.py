@@ -8,10 +8,12 @@ from volact.cli.publisher import (
     hardware,
     keys,
     ledger,
+    oem,
     phone,
     products,
     returning,
     revocation,
+    rotate,
     service,
     setup,
 )
@@ -29,3 +31,5 @@ def build(parser: argparse.ArgumentParser) -> None:
     revocation.build(verbs)
     ledger.build(verbs)
     hardware.build(verbs)
+    oem.build(verbs)
+    rotate.build(verbs)

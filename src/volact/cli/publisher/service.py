@@ -20,7 +20,7 @@ def build(verbs: Verbs) -> None:
         verbs,
         "serve",
         _serve,
-        "activate KMS hosts over the network",
+        "activate hosts and machines over the network",
         """
 volact publisher serve --passphrase-file pass.txt
 volact publisher serve --listen 127.0.0.1 --port 8080 --workers 2""",
@@ -83,7 +83,8 @@ def _sentence(outcome: Outcome, env: Environment) -> str:
     if outcome.request.forest is not None:
         forest, until = outcome.request.forest.name, env.show_time(outcome.ends_at)
         return f"{outcome.kind} the forest {forest} for {outcome.organisation}, until {until}"
-    return f"{outcome.kind} {host} for {outcome.organisation}, certificate until {env.show_time(outcome.ends_at)}"
+    ends = "perpetual" if outcome.ends_at is None else f"certificate until {env.show_time(outcome.ends_at)}"
+    return f"{outcome.kind} {host} for {outcome.organisation}, {ends}"
 
 
 def _as_json(outcome: Outcome, env: Environment) -> dict[str, Any]:

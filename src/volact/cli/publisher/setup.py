@@ -23,6 +23,7 @@ def build(verbs: Verbs) -> None:
         """
 volact publisher init --name "Acme Software" --url https://licensing.acme.example
 volact publisher init --name "Acme Software" --dir ./publisher --passphrase-file pass.txt
+volact publisher init --name "Acme Software" --database postgresql://volact@db.acme.example/publisher
 volact publisher init --name "Acme Software" --pkcs11-module /usr/lib/softhsm/libsofthsm2.so \\
     --token acme --pin-file pin.txt""",
         passphrase=True,
@@ -31,6 +32,9 @@ volact publisher init --name "Acme Software" --pkcs11-module /usr/lib/softhsm/li
     parser.add_argument("--url", help="where its activation service will be reached, for product definitions")
     parser.add_argument(
         "--suite", choices=(X25519, HYBRID), default=X25519, help="how requests are sealed to it (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--database", metavar="URL", help="postgresql://USER@HOST/DATABASE (default: a SQLite file in the folder)"
     )
     add_token_options(parser)
     parser = add_verb(
@@ -53,7 +57,7 @@ def _init(args: argparse.Namespace, env: Environment) -> int:
     passphrase = read_passphrase(args, env, new=True)
     made = init(
         folder(args, env), args.name, args.url, args.suite, passphrase, env.clock(), actor(env),
-        tokens=tokens_given(args),
+        database=args.database, tokens=tokens_given(args),
     )  # fmt: skip
     if args.json:
         env.write_json(_about(made))

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The keys and certificates of a publisher's folder that follow one another, when its issuing CA is rotated.
+
+rotation/             the new ones while they are made; with ``ready`` in it they only have to move
+old/SERIAL/           those of the CA with that serial: certificates for good, keys until somebody deletes them
+"""
+
+import shutil
+from pathlib import Path
+
+from cryptography import x509
+
+from volact.sealing import certificates, keys
+
+STAGE, READY, OLD = "rotation", "ready", "old"
+MOVED = ("keys", "certificates")
+
+
+def finish(path: Path) -> None:
+    """Put what is ready into its place; takes up where it was interrupted, as often as it takes."""
+    stage = path / STAGE
+    if not (stage / READY).exists():
+        return
+    old = path / OLD / keys.read_file(stage / READY).decode()
+    old.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for name in MOVED:
+        if (stage / name).exists():
+            if (path / name).exists():
+                (path / name).rename(old / name)
+            (stage / name).rename(path / name)
+    shutil.rmtree(stage)
+
+
+def earlier_authorities(path: Path) -> list[x509.Certificate]:
+    """The certificates of the issuing CAs that were in use before: hosts still have theirs from them."""
+    found = sorted((path / OLD).glob("*/certificates/issuing.pem"))
+    return [certificates.load_der(certificates.der(x509.load_pem_x509_certificate(keys.read_file(f)))) for f in found]

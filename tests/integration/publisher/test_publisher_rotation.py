@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A new issuing CA under the same root: old and new signatures side by side, and no half-done rotation."""
+
+import base64
+from pathlib import Path
+
+import pytest
+
+from support.processes import good, volact
+from volact.publisher import generations
+from volact.publisher.folder import PublisherFolder
+from volact.publisher.hardware import KeyChangedError, KeyMaker, load
+from volact.publisher.rotation import rotate
+from volact.publisher.service import PublisherService
+from volact.sealing import certificates, envelope
+from volact.sealing.keys import LocalKey
+from volact.sealing.verify import Trust, TrustedLicence, verify_definition, verify_licence, verify_status
+
+EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "acme-cad.toml"
+PASSPHRASE, YEAR = b"a passphrase for tests", 365 * 86400
+
+
+def turn(site, **changes):
+    given = {"root_key": load(site.folder.root_key, PASSPHRASE), "maker": KeyMaker(PASSPHRASE)}
+    given |= {"now": site.clock(), "actor": "tester", **changes}
+    return rotate(site.folder, **given)
+
+
+def reopen(site):
+    """As a service that is started again."""
+    site.keys = site.folder.open_keys(PASSPHRASE)
+    site.service = PublisherService(site.folder, site.keys, site.publisher.store, site.clock)
+
+
+def licence_token(site, machine, key):
+    request = machine.request(key)
+    outcome = site.service.answer(site.descriptor.id, machine.seal(request))
+    return envelope.open_answer(request.response_key, request.nonce, outcome.sealed).decode()
+
+
+def issuing_of(licence):
+    return certificates.load_der(base64.b64decode(licence.certificates[1])).serial_number
+
+
+def test_what_the_old_ca_signed_stays_good_and_the_new_one_signs_on(site):
+    key, host_key, host = site.pool_key(5), site.key(), site.host()
+    machine = site.machine(1)
+    old_token = licence_token(site, machine, key)
+    old_definition = site.publisher.store.version("acme-cad", None).token
+    request = host.request(host_key)
+    old_host = host.send(request).licence
+    before = site.keys.issuing.certificate
+    made = turn(site)
+    # A service that runs on with its old keys still answers, and so does the new one.
+    assert isinstance(site.machine(2).ask(key), TrustedLicence)
+    reopen(site)
+    assert site.keys.issuing.certificate.serial_number == made.serial_number != before.serial_number
+    assert isinstance(site.machine(3).ask(key), TrustedLicence)
+    trust = Trust(site.folder.root)
+    assert verify_licence(old_token, trust).licence.machine == machine.signer.machine
+    assert verify_definition(old_definition, site.folder.fingerprint).definition.version == 1
+    assert verify_status(site.service.status(site.clock()), trust).epoch == 1
+    # A host's lost answer comes with the CA that signed its certificate, a new certificate with the new CA.
+    assert issuing_of(host.send(request).licence) == issuing_of(old_host) == before.serial_number
+    site.clock.now += YEAR - 86400
+    renewed = host.ask(host_key).licence
+    assert issuing_of(renewed) == made.serial_number
+    assert site.acts().count("issuing-rotated") == 1
+    site.publisher.store.check_ledger()
+
+
+def test_products_keys_and_requests_on_their_way_go_on(site):
+    key, machine = site.pool_key(5), site.machine()
+    request = machine.request(key)
+    turn(site)
+    reopen(site)
+    assert isinstance(machine.send(request), TrustedLicence)
+    toml = EXAMPLE.read_text().replace("version = 1", "version = 2")
+    site.publisher.add_product(toml.encode(), site.keys, site.clock(), "tester")
+    token = site.publisher.store.version("acme-cad", None).token
+    assert verify_definition(token, site.folder.fingerprint).definition.version == 2
+
+
+def test_another_key_than_the_root_s_rotates_nothing(site):
+    before = {p: p.read_bytes() for p in site.folder.path.rglob("*.pem")}
+    with pytest.raises(KeyChangedError):
+        turn(site, root_key=LocalKey.generate())
+    assert {p: p.read_bytes() for p in site.folder.path.rglob("*.pem")} == before
+    assert "issuing-rotated" not in site.acts()
+
+
+def test_a_rotation_that_fails_leaves_everything_as_it_was(site, monkeypatch):
+    before = {p: p.read_bytes() for p in site.folder.path.rglob("*") if p.suffix in (".pem", ".key")}
+    monkeypatch.setattr(type(site.publisher.store), "note_rotation", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        turn(site)
+    assert {p: p.read_bytes() for p in site.folder.path.rglob("*") if p.suffix in (".pem", ".key")} == before
+    assert not (site.folder.path / "rotation").exists()
+
+
+@pytest.mark.parametrize("moves", range(4))
+def test_an_interrupted_rotation_is_finished_when_the_folder_is_opened(site, monkeypatch, moves):
+    """Interrupted before the first move, and after each of the first three of four."""
+    left = iter([True] * moves)
+    real = generations.Path.rename
+
+    def rename(self, target):
+        if ("rotation" in str(self) or "old" in str(target)) and not next(left, False):
+            raise KeyboardInterrupt
+        return real(self, target)
+
+    monkeypatch.setattr(generations.Path, "rename", rename)
+    with pytest.raises(KeyboardInterrupt):
+        turn(site)
+    monkeypatch.undo()
+    opened = PublisherFolder.open(site.folder.path)
+    keys = opened.open_keys(PASSPHRASE)
+    assert keys.issuing.certificate.serial_number != site.keys.issuing.certificate.serial_number
+    assert [one.serial_number for one in keys.earlier] == [site.keys.issuing.certificate.serial_number]
+    assert not (site.folder.path / "rotation").exists()
+
+
+def test_rotate_as_it_is_typed(site, tmp_path):
+    (tmp_path / "pass").write_text("a passphrase for tests\n")
+    offline = tmp_path / "root.key"
+    site.folder.root_key.rename(offline)
+    words = ("publisher", "rotate", "issuing", "--dir", site.folder.path, "--passphrase-file", tmp_path / "pass")
+    assert volact(*words, "--json").json["error"]["code"] == "key-file"
+    made = good(*words, "--root-key", offline, "--json").json
+    assert int(made["serial"], 16) == site.folder.open_keys(PASSPHRASE).issuing.certificate.serial_number
