@@ -10,15 +10,15 @@ TYPE_CHECKING = False  # type checkers read it as true; importing typing would c
 if TYPE_CHECKING:
     from typing import Any
 
-    from volact.client.check import Check, CheckReason, check
+    from volact.client.check import Check, CheckReason, NotLicensedError, check, licensed
 
 __version__ = "0.1.0"
 
-__all__ = ["Check", "CheckReason", "__version__", "check"]
+__all__ = ["Check", "CheckReason", "NotLicensedError", "__version__", "check", "licensed"]
 
 
 def __getattr__(name: str) -> "Any":
-    if name in ("Check", "CheckReason", "check"):
+    if name in __all__:
         from volact.client import check
 
         return getattr(check, name)

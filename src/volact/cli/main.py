@@ -81,7 +81,15 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(message=message, program=self.prog)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Complains at the verb where an option was typed, not at the group, whose help would not list it."""
+        """Complains at the verb where an option was typed, not at the group, whose help would not list it.
+
+        A verb that ``takes_command`` leaves what stands after ``--`` as it is."""
+        if getattr(self, "takes_command", False) and args is not None and "--" in args:
+            place = list(args).index("--")
+            args, command = list(args)[:place], list(args)[place + 1 :]
+            known = self.parse_known_args(args, namespace)[0]
+            known.command = command or None
+            return known, []
         known, extra = super().parse_known_args(args, namespace)
         if extra:
             options = [option for action in self._actions for option in action.option_strings]

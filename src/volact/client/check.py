@@ -9,14 +9,15 @@ state is evaluated anew, with the time, at each call.
 import os
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ContextDecorator, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from volact.client.machine import LocalMachine
 from volact.client.products import LoadedProduct, load_under_root, record
 from volact.client.store import ClientStore, find_folder
-from volact.core.errors import StoreError, VolactError
+from volact.core.errors import ConfigError, StoreError, VolactError
 from volact.core.evaluation import Evaluation, trusted_time
 from volact.core.policy import DAY, HOUR, Policy
 from volact.core.states import Enforcement, State
@@ -100,6 +101,60 @@ def check(
     except (OSError, ValueError, RuntimeError) as exc:  # whatever it is, the product goes on
         failed = CheckFailedError(product=product, why=str(exc) or type(exc).__name__)
         return _unlicensed(product, CheckReason(failed.code, str(failed), failed.hint))
+
+
+class NotLicensedError(ConfigError):
+    """Raised by :func:`licensed` alone, and only where the product's own policy says so."""
+
+    code = "not-licensed"
+    fmt = "{product} is {state}: {why}"
+    remedy = "{help}"
+
+
+STOPPING = (Enforcement.LIMIT, Enforcement.BLOCK)
+
+
+class licensed(ContextDecorator):  # noqa: N801 - used as a word: `with volact.licensed(…)`, `@volact.licensed(…)`
+    """A block or a function that runs by the product's policy; the check is what ``with … as`` gives.
+
+    ::
+
+        with volact.licensed("acme-cad", root="sha256:…") as found:
+            export(watermark=not found)
+
+        @volact.licensed("acme-cad", root="sha256:…")
+        def export(): ...
+
+    Fail-soft: where the policy's enforcement for the present state is among ``stop`` (``limit`` and ``block``),
+    :class:`NotLicensedError` is raised and the block does not run; else it runs, licensed or not.
+    """
+
+    def __init__(
+        self,
+        product: str,
+        *,
+        root: str,
+        min_version: int = 0,
+        dir: str | os.PathLike[str] | None = None,
+        stop: tuple[Enforcement, ...] = STOPPING,
+        _world: World | None = None,
+    ) -> None:
+        self._check: Callable[[], Check] = partial(
+            check, product, root=root, min_version=min_version, dir=dir, _world=_world
+        )
+        self._stop = stop
+
+    def __enter__(self) -> Check:
+        found = self._check()
+        if not found and found.enforcement in self._stop:
+            reason = found.reason
+            why = reason.sentence if reason else str(found.enforcement)
+            help_text = reason.remedy if reason else "run `volact client status`"
+            raise NotLicensedError(product=found.product, state=str(found.state), why=why, help=help_text)
+        return found
+
+    def __exit__(self, *_: object) -> None:
+        """What the block raised is its own."""
 
 
 @dataclass(slots=True)

@@ -29,6 +29,7 @@ def build(parser: argparse.ArgumentParser) -> None:
     _telephone(group)
     _looking(group)
     _service(group)
+    _images(group)
 
 
 def _products_and_keys(group: Any) -> None:
@@ -61,6 +62,7 @@ def _products_and_keys(group: Any) -> None:
         "installing.install_key",
         "install a product key",
         "ipk",
+        "inpkey",
         about="A typing error is located by its group; nothing is installed then.  A key replaces the one before.",
         examples=(
             "volact client install-key acme-cad --generic                    the definition's own volume key",
@@ -82,6 +84,7 @@ def _products_and_keys(group: Any) -> None:
         "installing.remove_key",
         "remove the product key",
         "upk",
+        "unpkey",
         about="The licence stays stored: with the key back, it counts again.",
         examples=("volact client remove-key acme-cad",),
     )
@@ -95,6 +98,7 @@ def _activation(group: Any) -> None:
         "activating.activate",
         "ask an issuer for a licence now",
         "ato",
+        "act",
         about="Volume keys ask KMS hosts: the configured host, else the last good one, then those that\n"
         "DNS names; other keys ask the publisher.  A failed attempt never changes a stored licence.\n"
         "Exit code 0: every product is licensed.  1: one is not, for instance while the count is\n"
@@ -143,6 +147,7 @@ def _activation(group: Any) -> None:
         "installing.set_host",
         "choose where to look for KMS hosts",
         "skms",
+        "sethst",
         examples=(
             "volact client set-host kms1.example.com        this host only, no DNS records",
             "volact client skms '[2001:db8::5]:1700'",
@@ -162,6 +167,7 @@ def _activation(group: Any) -> None:
         "installing.clear_host",
         "back to discovery by DNS, all settings cleared",
         "ckms",
+        "remhst",
         examples=("volact client clear-host",),
     )
 
@@ -173,6 +179,7 @@ def _telephone(group: Any) -> None:
         "phone.installation_id",
         "show the digits to read out for an activation by telephone",
         "dti",
+        "dinstid",
         about="For MAK and retail keys.  Each group has a check digit: a mistake is located at its group.\n"
         "The same digits are shown again for 14 days, while key and hardware are the same.",
         examples=("volact client installation-id acme-cad", "volact client installation-id acme-cad --qr"),
@@ -189,6 +196,7 @@ def _telephone(group: Any) -> None:
         "phone.apply",
         "type the confirmation ID that the publisher's desk answered with",
         "atp",
+        "actcid",
         about="Without ID it is asked for group by group, and a wrong group is named at once.\n"
         "Exit code: 0 licensed; 1 not.",
         examples=(
@@ -211,6 +219,7 @@ def _looking(group: Any) -> None:
         "looking.status",
         "every product's state in a table",
         "dli",
+        "dstatus",
         examples=("volact client status", "volact client status --json"),
     )
     info = _verb(
@@ -219,6 +228,7 @@ def _looking(group: Any) -> None:
         "looking.info",
         "everything about one product",
         "dlv",
+        "dstatusall",
         examples=("volact client info acme-cad",),
     )
     info.add_argument("product", metavar="PRODUCT")
@@ -245,13 +255,23 @@ def _looking(group: Any) -> None:
     check = _verb(
         group,
         "check",
-        "looking.check_product",
+        "checking.check_product",
         "what the product itself sees; exit code 0 if licensed",
-        examples=("volact client check acme-cad --root sha256:5f0c… && echo licensed",),
+        about="With -- COMMAND it starts the command in its own place, unless the policy says limit or block; the\n"
+        "command finds VOLACT_STATE, VOLACT_LICENSED, VOLACT_ENFORCEMENT, … in its environment.\n"
+        "Exit code: the command's, or 1 where it was not started; without a command 0 licensed, 1 not.",
+        examples=(
+            "volact client check acme-cad --root sha256:5f0c… && echo licensed",
+            "volact client check acme-cad --root sha256:5f0c… --wait 60         as a container's readiness probe",
+            "volact client check acme-cad --root sha256:5f0c… -- /opt/acme/cad drawing.dwg",
+        ),
     )
     check.add_argument("product", metavar="PRODUCT")
     check.add_argument("--root", **ROOT)
     check.add_argument("--min-version", **_version("as the product embeds it"))
+    check.add_argument("--wait", type=between(0, 86400), default=0, metavar="SECONDS", help="wait until it is licensed")
+    check.set_defaults(command=None)
+    vars(check)["takes_command"] = True  # what stands after -- is not ours to parse
 
 
 def _service(group: Any) -> None:
@@ -280,6 +300,31 @@ def _service(group: Any) -> None:
     events.add_argument("--last", type=between(1, 100_000), default=1000, metavar="N", help="at most so many (1000)")
 
 
+def _images(group: Any) -> None:
+    rearm = _verb(
+        group,
+        "rearm",
+        "renewing.rearm",
+        "let a product's grace period begin anew",
+        about="As often as the product's policy allows (5 times), and once more after an activation.  What is\n"
+        "licensed needs none.",
+        examples=("volact client rearm acme-cad",),
+    )
+    rearm.add_argument("product", metavar="PRODUCT")
+
+    general = _verb(
+        group,
+        "generalize",
+        "renewing.generalize",
+        "make this machine ready to be captured as an image",
+        about="Takes away the machine's key and ID, its answers, and whom it asked.  Products, roots, keys and\n"
+        "settings stay.  Each machine made from the image has an ID of its own from its first start on, and\n"
+        "its grace period begins then, which uses up one rearm.",
+        examples=("volact client generalize",),
+    )
+    general.add_argument("--force", action="store_true", help="also where a MAK or retail activation is lost by it")
+
+
 def _version(help_text: str) -> dict[str, Any]:
     return {"type": between(0, MOST_VERSION), "default": 0, "metavar": "N", "help": help_text}
 
@@ -287,7 +332,7 @@ def _version(help_text: str) -> dict[str, Any]:
 def _verb(
     group: Any, name: str, run: str, what: str, *aliases: str, about: str = "", examples: Sequence[str] = ()
 ) -> argparse.ArgumentParser:
-    """A verb; ``aliases`` are the names that administrators know from slmgr."""
+    """A verb; ``aliases`` are the names that administrators know from slmgr and ospp."""
     parser = add_verb(group, name, what, _Later(run), examples=examples, aliases=aliases)
     parser.description = "\n\n".join(part for part in (parser.description, about) if part)
     parser.set_defaults(parser=parser)

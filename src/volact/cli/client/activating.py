@@ -11,7 +11,8 @@ from volact.cli.client.shared import machine_of, open_store, reason_json, say_no
 from volact.cli.environment import Environment
 from volact.client import activation
 from volact.client.discovery import DnsResolver
-from volact.client.events import Log
+from volact.client.events import Event, Log
+from volact.client.generalize import begin
 from volact.client.machine import LocalMachine
 from volact.client.products import NoKeyError, load_product
 from volact.client.rounds import note_answer, note_failure
@@ -25,6 +26,8 @@ LICENSED, NOT_LICENSED = 0, 1
 
 def activate(args: argparse.Namespace, env: Environment) -> int:
     store, machine = open_store(args, env), machine_of(env)
+    if begin(store, env.clock()):
+        Log(store.folder, env.clock).write(Event.GENERALIZED)
     products = args.products or [name for name in store.products() if store.installation(name).channel]
     if not products:
         raise NoKeyError(product=" or ".join(store.products()) or "any product")

@@ -13,8 +13,6 @@ from volact.core.licence import Licence
 from volact.core.policy import DAY
 from volact.core.states import NUMBERS
 
-LICENSED, NOT_LICENSED = 0, 1
-
 
 class LicenceMissingError(ConfigError):
     code = "licence-missing"
@@ -80,35 +78,6 @@ def licence(args: argparse.Namespace, env: Environment) -> int:
         raise LicenceMissingError(product=args.product)
     env.write_json({"product": args.product, "licence": stored.token}) if env.json else env.write(stored.token)
     return 0
-
-
-def check_product(args: argparse.Namespace, env: Environment) -> int:
-    from volact.client.check import World, check
-
-    folder = open_store(args, env).folder
-    world = World(env.clock, machine_of(env))
-    found = check(args.product, root=args.root, min_version=args.min_version, dir=folder, _world=world)
-    reason = found.reason
-    if env.json:
-        shown = {"code": reason.code, "message": reason.sentence, "remedy": reason.remedy} if reason else None
-        env.write_json(
-            {
-                "product": found.product,
-                "state": found.state,
-                "licensed": found.licensed,
-                "enforcement": found.enforcement,
-                "until": env.json_time(found.until),
-                "days_left": found.days_left,
-                "edition": found.edition,
-                "reason": shown,
-            }
-        )
-    else:
-        env.write(f"{found.product}: {found.state}, {found.enforcement}")
-    if reason is not None:
-        env.say(f"{found.product} is not licensed: {reason.sentence}")
-        env.hint(reason.remedy)
-    return LICENSED if found else NOT_LICENSED
 
 
 def _view_or_error(product: str, store: ClientStore, machine: LocalMachine, env: Environment) -> View | VolactError:

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``rearm`` and ``generalize``: a grace period begins anew; a machine is made ready to be an image."""
+
+import argparse
+
+from volact.cli.client.shared import machine_of, open_store, say_notes, view
+from volact.cli.environment import Environment
+from volact.client import generalize as images
+from volact.client.events import Event, Log
+
+
+def rearm(args: argparse.Namespace, env: Environment) -> int:
+    store, machine = open_store(args, env), machine_of(env)
+    left = images.rearm(store, args.product, machine, env.clock())
+    Log(store.folder, env.clock).write(Event.REARMED, product=args.product, left=left)
+    found = view(args.product, store, machine, env)
+    if env.json:
+        env.write_json({**found.to_json(env), "rearms_left": left})
+    else:
+        until = env.show_time(found.evaluation.until)
+        env.write(f"{args.product}: {found.evaluation.state} until {until}, {left} rearms left")
+    say_notes(store, env)
+    return 0
+
+
+def generalize(args: argparse.Namespace, env: Environment) -> int:
+    store = open_store(args, env)
+    products = images.generalize(store, env.clock(), force=args.force)
+    if env.json:
+        env.write_json({"folder": str(store.folder), "products": products})
+        return 0
+    env.say(f"{store.folder} is no machine's any more: {len(products)} products and their keys stay")
+    env.hint("capture the image now; what starts the licensing service or activates here begins a new machine")
+    return 0
