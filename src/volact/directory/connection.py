@@ -8,6 +8,7 @@ network.  Errors come out by the names of ``errors``.
 
 import os
 import socket
+import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from bonsai import errors as ldap
 
 from volact.core.forest import ForestKind
 from volact.directory.errors import (
+    CaFileError,
     DirectoryAccessError,
     DirectoryFailedError,
     DirectoryLoginError,
@@ -176,12 +178,14 @@ class _NothingThereError(DirectoryFailedError):
 @contextmanager
 def connect(server: Server, credentials: Credentials, kind: ForestKind) -> Iterator[Session]:
     """A session that is bound as ``credentials``.  Raises by name what kept it from that."""
+    if server.ca_file is not None and not server.ca_file.is_file():
+        raise CaFileError(path=str(server.ca_file), why="there is no such file")
     client = _client(server, credentials, kind)
     _reach(server)
     try:
         connection = client.connect(timeout=BIND_TIMEOUT)
     except (ldap.ConnectionError, ldap.TimeoutError) as exc:
-        raise _unreachable(server, exc) from None
+        raise DirectoryUnreachableError(domain=str(server), why=_sentence(exc)) from None
     except ldap.LDAPError as exc:
         raise DirectoryLoginError(server=str(server), who=str(credentials), why=_sentence(exc)) from None
     try:
@@ -227,9 +231,16 @@ def _client(server: Server, credentials: Credentials, kind: ForestKind) -> Any:
 
 
 def _reach(server: Server) -> None:
-    """Tell a server that is gone from one that takes its time."""
+    """Tell a server that is gone from one that takes its time, and a certificate that does not fit from both: the
+    library below says of all three that it cannot contact the server."""
     try:
-        socket.create_connection((server.name, server.port), REACH_TIMEOUT).close()
+        with socket.create_connection((server.name, server.port), REACH_TIMEOUT) as plain:
+            if server.tls:
+                context = ssl.create_default_context(cafile=server.ca_file)
+                context.wrap_socket(plain, server_hostname=server.name).close()
+    except ssl.SSLError as exc:
+        why = getattr(exc, "verify_message", "") or exc.reason or str(exc)
+        raise DirectoryTlsError(server=str(server), why=why) from None
     except OSError as exc:
         why = exc.strerror or str(exc) or "no answer in time"
         raise DirectoryUnreachableError(domain=str(server), why=why) from None
@@ -238,13 +249,6 @@ def _reach(server: Server) -> None:
 def _entry(found: Any) -> Entry:
     names = [name for name in found.keys() if name != "dn"]  # noqa: SIM118 - iterating itself gives DNs as well
     return Entry(str(found.dn), {name.lower(): tuple(found[name]) for name in names})
-
-
-def _unreachable(server: Server, exc: Exception) -> DirectoryTlsError | DirectoryUnreachableError:
-    why = _sentence(exc)
-    if server.tls and "certificate" in why.lower():
-        return DirectoryTlsError(server=str(server), why=why)
-    return DirectoryUnreachableError(domain=str(server), why=why)
 
 
 def _sentence(exc: BaseException) -> str:

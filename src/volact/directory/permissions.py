@@ -78,10 +78,10 @@ def rules(session: Session, place: Place, dn: str) -> list[Rule]:
 
 def change(session: Session, place: Place, dn: str, wanted: Change) -> list[Rule]:
     """Carry out a change; names are looked up first, so that a wrong one changes nothing."""
+    control, aces = _read(session, place, dn)
     only, allow, deny = (
         [find_trustee(session, name) for name in names] for names in (wanted.only, wanted.allow, wanted.deny)
     )
-    control, aces = _read(session, place, dn)
     readers = {AUTHENTICATED} if wanted.reset else set()
     if wanted.reset or only:
         aces = [ace for ace in aces if ace.is_inherited or not _is_readers(ace)]

@@ -3,7 +3,7 @@
 
 OIDs stand under an arc made of a UUID.  Active Directory keeps each arc in 32 bits, so a UUID as one number
 (2.25.<UUID>) is no OID to it: the arc is the one that its documentation gives to whoever has none, in which the UUID
-is spread over seven numbers.  Both directories get the same OIDs.  Spec: docs/spec/activation-object.md §5; ADR 0020.
+is spread over seven numbers.  Both directories get the same OIDs.  Spec: docs/spec/activation-object.md §5; ADR 0011.
 
 All truth is in ``volactObject``, which is signed; the other attributes show it to people and to searches.
 """
@@ -111,7 +111,7 @@ def ad_class() -> dict[str, Sequence[Value]]:
 def ldap_attributes() -> list[str]:
     """Descriptions by RFC 4512 §4.1.2."""
     return [
-        f"( {one.oid} NAME '{one.name}' DESC '{one.description}' EQUALITY {one.syntax.value[3]} "
+        f"( {one.oid} NAME '{one.name}' DESC '{_quoted(one.description)}' EQUALITY {one.syntax.value[3]} "
         f"SYNTAX {one.syntax.value[2]}{'' if one.many else ' SINGLE-VALUE'} )"
         for one in ATTRIBUTES
     ]
@@ -120,7 +120,7 @@ def ldap_attributes() -> list[str]:
 def ldap_classes() -> list[str]:
     may = " $ ".join(one.name for one in ATTRIBUTES if one.name not in (OBJECT, ID))
     return [
-        f"( {CLASS_OID} NAME '{CLASS}' DESC '{CLASS_DESCRIPTION}' SUP top STRUCTURAL "
+        f"( {CLASS_OID} NAME '{CLASS}' DESC '{_quoted(CLASS_DESCRIPTION)}' SUP top STRUCTURAL "
         f"MUST ( cn $ {OBJECT} $ {ID} ) MAY ( {may} ) )"
     ]
 
@@ -146,6 +146,11 @@ def ad_ldif(schema_dn: str = "CN=Schema,CN=Configuration,DC=X") -> str:
     refresh = "dn:\nchangetype: modify\nadd: schemaUpdateNow\nschemaUpdateNow: 1\n-\n"
     blocks = [_ldif(f"CN={one.cn},{schema_dn}", ad_attribute(one)) for one in ATTRIBUTES]
     return "\n".join([*blocks, refresh, _ldif(f"CN={CLASS_CN},{schema_dn}", ad_class()), refresh])
+
+
+def _quoted(text: str) -> str:
+    """RFC 4512 §4.1: a quoted string holds neither apostrophe nor backslash."""
+    return text.replace("\\", "\\5C").replace("'", "\\27")
 
 
 def _ldif(dn: str, attributes: Mapping[str, Sequence[Value]]) -> str:
