@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator
@@ -152,6 +153,13 @@ class VmHost:
                 with contextlib.suppress(ProcessLookupError):
                     process.kill()
             assert code == 0, log.read_text()
+
+
+@contextmanager
+def short_folder() -> Iterator[Path]:
+    """For sockets: their names have 107 bytes at most, and pytest's own folders are long."""
+    with tempfile.TemporaryDirectory(prefix="vlt-", dir="/tmp") as name:
+        yield Path(name)
 
 
 class Loop:

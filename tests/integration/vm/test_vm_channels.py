@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from support.guest import Loop, QemuSocket
+from support.guest import Loop, QemuSocket, short_folder
 from volact.vm.channels import Budget, Channels, Limits, NoSocketFolderError, check_folders
 from volact.vm.frames import HEADER, MARK, MOST_ANSWER, Kind
 from volact.vm.guest import GuestChannel, VmHostError
@@ -49,10 +49,9 @@ def loop() -> Iterator[Loop]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    made = tmp_path / "s"
-    made.mkdir()
-    return made
+def folder() -> Iterator[Path]:
+    with short_folder() as made:
+        yield made
 
 
 @contextlib.contextmanager
@@ -114,10 +113,10 @@ def test_libvirts_layout_of_one_folder_a_domain_is_found(loop: Loop, echo: Echo,
         assert issuer(qemu) == "descriptor for domain-3-web"
 
 
-def test_files_and_links_in_the_folder_are_left_alone(loop: Loop, echo: Echo, folder: Path, tmp_path: Path) -> None:
+def test_files_and_links_in_the_folder_are_left_alone(loop: Loop, echo: Echo, folder: Path) -> None:
     (folder / "file.sock").write_text("not a socket")
-    with guest_socket(tmp_path / "elsewhere.sock"), guest_socket(folder / "real.sock") as real:
-        (folder / "link.sock").symlink_to(tmp_path / "elsewhere.sock")
+    with short_folder() as other, guest_socket(other / "elsewhere.sock"), guest_socket(folder / "real.sock") as real:
+        (folder / "link.sock").symlink_to(other / "elsewhere.sock")
         with serving(loop, echo, folder) as channels:
             assert issuer(real) == "descriptor for real"
             assert channels.open == ["real"]

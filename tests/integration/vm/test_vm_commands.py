@@ -7,14 +7,14 @@ import json
 import re
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 
 import pytest
 
 from support.client_machine import ClientMachine
-from support.guest import EDITION, PRODUCT, Publisher, QemuSocket, VmHost, volact
+from support.guest import EDITION, PRODUCT, Publisher, QemuSocket, VmHost, short_folder, volact
 from support.processes import good
 from support.site import RealPublisher, served
 from volact.cli import vm as vm_commands
@@ -39,6 +39,12 @@ def acme(tmp_path_factory: pytest.TempPathFactory) -> Publisher:
     return Publisher.make(tmp_path_factory.mktemp("acme") / "acme")
 
 
+@pytest.fixture
+def sockets() -> Iterator[Path]:
+    with short_folder() as made:
+        yield made
+
+
 class Client:
     """A guest's production client, whose channel is a socket that plays QEMU's part."""
 
@@ -60,10 +66,9 @@ def _now() -> int:
 
 
 def test_a_host_goes_from_nothing_to_a_licensed_guest_without_being_restarted(
-    acme: Publisher, tmp_path: Path, free_port: int
+    acme: Publisher, tmp_path: Path, free_port: int, sockets: Path
 ) -> None:
-    host, sockets = VmHost.make(tmp_path / "host"), tmp_path / "s"
-    sockets.mkdir()
+    host = VmHost.make(tmp_path / "host")
     qemu = QemuSocket(sockets / "web.sock")
     client = Client(tmp_path / "client", acme, qemu)
     try:

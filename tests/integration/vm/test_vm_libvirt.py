@@ -7,15 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from support.guest import PRODUCT, Publisher, VmHost
+from support.guest import PRODUCT, Publisher, VmHost, short_folder
 from support.libvirt import NOBODY, domain
 from support.qemu import ROOT
-
-pytestmark = [pytest.mark.needs("qemu", "guest-image", "libvirt"), pytest.mark.xdist_group("qemu")]
 
 ASK = "from volact.vm.door import open_door; print(len(open_door().get_issuer('{root}', '{product}', 101, bytes(16))))"
 
 
+@pytest.mark.needs("qemu", "guest-image", "libvirt")
 def test_a_libvirt_domain_with_the_documented_channel_reaches_its_host(tmp_path: Path) -> None:
     with domain("web1") as guest:
         publisher = Publisher.make(tmp_path / "acme")
@@ -27,9 +26,14 @@ def test_a_libvirt_domain_with_the_documented_channel_reaches_its_host(tmp_path:
 
 
 @pytest.mark.needs("setfacl")
-def test_the_hook_lets_the_hosts_user_reach_the_channel_and_nothing_else(tmp_path: Path) -> None:
-    folder = tmp_path / "c" / "domain-1-web1"
-    folder.mkdir(parents=True)
+def test_the_hook_lets_the_hosts_user_reach_the_channel_and_nothing_else() -> None:
+    with short_folder() as channels:
+        _try_hook(channels)
+
+
+def _try_hook(channels: Path) -> None:
+    folder = channels / "domain-1-web1"
+    folder.mkdir()
     other = folder.parent / "domain-2-db1"
     other.mkdir()
     with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as second:
