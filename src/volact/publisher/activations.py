@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, insert, select, text, tuple_, update
+from sqlalchemy import Connection, bindparam, func, insert, select, tuple_, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from volact.core.fingerprint import Fingerprint
 from volact.core.phone import name_of
@@ -150,8 +151,8 @@ class Activations:
         if changed:
             self._conn.execute(_UPDATE, [_renamed(_row(self._by_id[one])) for one in changed])
         if self._traits:
-            rows = [{"k": key, "t": trait, "a": one} for (key, trait), one in self._traits.items()]
-            self._conn.execute(_UPSERT_TRAIT, rows)
+            rows = [{"key_id": key, "trait": trait, "activation_id": one} for (key, trait), one in self._traits.items()]
+            self._conn.execute(_UPSERT_TRAIT[self._conn.dialect.name], rows)
         if self._granted:
             self._conn.execute(insert(ACTIVATION_REQUEST), self._granted)
         used = [{"k": key, "n": units} for key, units in self._used.items() if units]
@@ -205,10 +206,16 @@ _UPDATE = (
     .where(ACTIVATION.c.id == bindparam("b_id"))
     .values({name: bindparam(f"b_{name}") for name in _NAMES if name not in ("id", "key_id", "product", "first_at")})
 )
-_UPSERT_TRAIT = text(
-    "INSERT INTO activation_trait (key_id, trait, activation_id) VALUES (:k, :t, :a)"
-    " ON CONFLICT (key_id, trait) DO UPDATE SET activation_id = excluded.activation_id"
-)
+
+
+def _upsert_trait(insert_of_dialect: Any) -> Any:
+    statement = insert_of_dialect(ACTIVATION_TRAIT)
+    return statement.on_conflict_do_update(
+        index_elements=["key_id", "trait"], set_={"activation_id": statement.excluded.activation_id}
+    )
+
+
+_UPSERT_TRAIT = {"sqlite": _upsert_trait(sqlite.insert), "postgresql": _upsert_trait(postgresql.insert)}
 _TAKE = (
     update(PRODUCT_KEY).where(PRODUCT_KEY.c.key_id == bindparam("k")).values(used=PRODUCT_KEY.c.used + bindparam("n"))
 )

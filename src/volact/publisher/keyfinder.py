@@ -8,6 +8,7 @@ Spec: docs/spec/product-key.md §What is shown of a key.
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 
 from volact.core.product_key import ProductKey
 from volact.publisher.store import Found, PublisherStore
@@ -19,7 +20,7 @@ class KeyFinder:
     """``index`` gives a key's HMAC.  Keys are never removed, so what was found once is found for good."""
 
     def __init__(self, store: PublisherStore, index: Callable[[ProductKey], bytes]) -> None:
-        self._store, self._index = store, index
+        self._store, self._index = store, lru_cache(maxsize=4096)(index)
         self._known: OrderedDict[bytes, str] = OrderedDict()
 
     def find(self, keys: Iterable[ProductKey]) -> dict[ProductKey, str]:

@@ -43,6 +43,7 @@ STATUS_SECONDS = 86400  # the revocation status is signed anew daily, so that th
 ONLINE, CARRIED = "service", "answer-file"  # the ledger's actors
 MAX_BATCH = 64  # as at the KMS host: larger batches gain little and make the first of them wait
 HARD_LIMIT = 8_000  # waiting messages beyond which newcomers are turned away unread
+MOST_KEYS_READ = 4096  # a MAK comes again with each machine; to read it takes as long as to sign
 BACK_OFF = 60  # seconds that those are asked to wait
 
 _log = logging.getLogger("volact.publisher")
@@ -333,6 +334,11 @@ def _key_in(signed: Signed) -> ProductKey | None:
         text = signed.value.key
     else:
         return None
+    return _read_key(text)
+
+
+@lru_cache(maxsize=MOST_KEYS_READ)
+def _read_key(text: str) -> ProductKey | None:
     try:
         return ProductKey.strict(text)
     except InputError:
