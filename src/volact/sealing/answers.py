@@ -135,7 +135,7 @@ def verify_descriptor(
     _check_age(status, descriptor.issued_at if fresh else now, status_max_age)
     # (4) by that status the issuer is still good
     newer = trust.with_status(status)
-    revoked_at = status.revoked_at(verified.signer.hex())
+    revoked_at = verified.revoked_at(status)
     if revoked_at is not None:
         raise RevokedError(what=DESCRIPTOR)
     # (5) the suite is one that the product's policy accepts

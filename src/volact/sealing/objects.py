@@ -49,7 +49,7 @@ def verify_activation_object(token: str, trust: Trust) -> TrustedObject:
     length = found.expires_at - found.issued_at
     if not 0 < length <= LIFETIME:
         raise LeaseTooLongError(days=-(-length // 86400), limit=LIFETIME // 86400)
-    revoked_at = trust.status.revoked_at(verified.signer.hex()) if trust.status else None
+    revoked_at = verified.revoked_at(trust.status)
     return TrustedObject(found, token, revoked_at)
 
 

@@ -144,6 +144,15 @@ class Verified:
         own = self.role is Role.PUBLISHER and not self.grant.groups
         return own or group in self.grant.groups
 
+    authorities: tuple[x509.Certificate, ...] = ()
+
+    def revoked_at(self, status: RevocationStatus | None) -> int | None:
+        """From when the signer's key is revoked, or that of a CA above it, which takes everybody below along."""
+        if status is None or not status.revoked:
+            return None
+        above = (certificates.key_thumbprint(certificates.public_key_of(one)) for one in self.authorities)
+        found = [status.revoked_at(key.hex()) for key in (self.signer, *above)]
+        return min((at for at in found if at is not None), default=None)
 
 def verify(token: str, trust: Trust, *typs: str) -> Verified:
     """Accept a token of one of ``typs`` under ``trust``, or raise :class:`TrustError` / ``MalformedError``.
@@ -166,10 +175,11 @@ def verify(token: str, trust: Trust, *typs: str) -> Verified:
         raise RoleError(role=str(role), what=parsed.typ)
     # (5) the publisher had not revoked the key by then
     signer = certificates.key_thumbprint(certificates.public_key_of(leaf))
-    revoked_at = trust.status.revoked_at(signer.hex()) if trust.status else None
+    verified = Verified(claims, role, certificates.grant_of(leaf), signer, issued_at, ends, tuple(chain[1:]))
+    revoked_at = verified.revoked_at(trust.status)
     if revoked_at is not None and issued_at >= revoked_at and parsed.typ != LICENCE:
         raise RevokedError(what=parsed.typ)
-    return Verified(claims, role, certificates.grant_of(leaf), signer, issued_at, ends)
+    return verified
 
 
 def verify_definition(
@@ -236,7 +246,7 @@ def verify_licence(token: str, trust: Trust) -> TrustedLicence:
         raise RoleError(role=str(verified.role), what=f"a licence of the {licence.channel} channel")
     if not verified.speaks_for(licence.group):
         raise GroupGrantError(group=licence.group)
-    revoked_at = trust.status.revoked_at(verified.signer.hex()) if trust.status else None
+    revoked_at = verified.revoked_at(trust.status)
     return TrustedLicence(licence, verified.role, verified.grant, verified.chain_ends_at, revoked_at)
 
 

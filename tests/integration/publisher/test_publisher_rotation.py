@@ -2,19 +2,32 @@
 """A new issuing CA under the same root: old and new signatures side by side, and no half-done rotation."""
 
 import base64
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from support.processes import good, volact
+from volact.core.refusal import Refusal, SignedRefusal
 from volact.publisher import generations
 from volact.publisher.folder import PublisherFolder
 from volact.publisher.hardware import KeyChangedError, KeyMaker, load
 from volact.publisher.rotation import rotate
 from volact.publisher.service import PublisherService
 from volact.sealing import certificates, envelope
+from volact.sealing.certificates import Grant, Role
 from volact.sealing.keys import LocalKey
-from volact.sealing.verify import Trust, TrustedLicence, verify_definition, verify_licence, verify_status
+from volact.sealing.sign import Issuer
+from volact.sealing.verify import (
+    REFUSAL,
+    RevokedError,
+    Trust,
+    TrustedLicence,
+    verify,
+    verify_definition,
+    verify_licence,
+    verify_status,
+)
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "acme-cad.toml"
 PASSPHRASE, YEAR = b"a passphrase for tests", 365 * 86400
@@ -128,3 +141,29 @@ def test_rotate_as_it_is_typed(site, tmp_path):
     assert volact(*words, "--json").json["error"]["code"] == "key-file"
     made = good(*words, "--root-key", offline, "--json").json
     assert int(made["serial"], 16) == site.folder.open_keys(PASSPHRASE).issuing.certificate.serial_number
+
+
+def test_a_stolen_ca_is_revoked_from_a_date_on_with_everybody_below_it(site):
+    stolen, key = site.keys.issuing, site.pool_key(5)
+    kept = licence_token(site, site.machine(1), key)
+    site.clock.now += 86400
+    turn(site)
+    reopen(site)
+    thumbprint = certificates.key_thumbprint(certificates.public_key_of(stolen.certificate)).hex()
+    site.publisher.revoke_issuer(thumbprint, site.clock(), "stolen", site.clock(), "tester")
+    status = verify_status(site.service.status(site.clock()), Trust(site.folder.root))
+    trust = Trust(site.folder.root).with_status(status)
+    # The thief certifies a publisher-issuer, and signs licences with it.
+    thief = LocalKey.generate()
+    grant = Grant("Acme Software", frozenset(), certificates.key_thumbprint(thief.public_key))
+    leaf = certificates.make_end(stolen, thief.public_key, Role.PUBLISHER, grant, "thief", site.clock(), 7)
+    forged = replace(verify_licence(kept, trust).licence, issued_at=site.clock())
+    token = Issuer(thief, (leaf, stolen.certificate), site.folder.root).licence(forged)
+    assert verify_licence(token, trust).revoked_at == site.clock()
+    refusal = SignedRefusal(forged.issuer, forged.nonce, site.clock(), Refusal("key-blocked", {"partial": "ABCDE"}))
+    with pytest.raises(RevokedError):
+        verify(Issuer(thief, (leaf, stolen.certificate), site.folder.root).refusal(refusal), trust, REFUSAL)
+    # What it signed before that second stays good, and what the new CA signs is.
+    before = verify_licence(kept, trust)
+    assert before.licence.issued_at < before.revoked_at
+    assert verify_licence(licence_token(site, site.machine(2), key), trust).revoked_at is None
