@@ -30,6 +30,7 @@ from volact.core.encoding import b64encode, dump_object
 from volact.core.fingerprint import Fingerprint, Trait
 from volact.core.issuer import IssuerDescriptor, RevocationStatus
 from volact.core.licence import Licence
+from volact.core.marker import Hardware, Model, OemMarker, Sight, Sighting, device_hash
 from volact.core.policy import DAY, HOUR, Policy
 from volact.core.product_key import Channel, ProductKey, publisher_tag
 from volact.core.refusal import KeyBlockedError, Refusal, SignedRefusal
@@ -570,6 +571,8 @@ def verification_file() -> Vector:
         "descriptors": list(_descriptors()),
         "grants": list(_grants()),
         "readings": list(_readings()),
+        "markers": list(_markers()),
+        "sightings": list(_sightings()),
     }
 
 
@@ -792,6 +795,65 @@ def _readings() -> Iterator[Vector]:
     """What fails before contents are read; those are the activation object's, specified on its own page."""
     yield bad("another machine's note", "reading-other-machine", token=_noted("other machine"))
     yield bad("a note signed by another key", "signature-invalid", token=_noted("machine", "stranger"))
+
+
+def marker(**changes: Any) -> OemMarker:
+    model = Model("Contoso", "Book 14")
+    return replace(OemMarker(NOW, frozenset({CLIENTS}), model, DEVICE, frozenset({"client"})), **changes)
+
+
+DEVICE = device_hash(Trait.SMBIOS_UUID, "4C4C4544-0042-3510-8052-B4C04F4E4232")
+
+
+def _marked(**changes: Any) -> str:
+    """A marker's token with some of its inner claims changed, or left out where they are ``None``."""
+    claim = marker().to_claim()
+    inner = {name: value for name, value in {**claim["volact"], **changes}.items() if value is not None}
+    return by(Role.OEM, verify.MARKER, {**claim, "volact": inner})
+
+
+def _markers() -> Iterator[Vector]:
+    good_ones = {
+        "for one device of a model": marker(),
+        "for a model, every edition": marker(device=None, editions=frozenset()),
+        "for one device": marker(model=None),
+    }
+    for name, one in good_ones.items():
+        yield good(name, token=by(Role.OEM, verify.MARKER, one.to_claim()))
+    beyond = by(Role.OEM, verify.MARKER, marker(groups=frozenset({CLIENTS, 103})).to_claim())
+    yield bad("a group its maker was not given", "group-not-certified", token=beyond)
+    stranger = sign(verify.MARKER, marker().to_claim(), (end(Role.OEM, OTHER_CA), OTHER_ISSUING), KEYS[Role.OEM])
+    yield bad("of another publisher's maker", "issuer-untrusted", token=stranger)
+    for name, changes in {
+        "bound to nothing": {"model": None, "device": None},
+        "no groups": {"groups": []},
+        "groups out of order": {"groups": [SERVERS, CLIENTS]},
+        "group 65536": {"groups": [65536]},
+        "a device of 31 bytes": {"device": b64encode(bytes(31))},
+        "a model without a product name": {"model": {"manufacturer": "Contoso"}},
+        "a later version": {"v": 2},
+    }.items():
+        yield bad(name, "malformed", token=_marked(**changes))
+
+
+def _sightings() -> Iterator[Vector]:
+    hardware = Hardware.of("Contoso", "Book 14", "4C4C4544-0042-3510-8052-B4C04F4E4232", "5B5RNB2")
+    token = by(Role.OEM, verify.MARKER, marker().to_claim())
+    seen = Sighting(NOW, Sight.PRESENT, token, hardware, licence().fingerprint)
+    yield good("a marker that is there", token=_seen(seen.to_claim()))
+    gone = replace(seen, sight=Sight.MISSING)
+    yield good("one that was there", token=_seen(gone.to_claim()))
+    yield bad("another machine's", "sighting-other-machine", token=_seen(seen.to_claim(), "other machine"))
+    yield bad("signed by another key", "signature-invalid", token=_seen(seen.to_claim(), "machine", "stranger"))
+    claim = seen.to_claim()
+    unknown = {**claim, "volact": {**claim["volact"], "sight": "perhaps"}}
+    yield bad("an unknown sight", "malformed", token=_seen(unknown))
+
+
+def _seen(claim: dict[str, Any], machine: str = "machine", signer: str = "") -> str:
+    jwk = jws.jwk_of(KEYS[machine].public_key)
+    header = dump_object({"alg": "ES256", "typ": verify.SIGHTING, "jwk": jwk})
+    return raw(header, dump_object(claim), KEYS[signer or machine])
 
 
 def _noted(machine: str, signer: str = "") -> str:

@@ -43,7 +43,8 @@ def collect_traits() -> Mapping[Any, str]:
 
 @dataclass
 class Environment:
-    """``clock`` returns Unix seconds; ``traits`` this machine's raw traits; both are the only ways to know them."""
+    """``clock`` returns Unix seconds; ``traits`` this machine's raw traits; both are the only ways to know them.
+    ``root`` is where this machine's file tree begins, for what is read of its firmware."""
 
     stdout: TextIO
     stderr: TextIO
@@ -53,6 +54,7 @@ class Environment:
     traits: Callable[[], Mapping[Any, str]]
     hostname: Callable[[], str]
     json: bool = False
+    root: Path = Path("/")
     _line: str | None = field(default=None, init=False, repr=False)  # the last line of data, to know where gaps go
 
     @classmethod

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
 
-from volact.client import directory
+from volact.client import directory, oem
 from volact.client.directory import Door
 from volact.client.machine import LocalMachine
 from volact.client.products import LoadedProduct, NoKeyError, StoredAnswer, load_product, record
@@ -114,6 +114,10 @@ def activate(
     tried: list[Tried] = []
     errors: list[VolactError] = []
     aside: list[VolactError] = []
+    if asking.channel is Channel.OEM or asking.policy.requires_marker:
+        outcome = _by_firmware(asking, random)
+        if outcome is not None:
+            return outcome
     if door is not None and account is not None and asking.channel is Channel.VOLUME:
         try:
             return _by_directory(asking, door, account, random)
@@ -157,10 +161,41 @@ def _by_directory(asking: _Asking, door: Door, account: str, random: Random) -> 
     return Outcome(evaluation, reading.server, directory.SOURCE, answer.licence, tried, attempt.next_due)
 
 
+def _by_firmware(asking: _Asking, random: Random) -> Outcome | None:
+    """The maker's marker instead of an issuer's answer; ``None`` where it is demanded beside one, and is there."""
+    store, product = asking.store, asking.loaded.product
+    try:
+        licence = oem.refresh(store, product, asking.machine, asking.clock())
+    except StoreError:
+        raise
+    except VolactError as exc:
+        _record(asking)
+        raise _failed(
+            asking, [exc], (Tried(oem.ADDRESS, oem.SOURCE, exc.code, _printable(str(exc))),), random
+        ) from None
+    if licence is None:
+        return None
+    evaluation, tried = _record(asking), (Tried(oem.ADDRESS, oem.SOURCE),)
+    attempt = _attempt(asking, evaluation, licence, tried, asking.clock(), random)
+    store.save_attempt(product, attempt)
+    return Outcome(evaluation, oem.ADDRESS, oem.SOURCE, licence, tried, attempt.next_due)
+
+
+def _record(asking: _Asking) -> Evaluation:
+    """What the product is now, and what that observed."""
+    loaded, now = load_product(asking.store, asking.loaded.product), asking.clock()
+    evaluation = loaded.evaluate(asking.machine.fingerprint(asking.root), now)
+    record(asking.store, loaded, evaluation, now)
+    return evaluation
+
+
 def _prepare(product: str, store: ClientStore, machine: LocalMachine, clock: Callable[[], int]) -> _Asking:
     signer = sign.MachineSigner(store.machine_key())
     loaded = load_product(store, product)
     edition, channel = loaded.edition, loaded.installation.channel
+    if edition is None or channel is None:
+        loaded = oem.adopt_if_marked(store, product, machine, clock()) or loaded
+        edition, channel = loaded.edition, loaded.installation.channel
     if edition is None or channel is None:
         raise NoKeyError(product=product)
     now = clock()

@@ -221,6 +221,7 @@ def _stamps(store: ClientStore, product: str, root: str, answers: tuple[str, ...
         of_answers,
         f"{of_answers}{os.sep}phone.json",
         f"{of_answers}{os.sep}directory.volreading",
+        f"{of_answers}{os.sep}firmware.volsighting",
         *(f"{of_answers}{os.sep}{name}.vollicence" for name in answers),
     ]
     return tuple(map(_stamp, paths))

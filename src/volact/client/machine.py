@@ -7,16 +7,21 @@ Not the machine's identity: that is its key, which the store keeps.  Spec: docs/
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from volact.core.fingerprint import Fingerprint, Trait
 
 
 @dataclass(frozen=True, slots=True)
 class LocalMachine:
-    """``traits`` and ``name`` are asked at most once: reading hardware takes milliseconds."""
+    """``traits`` and ``name`` are asked at most once: reading hardware takes milliseconds.
+
+    ``root``: of the file tree whose ``sys`` shows the firmware.
+    """
 
     traits: Callable[[], Mapping[Trait, str]]
     name: Callable[[], str]
+    root: Path = Path("/")
     _seen: dict[str, Fingerprint] = field(default_factory=dict, repr=False)
     _raw: list[Mapping[Trait, str]] = field(default_factory=list, repr=False)
 

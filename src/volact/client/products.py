@@ -19,11 +19,14 @@ from volact.core.evaluation import (
     HardwareChangedReason,
     IssuerRevokedReason,
     Machine,
+    MarkerMismatchReason,
+    MarkerMissingReason,
     evaluate,
     trusted_time,
 )
 from volact.core.fingerprint import Fingerprint
 from volact.core.licence import Licence
+from volact.core.marker import Sight
 from volact.core.product_key import Channel, ProductKey, publisher_tag
 from volact.sealing import verify
 from volact.sealing.verify import Trust, TrustedDefinition, TrustedLicence
@@ -116,6 +119,16 @@ class StoredAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class Firmware:
+    """The last look into the firmware, verified (``oem``): what it showed, and what that is worth as an OEM licence."""
+
+    sight: Sight
+    made_for: str
+    marked: bool
+    answer: Answer | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class LoadedProduct:
     """Everything about one product that was read and verified; evaluating it costs microseconds."""
 
@@ -127,6 +140,7 @@ class LoadedProduct:
     latest_time: int
     phone: Answer | None = None
     directory: Answer | None = None
+    firmware: Firmware | None = None
 
     @property
     def definition(self) -> ProductDefinition:
@@ -151,17 +165,21 @@ class LoadedProduct:
 
         ``answers``: these alone, instead of all that is stored, phone licence and reading of the directory included.
         """
-        installation = self.installation
+        installation, firmware = self.installation, self.firmware
         machine = Machine(
             self.machine or NO_MACHINE,
             fingerprint,
             installation.installed_at,
             installation.hardware_changed_at,
             installation.revocation_seen_at,
+            firmware.sight if firmware else None,
+            firmware is not None and firmware.marked,
+            firmware.made_for if firmware else "",
         )
         chosen = [one.answer for one in (self.answers if answers is None else answers)]
         if answers is None:
-            chosen += [one for one in (self.phone, self.directory) if one is not None]
+            others = (self.phone, self.directory, firmware.answer if firmware else None)
+            chosen += [one for one in others if one is not None]
         now = trusted_time(clock, self.latest_time)
         return evaluate(self.edition, self.product, installation.channel, chosen, machine, now)
 
@@ -245,6 +263,7 @@ def load_under_root(store: ClientStore, product: str, root: str, min_version: in
         latest_time=store.latest_time(),
         phone=_phone_licence(store, trusted.definition, machine),
         directory=_reading(store, trusted.definition, trust, machine, installation),
+        firmware=_sighting(store, trusted.definition, trust, machine, installation),
     )
 
 
@@ -270,7 +289,7 @@ def record(store: ClientStore, loaded: LoadedProduct, evaluation: Evaluation, cl
 def _record_changes(store: ClientStore, loaded: LoadedProduct, evaluation: Evaluation, now: int) -> None:
     """What was seen keeps its first moment until it is over: a revocation, when the product is licensed again."""
     before = loaded.installation
-    differs = isinstance(evaluation.reason, HardwareChangedReason)
+    differs = isinstance(evaluation.reason, HardwareChangedReason | MarkerMissingReason | MarkerMismatchReason)
     revoked = isinstance(evaluation.reason, IssuerRevokedReason)
     changed_at = (before.hardware_changed_at or now) if differs else None
     seen_at = (before.revocation_seen_at or now) if revoked else before.revocation_seen_at
@@ -361,6 +380,21 @@ def _reading(
     from volact.client.directory import load_answer
 
     return load_answer(store, definition.product, trust, machine, definition.edition(installation.edition))
+
+
+def _sighting(
+    store: ClientStore, definition: ProductDefinition, trust: Trust, machine: bytes | None, installation: Installation
+) -> Firmware | None:
+    """What the last look into the firmware showed, for the editions that ask for it."""
+    edition = definition.edition(installation.edition) if installation.edition else None
+    channel = installation.channel
+    if machine is None or edition is None or channel is None or not store.has_sighting(definition.product):
+        return None
+    if channel is not Channel.OEM and not edition.policy.requires_marker:
+        return None
+    from volact.client.oem import load
+
+    return load(store, definition, trust, machine, edition, channel)
 
 
 def _phone_licence(store: ClientStore, definition: ProductDefinition, machine: bytes | None) -> Answer | None:

@@ -9,6 +9,7 @@
     products/<product>/phone.json  answers/phone.json    the open installation ID; the phone licence
     products/<product>/returned.json     activations that were given back, with their proofs
     products/<product>/answers/directory.volreading      what was read in the forest's directory
+    products/<product>/answers/firmware.volsighting      what the last look into the firmware showed
 
 Nothing here is believed because it is stored: definitions, statuses and answers are verified at each load by
 ``products``.  Every file is written whole or not at all, and what cannot be made anew twice: where it is damaged or
@@ -307,6 +308,7 @@ class ClientStore:
                 self.remove_phone(product, what)
             for name in self.answer_names(product):
                 self._remove(self.answer_file(product, name))
+            self._remove(self.sighting_file(product))
 
     def has_phone_licence(self, product: str) -> bool:
         return _exists(self._phone_file(product, PHONE_LICENCE))
@@ -364,6 +366,19 @@ class ClientStore:
 
     def reading_file(self, product: str) -> Path:
         return self._file(product, "answers") / "directory.volreading"
+
+    def has_sighting(self, product: str) -> bool:
+        return _exists(self.sighting_file(product))
+
+    def load_sighting(self, product: str, verify: Callable[[str], T]) -> T | None:
+        """What ``verify`` makes of the last look into the firmware (``client.oem``)."""
+        return self._load(self.sighting_file(product), _token(verify))
+
+    def save_sighting(self, product: str, token: str) -> None:
+        self._save(self.sighting_file(product), token.encode())
+
+    def sighting_file(self, product: str) -> Path:
+        return self._file(product, "answers") / "firmware.volsighting"
 
     def _phone_file(self, product: str, what: str) -> Path:
         return self._file(product, "answers" if what == PHONE_LICENCE else ".") / "phone.json"

@@ -14,9 +14,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from volact.core.definition import Edition
-from volact.core.errors import VolactError
+from volact.core.errors import ConfigError, VolactError
 from volact.core.fingerprint import Fingerprint, compare
 from volact.core.licence import Licence
+from volact.core.marker import Sight
 from volact.core.policy import DAY, Policy
 from volact.core.product_key import Channel
 from volact.core.states import Enforcement, State
@@ -72,6 +73,25 @@ class GraceEndedReason(Reason):
     remedy = "run `volact client activate {product}`"
 
 
+class MarkerMissingReason(Reason, ConfigError):  # noqa: N818 - a reason first of all
+    """Also raised, by an activation that needs a marker and looks for it."""
+
+    code = "firmware-marker-missing"
+    fmt = "the firmware of this computer holds no marker of its maker that covers {product}"
+    remedy = (
+        "after a board was replaced, let the maker's service write the marker into the new one; on a computer that did "
+        "not come with {product}, install a key of another channel"
+    )
+
+
+class MarkerMismatchReason(Reason, ConfigError):  # noqa: N818
+    """The same of a marker that is there."""
+
+    code = "oem-marker-mismatch"
+    fmt = "the marker in the firmware of this computer was made for {made_for}, and this is another"
+    remedy = "a marker counts only on the model or device it was made for: ask the computer's maker for its own"
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A verified licence and what its verification found out: the end of its issuer's certificate (or of the
@@ -90,7 +110,8 @@ class Machine:
 
     ``installed_at``: when grace began (definition added, or rearmed).  ``hardware_changed_at``: when a fingerprint out
     of tolerance was first seen, else ``None``.  ``revocation_seen_at``: when the machine first heard that the issuer of
-    its licence is revoked, else ``None``.
+    its licence is revoked, else ``None``.  ``marker``: what the last look into the firmware showed, ``None`` where
+    nobody has looked; ``marked``: a good one was seen before; ``made_for``: whom the one that is there is for.
     """
 
     id: bytes
@@ -98,6 +119,9 @@ class Machine:
     installed_at: int
     hardware_changed_at: int | None = None
     revocation_seen_at: int | None = None
+    marker: Sight | None = None
+    marked: bool = False
+    made_for: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +154,9 @@ def evaluate(
     policy = edition.policy
     mine = [a for a in answers if _is_for(a, edition, product, channel, machine)]
     count = _newest_count(mine)
+    lacking = marker_lacking(policy, channel, machine, product)
+    if lacking is not None:
+        return _without_marker(policy, machine, now, lacking, product, count)
     good = [a for a in mine if a.by_directory or meets_policy(a.licence, policy)]
     trusted = [_with_answer(a, policy, product, machine, now, count) for a in good if not _revoked(a)]
     if trusted:
@@ -145,6 +172,15 @@ def evaluate(
 def meets_policy(licence: Licence, policy: Policy) -> bool:
     """``count >= threshold`` on the counted channel; the others are not counted."""
     return licence.channel is not Channel.VOLUME or (licence.count is not None and licence.count >= policy.threshold)
+
+
+def marker_lacking(policy: Policy, channel: Channel, machine: Machine, product: str) -> Reason | None:
+    """Why the firmware does not vouch for this computer, where the channel or the policy asks for it."""
+    if (channel is not Channel.OEM and not policy.requires_marker) or machine.marker is Sight.PRESENT:
+        return None
+    if machine.marker is Sight.MISMATCH:
+        return MarkerMismatchReason(made_for=machine.made_for or "another computer")
+    return MarkerMissingReason(product=product)
 
 
 def lease_end(answer: Answer, policy: Policy) -> int | None:
@@ -246,6 +282,17 @@ def _without_answer(
     if evaluation.state is State.NOTIFICATION:
         return _result(policy, State.NOTIFICATION, None, ended, None, count)
     return evaluation
+
+
+def _without_marker(
+    policy: Policy, machine: Machine, now: int, reason: Reason, product: str, count: int | None
+) -> Evaluation:
+    """A computer that had a marker and lost it is as one whose hardware changed; another never began."""
+    if not machine.marked:
+        return _without_answer(policy, machine.installed_at, now, reason, product, count)
+    began = now if machine.hardware_changed_at is None else machine.hardware_changed_at
+    days = policy.out_of_tolerance_grace_days
+    return _after(policy, State.OUT_OF_TOLERANCE_GRACE, began, days, now, reason, None, count)
 
 
 def _after(

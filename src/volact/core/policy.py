@@ -47,9 +47,10 @@ BOUNDS = {
     "forests_per_key": (0, 1_000_000),
     "returns_per_key_year": (0, 1_000_000),
 }
-FLAGS = ("collapse_identical_hardware", "reactivation_counts")
+FLAGS = ("collapse_identical_hardware", "reactivation_counts", "requires_marker")
 # Figures that the format got later, with what a definition from before means; part of the format.
-ABSENT: dict[str, Any] = {"returns_per_key_year": 10, "reactivation_counts": False}
+ABSENT: dict[str, Any] = {"returns_per_key_year": 10, "reactivation_counts": False, "requires_marker": False}
+WHEN_SET = ("requires_marker",)  # written only where it is true, so that older readers understand all others
 
 
 class PolicyFigureError(ConfigError):
@@ -124,6 +125,7 @@ class Policy:
     returns_per_key_year: int = 10
     collapse_identical_hardware: bool = False
     reactivation_counts: bool = False
+    requires_marker: bool = False
     suites: tuple[str, ...] = ("x25519", "mlkem768-x25519")
     enforcement: Mapping[State, Enforcement] = field(default_factory=lambda: dict(_GRACEFUL))
     tolerance: Tolerance = DEFAULT_TOLERANCE
@@ -149,7 +151,7 @@ class Policy:
 
     def to_claim(self) -> dict[str, Any]:
         claim: dict[str, Any] = {name: getattr(self, name) for name in BOUNDS}
-        claim.update({name: getattr(self, name) for name in FLAGS})
+        claim.update({name: getattr(self, name) for name in FLAGS if name not in WHEN_SET or getattr(self, name)})
         claim["suites"] = list(self.suites)
         claim["enforcement"] = {str(state): str(action) for state, action in self.enforcement.items()}
         claim["tolerance"] = self.tolerance.to_claim()

@@ -39,13 +39,15 @@ STATUS = "volact-status+jwt"
 RECEIPT = "volact-receipt+jwt"  # see sealing.returns
 OBJECT = "volact-activation-object+jwt"
 READING = "volact-reading+jwt"
+MARKER = "volact-oem-marker+jwt"  # see sealing.markers
+SIGHTING = "volact-sighting+jwt"
 
 # Which role may sign which type, and licences of which channels.  Each absence here has a vector that must fail.
 MAY_SIGN: dict[Role, frozenset[str]] = {
     Role.PUBLISHER: frozenset({LICENCE, REFUSAL, DESCRIPTOR, OBJECT, RECEIPT}),
     Role.KMS_HOST: frozenset({LICENCE, REFUSAL, DESCRIPTOR}),
     Role.VM_HOST: frozenset({LICENCE, REFUSAL, DESCRIPTOR}),
-    Role.OEM: frozenset(),
+    Role.OEM: frozenset({MARKER}),
     Role.DEFINITION: frozenset({DEFINITION}),
     Role.REVOCATION: frozenset({STATUS}),
 }
@@ -57,6 +59,10 @@ MAY_LICENSE: dict[Role, frozenset[Channel]] = {
     Role.DEFINITION: frozenset(),
     Role.REVOCATION: frozenset(),
 }
+
+
+# What is stored and perpetual: evaluation gives it the policy's grace once its issuer is revoked.
+_JUDGED_LATER = (LICENCE, MARKER)
 
 
 class UntrustedRootError(TrustError):
@@ -138,12 +144,6 @@ class Verified:
     signer: bytes
     issued_at: int
     chain_ends_at: int
-
-    def speaks_for(self, group: int) -> bool:
-        """The publisher's own issuer names no groups, which means all; a host that names none has none."""
-        own = self.role is Role.PUBLISHER and not self.grant.groups
-        return own or group in self.grant.groups
-
     authorities: tuple[x509.Certificate, ...] = ()
 
     def revoked_at(self, status: RevocationStatus | None) -> int | None:
@@ -153,6 +153,12 @@ class Verified:
         above = (certificates.key_thumbprint(certificates.public_key_of(one)) for one in self.authorities)
         found = [status.revoked_at(key.hex()) for key in (self.signer, *above)]
         return min((at for at in found if at is not None), default=None)
+
+    def speaks_for(self, group: int) -> bool:
+        """The publisher's own issuer names no groups, which means all; a host that names none has none."""
+        own = self.role is Role.PUBLISHER and not self.grant.groups
+        return own or group in self.grant.groups
+
 
 def verify(token: str, trust: Trust, *typs: str) -> Verified:
     """Accept a token of one of ``typs`` under ``trust``, or raise :class:`TrustError` / ``MalformedError``.
@@ -177,7 +183,7 @@ def verify(token: str, trust: Trust, *typs: str) -> Verified:
     signer = certificates.key_thumbprint(certificates.public_key_of(leaf))
     verified = Verified(claims, role, certificates.grant_of(leaf), signer, issued_at, ends, tuple(chain[1:]))
     revoked_at = verified.revoked_at(trust.status)
-    if revoked_at is not None and issued_at >= revoked_at and parsed.typ != LICENCE:
+    if revoked_at is not None and issued_at >= revoked_at and parsed.typ not in _JUDGED_LATER:
         raise RevokedError(what=parsed.typ)
     return verified
 

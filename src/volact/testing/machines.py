@@ -10,10 +10,13 @@ import argparse
 import dataclasses
 import hashlib
 from collections.abc import Callable
+from pathlib import Path
 
 from volact.cli.environment import Environment
 from volact.cli.main import main as volact_main
 from volact.core.fingerprint import Trait
+
+NO_FIRMWARE = Path("/nonexistent")  # this computer's own firmware is none of theirs
 
 
 def simulated_traits(number: int) -> dict[Trait, str]:
@@ -47,6 +50,7 @@ def simulated_environment(
         clock=clock or base.clock,
         traits=lambda: simulated_traits(number),
         hostname=lambda: machine_name(number),
+        root=base.root if base.root != Path("/") else NO_FIRMWARE,
     )
 
 

@@ -19,7 +19,7 @@ from volact.core.issuer import RevocationStatus
 from volact.core.product_key import Channel
 from volact.core.refusal import SignedRefusal
 from volact.core.request import ActivationRequest
-from volact.sealing import answers, certificates, envelope, objects, proof, verify
+from volact.sealing import answers, certificates, envelope, markers, objects, proof, verify
 from volact.sealing.certificates import Grant, Role
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -38,6 +38,8 @@ GROUPS = [
     (VERIFICATION, "descriptors"),
     (VERIFICATION, "grants"),
     (VERIFICATION, "readings"),
+    (VERIFICATION, "markers"),
+    (VERIFICATION, "sightings"),
     (REQUEST, "requests"),
     (SEAL, "requests"),
     (SEAL, "public_keys"),
@@ -159,6 +161,21 @@ def test_grant(vector):
 @each(VERIFICATION, "readings")
 def test_reading(vector):
     holds(vector, lambda: objects.verify_reading(vector["token"], trust_of(VERIFICATION, {}), MACHINE))
+
+
+@each(VERIFICATION, "markers")
+def test_marker(vector):
+    trusted = holds(vector, lambda: markers.verify_marker(vector["token"], trust_of(VERIFICATION, {})))
+    if trusted:
+        assert trusted.maker == "Contoso"
+        assert 101 in trusted.marker.groups
+
+
+@each(VERIFICATION, "sightings")
+def test_sighting(vector):
+    seen = holds(vector, lambda: markers.verify_sighting(vector["token"], MACHINE))
+    if seen:
+        assert markers.verify_marker(seen.token, trust_of(VERIFICATION, {})).marker.fits(seen.hardware)
 
 
 @each(REQUEST, "requests")

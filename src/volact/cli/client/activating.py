@@ -77,6 +77,8 @@ def _routes(
     product: str, store: ClientStore, random: SystemRandom, host: str | None, publisher: str | None
 ) -> Iterable[Route]:
     loaded = load_product(store, product)
+    if loaded.installation.channel in (None, Channel.OEM) and not host and not publisher:
+        return []  # the firmware is looked into, and nobody is asked
     if loaded.installation.channel == Channel.VM and not host and not publisher:
         from volact.vm import door
 

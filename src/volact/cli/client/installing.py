@@ -9,6 +9,7 @@ from volact.cli.environment import Environment
 from volact.cli.files import read_token
 from volact.client import products
 from volact.client.discovery import Settings, parse_host_port, parse_resolver_address
+from volact.client.oem import adopt_if_marked
 from volact.client.store import ClientSettings, ClientStore, default_settings
 from volact.core.product_key import Channel
 from volact.sealing import jws
@@ -20,6 +21,9 @@ def add_product(args: argparse.Namespace, env: Environment) -> int:
     loaded = products.add_product(store, read_token(args.file, jws.MAX_TOKEN), args.root, args.min_version, env.clock())
     definition = loaded.definition
     said = f"added {definition.product} version {definition.version} of {definition.publisher}, root {definition.root}"
+    marked = adopt_if_marked(store, definition.product, machine_of(env), env.clock())
+    if marked is not None:
+        said = f"{said}; licensed by the marker in the firmware: edition {marked.installation.edition}"
     return _done(definition.product, said, store, env)
 
 

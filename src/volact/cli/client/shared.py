@@ -18,7 +18,7 @@ def open_store(args: argparse.Namespace, env: Environment) -> ClientStore:
 
 
 def machine_of(env: Environment) -> LocalMachine:
-    return LocalMachine(env.traits, env.hostname)
+    return LocalMachine(env.traits, env.hostname, env.root)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A maker from its certificate request to a licensed computer, by the commands that people type."""
+
+import io
+import struct
+import time
+
+import pytest
+
+from support.firmware import FirmwareTree
+from support.processes import Done, good, volact
+from volact.cli.environment import Environment
+from volact.cli.main import main
+from volact.client import firmware
+from volact.publisher import oem
+from volact.sealing import keys
+from volact.testing import simulated_environment
+
+MODEL = ["--manufacturer", "Contoso", "--product-name", "Book 14"]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, make_publisher):
+    """A publisher and a maker that it certified, with what belongs to each."""
+    folder = tmp_path_factory.mktemp("oem")
+    make_publisher(folder / "acme", int(time.time()))
+    (folder / "pass").write_text("a passphrase for tests\n")
+    common = ["--passphrase-file", folder / "pass"]
+    good("publisher", "oem", "request", "Contoso PCs", "--dir", folder / "oem", "-o", folder / "csr", *common)
+    words = ["--request", folder / "csr", "--group", "clients", "-o", folder / "pem"]
+    good("publisher", "oem", "certify", "Contoso PCs", *words, "--dir", folder / "acme", *common)
+    root = good("publisher", "certificate", "--dir", folder / "acme").out.strip()
+    good("publisher", "oem", "install", folder / "pem", "--dir", folder / "oem", "--root", root, *common)
+    good("publisher", "product", "export", "acme-cad", "-o", folder / "acme.volproduct", "--dir", folder / "acme")
+    return folder, root, common
+
+
+def marker(made, *words):
+    folder, _, common = made
+    return volact("publisher", "oem", "marker", "--dir", folder / "oem", *common, *words)
+
+
+def group_of(made):
+    folder, _, _ = made
+    return good("publisher", "oem", "list", "--dir", folder / "acme", "--json").json[0]["groups"][0]
+
+
+def on_computer(tree, *words):
+    """A client's command on the computer with that firmware."""
+    out, err = io.StringIO(), io.StringIO()
+    base = Environment(out, err, io.StringIO(), {}, lambda: int(time.time()), dict, lambda: "", root=tree.root)
+    return Done(main([str(word) for word in words], simulated_environment(1, base)), out.getvalue(), err.getvalue())
+
+
+def test_the_makers_table_licenses_its_computers_at_the_first_start(made, tmp_path):
+    folder, root, _ = made
+    done = marker(made, *MODEL, "--group", group_of(made), "--edition", "professional", "--acpi", tmp_path / "table")
+    assert done.code == 0, done.err
+    tree = FirmwareTree.of(tmp_path / "computer")
+    tree.table.write_bytes((tmp_path / "table").read_bytes())
+    client = ["--dir", tmp_path / "client"]
+    added = on_computer(tree, "client", "add-product", folder / "acme.volproduct", "--root", root, *client)
+    assert added.code == 0, added.err
+    assert "licensed by the marker in the firmware: edition professional" in added.err
+    assert on_computer(tree, "client", "check", "acme-cad", "--root", root, *client).code == 0
+    shown = on_computer(tree, "client", "status", *client, "--json").json["products"][0]
+    assert (shown["channel"], shown["state"], shown["until"]) == ("oem", "licensed", None)
+    tree.swap_board()
+    done = on_computer(tree, "client", "activate", "acme-cad", *client)
+    assert done.code == 1
+    assert "holds no marker" in done.err
+
+
+def test_the_same_table_in_another_model_is_refused_by_name(made, tmp_path):
+    folder, root, _ = made
+    words = ["--group", group_of(made), "--edition", "professional", "--acpi", tmp_path / "table"]
+    assert marker(made, *MODEL, *words).code == 0
+    tree = FirmwareTree.of(tmp_path / "computer", product="Book 15")
+    tree.table.write_bytes((tmp_path / "table").read_bytes())
+    done = on_computer(
+        tree, "client", "add-product", folder / "acme.volproduct", "--root", root, "--dir", tmp_path / "client"
+    )
+    assert done.code == 0
+    assert "was made for Contoso Book 14" in done.err
+
+
+def test_a_table_is_what_acpi_says_a_table_is(made, tmp_path):
+    assert marker(made, *MODEL, "--group", group_of(made), "--acpi", tmp_path / "t", "-o", tmp_path / "m").code == 0
+    table = (tmp_path / "t").read_bytes()
+    assert (table[:4], struct.unpack_from("<I", table, 4)[0], sum(table) % 256) == (b"VLCT", len(table), 0)
+    read = firmware.parse_table(table)
+    assert (read.text, read.oem_id, read.oem_table_id) == ((tmp_path / "m").read_text(), "VOLACT", "MARKER")
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["--group", "101"], "marker-unbound"),
+        (["--group", "101", "--manufacturer", "Contoso"], "marker-options"),
+        (["--group", "101", "--uuid", "00000000-0000-0000-0000-000000000000"], "device-unfit"),
+        (["--group", "999", *MODEL], "group-not-certified"),
+        (["--group", "GROUP", *MODEL, "--acpi", "x", "--oem-id", "TOOLONGID"], "oem-table-id"),
+    ],
+)
+def test_what_cannot_be_a_marker_is_refused_by_name_and_leaves_no_file(made, tmp_path, words, code):
+    words = [str(group_of(made)) if word == "GROUP" else word for word in words]
+    words = [tmp_path / "x" if word == "x" else word for word in words]
+    done = marker(made, *words, "-o", tmp_path / "marker", "--json")
+    assert done.code == 1
+    assert done.json["error"]["code"] == code
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_no_request_is_not_certified(made, tmp_path):
+    folder, _, _ = made
+    good_request = (folder / "csr").read_bytes()
+    other = oem.MakerFolder.create(tmp_path / "other", "Other", b"a passphrase for tests")
+    bad = bytearray(good_request)
+    bad[120] ^= 1
+    for data in (b"", b"nonsense", bytes(bad), good_request * 60):
+        with pytest.raises(oem.OemRequestError):
+            oem.read_request(data)
+    assert oem.read_request(other.request(b"a passphrase for tests"))
+    with pytest.raises(oem.OemCertificateError, match="another key"):
+        other.install((folder / "pem").read_bytes(), b"a passphrase for tests")
+    with pytest.raises(oem.OemCertificateError):
+        other.install(good_request, b"a passphrase for tests")
+    with pytest.raises(oem.MakerFolderError, match="not certified"):
+        other.issuer(b"a passphrase for tests")
+
+
+def test_a_certificate_under_another_root_than_was_told_is_not_kept(made):
+    folder, _, common = made
+    words = ["--dir", folder / "oem", "--root", "sha256:" + "0" * 64, *common, "--json"]
+    done = volact("publisher", "oem", "install", folder / "pem", *words)
+    assert done.json["error"]["code"] == "oem-certificate-unfit"
+
+
+def test_a_makers_folder_is_never_overwritten_and_holds_an_encrypted_key(made, tmp_path):
+    folder, _, common = made
+    done = volact(
+        "publisher", "oem", "request", "X", "--dir", folder / "oem", "-o", tmp_path / "csr", *common, "--json"
+    )
+    assert done.json["error"]["code"] == "oem-folder"
+    assert b"ENCRYPTED" in (folder / "oem" / "oem.key").read_bytes()
+    with pytest.raises(keys.PassphraseError):
+        oem.MakerFolder.open(folder / "oem").issuer(b"wrong")
+
+
+def test_certifying_and_revoking_are_acts_of_the_ledger(made, tmp_path):
+    folder, _, common = made
+    publisher = ["--dir", folder / "acme"]
+    second = oem.MakerFolder.create(tmp_path / "second", "Fabrikam", b"a passphrase for tests")
+    (tmp_path / "csr").write_bytes(second.request(b"a passphrase for tests"))
+    words = ["--request", tmp_path / "csr", "--group", "clients", "-o", tmp_path / "pem", "--days", 30]
+    good("publisher", "oem", "certify", "Fabrikam", *words, *publisher, *common)
+    done = good("publisher", "oem", "revoke", "Fabrikam", "--reason", "key stolen", *publisher, "--json").json
+    assert len(done["revoked"]) == 1
+    shown = {one["maker"]: one for one in good("publisher", "oem", "list", *publisher, "--json").json}
+    assert shown["Fabrikam"]["revoked_at"]
+    assert shown["Contoso PCs"]["revoked_at"] is None
+    acts = [row["act"] for row in good("publisher", "ledger", "list", *publisher, "--json").json]
+    assert acts[-2:] == ["oem-certified", "issuer-revoked"]
+    good("publisher", "ledger", "verify", *publisher)
+    unknown = volact("publisher", "oem", "revoke", "Nobody", *publisher, "--json")
+    assert unknown.json["error"]["code"] == "oem-unknown"
