@@ -31,6 +31,7 @@ GROUPS = {
         "activation objects in Active Directory and LDAP: computers activate without a host",
         "directory",
     ),
+    "doctor": ("volact.cli.doctor", "find out why a product of this machine is not licensed, and what to do", None),
     "demo": ("volact.cli.demo", "a whole site on this machine: publisher, KMS host and 30 machines", "demo"),
 }
 

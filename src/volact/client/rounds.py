@@ -71,6 +71,7 @@ class Memory:
     products: dict[str, Seen] = field(default_factory=dict)
     salt: bytes = b""
     fingerprint: Mapping[str, Any] = field(default_factory=dict)
+    copied_at: int = 0  # when it was seen that the folder comes from another machine; 0: it does not
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,7 @@ def run_round(
     """``because``: what woke the service.  Raises nothing for a product."""
     memory = load_memory(store)
     working = _Working(store, machine, activate, clock, random, log, memory, because, remind)
-    _first_boot(working)
+    first_boot(store, machine, memory, clock, log)
     looks = [_product(product, working) for product in _products(working)]
     with suppress(StoreError):
         save_memory(store, memory)
@@ -148,6 +149,7 @@ def save_memory(store: ClientStore, memory: Memory) -> None:
         "v": 1,
         "salt": b64encode(memory.salt),
         "fingerprint": dict(memory.fingerprint),
+        "copied_at": memory.copied_at,
         "products": {name: seen._asdict() for name, seen in memory.products.items()},
     }
     with store.lock():
@@ -335,23 +337,23 @@ def _stuck(working: _Working) -> int:
 # ---- the machine
 
 
-def _first_boot(working: _Working) -> None:
+def first_boot(store: ClientStore, machine: LocalMachine, memory: Memory, clock: Callable[[], int], log: Log) -> None:
     """A machine made from an image: its own beginning where it was generalised, a warning where it was not."""
     try:
-        if begin(working.store, working.clock()):
-            working.memory.products.clear()
-            working.memory.salt = b""
-            working.log.write(Event.GENERALIZED)
+        if begin(store, clock()):
+            memory.products.clear()
+            memory.salt, memory.copied_at = b"", 0
+            log.write(Event.GENERALIZED)
     except StoreError as exc:
-        working.log.write(Event.FOLDER_UNUSABLE, message=str(exc))
+        log.write(Event.FOLDER_UNUSABLE, message=str(exc))
         return
-    if _is_other_machine(working):
-        working.log.write(Event.IMAGE_NOT_GENERALIZED)
+    if _is_other_machine(store, machine, memory):
+        memory.copied_at = clock()
+        log.write(Event.IMAGE_NOT_GENERALIZED)
 
 
-def _is_other_machine(working: _Working) -> bool:
-    """The machine's key is here, but no trait of the machine it was made on."""
-    memory, machine = working.memory, working.machine
+def _is_other_machine(store: ClientStore, machine: LocalMachine, memory: Memory) -> bool:
+    """The machine's key is here, but hardly a trait of the machine it was made on."""
     if not memory.salt:
         memory.salt = secrets.token_bytes(32)
         memory.fingerprint = machine.fingerprint(f"sha256:{memory.salt.hex()}").to_claim()
@@ -364,7 +366,7 @@ def _is_other_machine(working: _Working) -> bool:
     if compare(before, now, DEFAULT_TOLERANCE).within:
         return False
     memory.fingerprint = now.to_claim()  # said once
-    return working.store.machine_id() is not None
+    return store.machine_id() is not None
 
 
 # ---- format
@@ -378,7 +380,12 @@ def _parse(data: bytes) -> Memory:
         for name, value in claim.mapping("products").items()
         if isinstance(value, dict)
     }
-    return Memory(products, b64decode(claim.text("salt", least=0, most=64), FILE), claim.mapping("fingerprint"))
+    return Memory(
+        products,
+        b64decode(claim.text("salt", least=0, most=64), FILE),
+        claim.mapping("fingerprint"),
+        claim.integer("copied_at"),
+    )
 
 
 def _seen(claim: Fields) -> Seen:

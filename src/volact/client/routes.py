@@ -67,11 +67,11 @@ def find_routes(
 
 
 def _discovered(settings: Settings, known: KnownIssuer | None, resolver: Resolver, random: Random) -> Iterator[Route]:
-    for candidate in candidates(settings, resolver, _last_good(known), random):
+    for candidate in candidates(settings, resolver, last_good(known), random):
         yield _host_route(candidate)
 
 
-def _last_good(known: KnownIssuer | None) -> tuple[str, int] | None:
+def last_good(known: KnownIssuer | None) -> tuple[str, int] | None:
     if known is None or known.source in (GIVEN, PUBLISHER):
         return None
     try:

@@ -153,11 +153,12 @@ class Finder:
 
 
 def _open_vsock() -> Port:
+    sock = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
     try:
-        sock = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
         sock.settimeout(5.0)
         sock.connect((_HOST, VSOCK_PORT))
     except OSError as exc:
+        sock.close()
         raise NoVmHostError(why=f"no virtio-serial port, and vsock says: {exc.strerror or exc}") from None
     return SocketPort(sock, f"vsock {VSOCK_PORT}")
 

@@ -2,7 +2,8 @@
 """``activate``: every product named, or every one that has a key; each gets a line, and its error if it has one."""
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from random import SystemRandom
 from typing import Any
 
@@ -11,11 +12,10 @@ from volact.cli.client.shared import machine_of, open_store, reason_json, say_no
 from volact.cli.environment import Environment
 from volact.client import activation
 from volact.client.discovery import DnsResolver
-from volact.client.events import Event, Log
-from volact.client.generalize import begin
+from volact.client.events import Log
 from volact.client.machine import LocalMachine
 from volact.client.products import NoKeyError, load_product
-from volact.client.rounds import note_answer, note_failure
+from volact.client.rounds import first_boot, load_memory, note_answer, note_failure, save_memory
 from volact.client.routes import Route, find_routes
 from volact.client.store import ClientStore
 from volact.core.errors import ConfigError, InputError, StoreError, TrustError, VolactError
@@ -26,8 +26,6 @@ LICENSED, NOT_LICENSED = 0, 1
 
 def activate(args: argparse.Namespace, env: Environment) -> int:
     store, machine = open_store(args, env), machine_of(env)
-    if begin(store, env.clock()):
-        Log(store.folder, env.clock).write(Event.GENERALIZED)
     products = args.products or [name for name in store.products() if store.installation(name).channel]
     if not products:
         raise NoKeyError(product=" or ".join(store.products()) or "any product")
@@ -38,12 +36,22 @@ def activate(args: argparse.Namespace, env: Environment) -> int:
     return LICENSED if all(one["licensed"] and one["error"] is None for one in results) else NOT_LICENSED
 
 
+def _first_boot(store: ClientStore, machine: LocalMachine, env: Environment) -> None:
+    """Where no service does it: a machine made from an image begins here."""
+    memory = load_memory(store)
+    before = (memory.salt, memory.copied_at)
+    first_boot(store, machine, memory, env.clock, Log(store.folder, env.clock))
+    if (memory.salt, memory.copied_at) != before:
+        save_memory(store, memory)
+
+
 def _activate(
     product: str, store: ClientStore, machine: LocalMachine, args: argparse.Namespace, env: Environment
 ) -> dict[str, Any]:
     log = Log(store.folder, env.clock)
     try:
-        outcome = activate_by_doors(product, store, machine, env, SystemRandom(), args.host, args.publisher)
+        begin = partial(_first_boot, store, machine, env)
+        outcome = activate_by_doors(product, store, machine, env, SystemRandom(), args.host, args.publisher, begin)
     except VolactError as exc:
         if not isinstance(exc, ConfigError | InputError | StoreError):  # nobody was asked
             note_failure(log, product, exc)
@@ -65,10 +73,12 @@ def activate_by_doors(
     random: SystemRandom,
     host: str | None = None,
     publisher: str | None = None,
+    begin: Callable[[], None] = lambda: None,
 ) -> activation.Outcome:
     """One activation through every door of this computer, in the order of docs/spec/states.md; ``host`` or
-    ``publisher`` instead of all of them."""
+    ``publisher`` instead of all of them.  ``begin``: done once it is clear that somebody will be asked."""
     routes = _routes(product, store, random, host, publisher)
+    begin()
     door = None if host or publisher else open_door(store.folder, env)
     return activation.activate(product, store, routes, machine, env.clock, random, door)
 
