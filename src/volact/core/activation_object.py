@@ -7,6 +7,7 @@ its own machine key); from both, :func:`licence_of` makes the licence of one pro
 Spec: docs/spec/activation-object.md.
 """
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -26,6 +27,7 @@ FORMAT = 1
 LIFETIME = 730 * DAY  # two years; renewed from half a year before its end, and any time after
 RENEWAL_WINDOW = 180 * DAY
 MOST_GROUPS = 1000
+_ID = re.compile(r"[0-9a-f]{32}\Z")
 MAX_OBJECT = 32 * 1024  # an object of a thousand groups, with its certificates, has 10 KiB
 
 
@@ -92,7 +94,7 @@ class ActivationObject:
         inner.integer("v", least=FORMAT, most=FORMAT)
         return cls(
             issuer=claim.text("iss", most=64),
-            id=claim.text("jti", most=64),
+            id=_id(claim),
             issued_at=claim.integer("iat"),
             expires_at=claim.integer("exp"),
             root=inner.text("root", most=80),
@@ -167,7 +169,7 @@ def licence_of(found: ActivationObject, reading: Reading, machine: bytes, produc
         group=edition.group,
         channel=Channel.VOLUME,
         key_id=found.key_id,
-        nonce=bytes.fromhex(found.id)[:NONCE_SIZE].ljust(NONCE_SIZE, b"\0"),
+        nonce=bytes.fromhex(found.id),
         issued_at=reading.read_at,
         expires_at=min(found.expires_at, reading.read_at + edition.policy.lease),
         fingerprint=reading.fingerprint,
@@ -187,6 +189,11 @@ def show_groups(groups: frozenset[int]) -> str:
 def id_of(nonce: bytes) -> str:
     """The ID that the object answering a request with this nonce has."""
     return nonce.hex()
+
+
+def _id(claim: Fields) -> str:
+    text = claim.text("jti", most=2 * NONCE_SIZE)
+    return text if _ID.match(text) else claim.fail("jti", "32 lower-case hexadecimal digits")
 
 
 def _show_forest(forest: Forest) -> str:
