@@ -155,6 +155,15 @@ class IssuerFolder:
     def stamp(self) -> Path:
         return self.path / "stamp"
 
+    def make_whole(self) -> None:
+        """The folders that are there always: empty ones do not travel in a backup."""
+        for name in ("products", "keys"):
+            (self.path / name).mkdir(mode=0o700, exist_ok=True)
+
+    @property
+    def has_passphrase(self) -> bool:
+        return self._passphrase_file.exists()
+
     def passphrase(self) -> bytes:
         return keys.read_passphrase(self._passphrase_file)
 

@@ -6,7 +6,7 @@ import argparse
 from volact.cli import options
 from volact.cli.host import dns, serve, settings, show
 from volact.cli.host.common import HOSTING
-from volact.cli.issuer import activate, revocation, setup
+from volact.cli.issuer import activate, backup, revocation, setup
 
 
 def build(parser: argparse.ArgumentParser) -> None:
@@ -14,5 +14,6 @@ def build(parser: argparse.ArgumentParser) -> None:
     setup.build(group, HOSTING)
     activate.build(group, HOSTING)
     revocation.build(group, HOSTING)
+    backup.build(group, HOSTING)
     for family in (serve, show, settings, dns):
         family.build(group)

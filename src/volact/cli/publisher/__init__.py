@@ -5,6 +5,7 @@ import argparse
 
 from volact.cli.publisher import (
     agreements,
+    backup,
     hardware,
     keys,
     ledger,
@@ -31,5 +32,6 @@ def build(parser: argparse.ArgumentParser) -> None:
     revocation.build(verbs)
     ledger.build(verbs)
     hardware.build(verbs)
+    backup.build(verbs)
     oem.build(verbs)
     rotate.build(verbs)

@@ -4,7 +4,7 @@
 import argparse
 
 from volact.cli import options
-from volact.cli.issuer import activate, revocation, setup
+from volact.cli.issuer import activate, backup, revocation, setup
 from volact.cli.vm import serve, show
 from volact.cli.vm.common import HOSTING
 
@@ -14,5 +14,6 @@ def build(parser: argparse.ArgumentParser) -> None:
     setup.build(group, HOSTING)
     activate.build(group, HOSTING)
     revocation.build(group, HOSTING)
+    backup.build(group, HOSTING)
     for family in (serve, show):
         family.build(group)

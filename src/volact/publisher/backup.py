@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Backup and restore of a publisher: its folder, and its database of one moment, while it is serving.
+
+Encrypted keys go in as they are; the passphrase is not in the folder, and a PIN file that lies there is left out.  What
+was restored is looked at before it takes its place: the ledger is whole, and it is this root's.
+Guide: docs/guide/backup.md.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from volact.core.encoding import dump_object, parse_object
+from volact.core.errors import ConfigError, TrustError
+from volact.publisher.folder import DATABASE, PublisherFolder, check_database
+from volact.publisher.ledger import Row
+from volact.sealing import keys
+from volact.sql import archive
+from volact.sql.archive import Contents
+
+KIND = "publisher"
+ABOUT = "publisher.json"
+
+
+class RestoreDatabaseError(ConfigError):
+    code = "restore-database"
+    fmt = "the backup holds a SQLite database, and --database names a PostgreSQL one"
+    remedy = "restore it without --database"
+
+
+class RestoreLedgerError(TrustError):
+    code = "restore-ledger"
+    fmt = "the ledger in the backup is not one of this publisher's root"
+    remedy = "the backup was put together from several: restore another one"
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What was restored; ``head`` is the hash of the ledger's last row."""
+
+    contents: Contents
+    folder: PublisherFolder
+    rows: int
+    head: str
+
+
+def backup(path: Path, target: Path, now: int, version: str) -> Contents:
+    folder = PublisherFolder.open(path)
+    return archive.write(target, path, folder.database, KIND, now, version, leave_out=_pin_files(folder))
+
+
+def restore(source: Path, path: Path, database: str | None = None) -> Restored:
+    """Into a folder that is empty or does not exist; ``database``: an empty PostgreSQL one, if not the same as before.
+
+    Raises what :func:`archive.restore` raises, and ``LedgerBrokenError``; then there is no folder.
+    """
+    if database is not None:
+        check_database(database)
+    rows: list[Row] = []
+
+    def place(contents: Contents, folder: Path) -> Path | str:
+        return _place(contents, folder, database)
+
+    def check(folder: Path) -> None:
+        rows.extend(_check(folder))
+
+    contents = archive.restore(source, path, KIND, place, check)
+    return Restored(contents, PublisherFolder.open(path), len(rows), rows[-1].hash)
+
+
+def _place(contents: Contents, folder: Path, database: str | None) -> Path | str:
+    if not contents.is_postgresql:
+        if database is not None:
+            raise RestoreDatabaseError()
+        return folder / DATABASE
+    if database is not None:
+        about = parse_object(keys.read_file(folder / ABOUT), ABOUT)
+        keys.write_file(folder / ABOUT, dump_object({**about, "database": database}) + b"\n")
+    return PublisherFolder.open(folder).database
+
+
+def _check(path: Path) -> list[Row]:
+    folder = PublisherFolder.open(path)
+    with folder.store() as store:
+        rows = store.check_ledger()
+    if not rows or json.loads(rows[0].data).get("root") != folder.fingerprint:
+        raise RestoreLedgerError()
+    return rows
+
+
+def _pin_files(folder: PublisherFolder) -> frozenset[str]:
+    references = (state.reference for state, _ in folder.signing_keys())
+    pins = (Path(one.place.pin_file) for one in references if one is not None)
+    root = folder.path.absolute()
+    return frozenset(pin.relative_to(root).as_posix() for pin in pins if pin.is_relative_to(root))
