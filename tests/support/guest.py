@@ -95,6 +95,15 @@ class Publisher:
         which = ("--organisation", "Contoso", "--kind", kind, "--product", PRODUCT, "--group", group)
         return str(self.run("key", "issue", *which).json["key"])
 
+    def make_marker(self, file: Path, *words: object) -> None:
+        """What a maker that this publisher certified puts into its computers' firmware."""
+        maker, secret = self.folder / "maker", ("--passphrase-file", self.folder / "passphrase")
+        request, answer = self.folder / "maker.csr", self.folder / "maker.pem"
+        good("publisher", "oem", "request", "Acme PCs", "--dir", maker, "-o", request, *secret)
+        self.run("oem", "certify", "Acme PCs", "--request", request, "--group", GROUP, "-o", answer)
+        good("publisher", "oem", "install", answer, "--dir", maker, "--root", self.root, *secret)
+        good("publisher", "oem", "marker", "--dir", maker, *words, "-o", file, *secret)
+
 
 @dataclass
 class VmHost:
