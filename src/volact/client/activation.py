@@ -108,8 +108,7 @@ def activate(
     Raises the most telling error when none did: a signed refusal, else what was wrong with an answer, else an
     unsigned error, else what kept it from a server; ``fields["attempts"]`` lists all of them.
     """
-    # (1) what is there now: the request says it to the host's counters; a domain that was left licenses no more
-    account = directory.heed_membership(store, door)
+    # (1) what is there now: the request says it to the host's counters
     asking = _prepare(product, store, machine, clock)
     tried: list[Tried] = []
     errors: list[VolactError] = []
@@ -118,9 +117,13 @@ def activate(
         outcome = _by_firmware(asking, random)
         if outcome is not None:
             return outcome
-    if door is not None and account is not None and asking.channel is Channel.VOLUME:
+    if door is not None and asking.channel is Channel.VOLUME:
+        account = directory.SOURCE
         try:
-            return _by_directory(asking, door, account, random)
+            found = directory.account_of(door)
+            if found is not None:
+                account = found
+                return _by_directory(asking, door, account, random)
         except (ClientFolderError, ClientBusyError):
             raise
         except VolactError as exc:  # what is wrong with an object tells much, that there is none tells little

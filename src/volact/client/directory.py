@@ -51,15 +51,29 @@ class Door(Protocol):
         ...
 
 
-def heed_membership(store: ClientStore, door: Door | None) -> str | None:
-    """This computer's account, and the readings of any other forgotten: to be done when the service starts, and
-    before each activation.  ``None``: it is no member of a domain, or takes no part in this."""
-    account = _account(door)
+def account_of(door: Door | None) -> str | None:
+    """Who this computer is to its directory; ``None`` where it is nobody, or there is no door."""
+    if door is None:
+        return None
+    try:
+        return door.account()
+    except ConfigError as exc:
+        if exc.code != NOT_A_MEMBER:
+            raise
+        return None
+
+
+def heed_membership(store: ClientStore, door: Door | None) -> None:
+    """Forget the readings of any other account than this computer's: to be done when the service starts, and before
+    each activation through its doors.  Where it cannot be told whose computer this is, nothing is forgotten."""
+    try:
+        account = account_of(door)
+    except ConfigError:  # a keytab that this user may not read
+        return
     for product in store.products():
         kept = store.load_reading(product, _unverified_account)
         if kept is not None and kept != account:
             store.remove_reading(product)
-    return account
 
 
 def read_directory(
@@ -102,17 +116,6 @@ def _verified(token: str, trust: Trust, machine: bytes, product: str, edition: E
     reading, trusted = objects.verify_reading(token, trust, machine)
     licence = licence_of(trusted.object, reading, machine, product, edition)
     return Answer(licence, trusted.object.expires_at, trusted.issuer_revoked_at, by_directory=True)
-
-
-def _account(door: Door | None) -> str | None:
-    if door is None:
-        return None
-    try:
-        return door.account()
-    except ConfigError as exc:
-        if exc.code != NOT_A_MEMBER:
-            raise
-        return None
 
 
 def _unverified_account(token: str) -> str:

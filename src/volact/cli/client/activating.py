@@ -11,6 +11,7 @@ from volact.cli.client.door import open_door
 from volact.cli.client.shared import machine_of, open_store, reason_json, say_notes, view
 from volact.cli.environment import Environment
 from volact.client import activation
+from volact.client.directory import heed_membership
 from volact.client.discovery import DnsResolver
 from volact.client.events import Log
 from volact.client.machine import LocalMachine
@@ -80,6 +81,8 @@ def activate_by_doors(
     routes = _routes(product, store, random, host, publisher)
     begin()
     door = None if host or publisher else open_door(store.folder, env)
+    if not host and not publisher:
+        heed_membership(store, door)
     return activation.activate(product, store, routes, machine, env.clock, random, door)
 
 

@@ -9,24 +9,31 @@ import argparse
 import os
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 from random import SystemRandom
 
 from volact.cli.client.activating import activate_by_doors
+from volact.cli.client.door import open_door
 from volact.cli.client.shared import machine_of
 from volact.cli.environment import Environment
 from volact.client.api import Asked, Server
 from volact.client.check import World
+from volact.client.directory import heed_membership
 from volact.client.events import Log
 from volact.client.rounds import run_round
 from volact.client.store import ClientStore
+from volact.core.errors import VolactError
+
+
+START = "start"  # of the service: then a domain that was left licenses no more
 
 
 def main(argv: list[str] | None = None, environment: Environment | None = None) -> int:
     parser = argparse.ArgumentParser(prog="volact.cli.client.child", description=__doc__)
     parser.add_argument("what", choices=["round", "api"])
     parser.add_argument("--dir", type=Path, required=True)
-    parser.add_argument("--because", default="start")
+    parser.add_argument("--because", default=START)
     parser.add_argument("--fd", type=int, default=-1)
     args = parser.parse_args(argv)
     env = environment or Environment.of_process()
@@ -35,6 +42,9 @@ def main(argv: list[str] | None = None, environment: Environment | None = None) 
 
 def _round(args: argparse.Namespace, env: Environment) -> int:
     store, machine, random = ClientStore(args.dir), machine_of(env), SystemRandom()
+    if args.because == START:
+        with suppress(VolactError):  # what is wrong with its settings, the activations below say
+            heed_membership(store, open_door(args.dir, env))
     done = run_round(
         store,
         machine,
