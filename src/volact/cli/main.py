@@ -32,6 +32,7 @@ GROUPS = {
         "directory",
     ),
     "doctor": ("volact.cli.doctor", "find out why a product of this machine is not licensed, and what to do", None),
+    "simulate": ("volact.cli.simulate", "a fleet over years: what policy, outages and mistakes do to it", "simulate"),
     "demo": ("volact.cli.demo", "a whole site on this machine: publisher, KMS host and 30 machines", "demo"),
 }
 

@@ -20,7 +20,7 @@ from volact.client.activation import LICENSED
 from volact.client.events import Event, Log
 from volact.client.generalize import begin
 from volact.client.machine import LocalMachine
-from volact.client.products import LoadedProduct, load_product, record
+from volact.client.products import LoadedProduct, NoKeyError, load_product, record
 from volact.client.store import PUBLIC, Attempt, ClientStore, write_whole
 from volact.core.encoding import Fields, b64decode, b64encode, dump_object, parse_object
 from volact.core.errors import MalformedError, StoreError, VolactError
@@ -215,6 +215,8 @@ def _key_of(loaded: LoadedProduct) -> str:
 def _is_due(
     loaded: LoadedProduct, evaluation: Evaluation, attempt: Attempt | None, seen: Seen, working: _Working
 ) -> bool:
+    if loaded.installation.channel is None:  # the firmware may hold a maker's marker: looked for once
+        return attempt is None and not seen.state
     if not asks_by_itself(loaded, evaluation):
         return False
     now = working.clock()
@@ -247,18 +249,16 @@ WITHOUT_NETWORK = frozenset({"host-unreachable", "no-host-found", "directory-unr
 
 def _activate(product: str, loaded: LoadedProduct, evaluation: Evaluation, working: _Working) -> bool:
     """Whether the attempt could be noted, which tells when the next one is due."""
-    log = working.log
-    log.write(
-        Event.ACTIVATION_REQUESTED,
-        product=product,
-        state=str(evaluation.state),
-        channel=str(loaded.installation.channel),
-    )
+    log, channel = working.log, loaded.installation.channel
+    if channel is not None:
+        log.write(Event.ACTIVATION_REQUESTED, product=product, state=str(evaluation.state), channel=str(channel))
     try:
         outcome = working.activate(product)
     except StoreError as exc:
         log.write(Event.FOLDER_UNUSABLE, product=product, message=f"{product}: {exc}")
         return False
+    except NoKeyError:  # nobody was asked
+        return True
     except VolactError as exc:
         note_failure(log, product, exc)
         return True
