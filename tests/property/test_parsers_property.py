@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,15 +27,20 @@ from volact.core.definition import ProductDefinition
 from volact.core.encoding import Fields, b64decode, b64encode, dump_object, parse_object
 from volact.core.errors import ConfigError, InputError, MalformedError, TransportError, TrustError, VolactError
 from volact.core.exchange import AnswerFile, RequestFile
+from volact.core.fingerprint import Fingerprint
 from volact.core.issuer import IssuerDescriptor, RevocationStatus
 from volact.core.licence import Licence
+from volact.core.marker import Hardware, Model, OemMarker, Sight, Sighting
 from volact.core.policy import Policy
 from volact.core.product_key import ProductKey
 from volact.core.refusal import SignedRefusal
 from volact.core.request import ActivationRequest
 from volact.host.dns import parse_key_file
-from volact.sealing import answers, certificates, envelope, jws, keys, proof, verify
+from volact.publisher.oem import OemRequestError, read_request
+from volact.sealing import answers, certificates, envelope, jws, keys, markers, proof, verify
 from volact.sealing.certificates import Grant
+from volact.sealing.pkcs11 import KeyReference, TokenPlace
+from volact.sql.archive import Contents, Entry
 from volact.wire.client import Server
 from volact.wire.server import ACTIVATE, IssuerApplication
 
@@ -93,6 +100,20 @@ def verify_descriptor(token):
     )
 
 
+MARKER = OemMarker(1, frozenset({101}), Model("Contoso", "Book 14"), bytes(32), frozenset({"client"}))
+SIGHTING = Sighting(
+    1, Sight.PRESENT, "a.b.c", Hardware.of("Contoso", "Book 14", "", "5B5RNB2"), Fingerprint({"mac": bytes(16)})
+)
+MARKED = sample(VERIFICATION, "markers", "for one device of a model")["token"]
+SIGHTED = sample(VERIFICATION, "sightings", "a marker that is there")["token"]
+SIGHTED_BY = bytes.fromhex(LICENCES["machine"])
+MAKERS_REQUEST = (
+    x509.CertificateSigningRequestBuilder()
+    .subject_name(x509.Name([]))
+    .sign(keys.LocalKey.generate().private, hashes.SHA256())
+    .public_bytes(serialization.Encoding.PEM)
+)
+
 OBJECTS = {
     "request": Parser(of_object(ActivationRequest.from_claim), payload(REQUEST)),
     "licence": Parser(of_object(Licence.from_claim), payload(LICENCE)),
@@ -102,6 +123,14 @@ OBJECTS = {
     "definition": Parser(of_object(lambda claim: ProductDefinition.from_claim(claim, 0)), payload(DEFINITION)),
     "policy": Parser(of_object(Policy.from_claim), dump_object(Policy().to_claim())),
     "machine key": Parser(of_object(jws.key_of), dump_object(jws.jwk_of(keys.LocalKey.generate().public_key))),
+    "OEM marker": Parser(of_object(OemMarker.from_claim), dump_object(MARKER.to_claim())),
+    "sighting": Parser(of_object(Sighting.from_claim), dump_object(SIGHTING.to_claim())),
+    "token reference": Parser(
+        KeyReference.from_bytes, KeyReference(TokenPlace("/m.so", "acme", "/pin"), "Acme root", bytes(16)).to_bytes()
+    ),
+    "backup's list": Parser(
+        Contents.from_bytes, Contents("host", 1, "1", (Entry("database.sqlite", 7, "0" * 64),)).to_bytes()
+    ),
     "request file": Parser(RequestFile.from_bytes, RequestFile("sha256:00", "acme-cad", "i", b"sealed").to_bytes()),
     "answer file": Parser(AnswerFile.from_bytes, AnswerFile("i", b"sealed").to_bytes()),
 }
@@ -116,6 +145,11 @@ OTHERS = {
         latin(lambda text: verify.verify_definition(text, TRUST.fingerprint)), DEFINITION.encode(), UNTRUSTED
     ),
     "proven request": Parser(latin(proof.verify_request), REQUEST.encode(), UNTRUSTED),
+    "verified marker": Parser(latin(lambda text: markers.verify_marker(text, TRUST)), MARKED.encode(), UNTRUSTED),
+    "verified sighting": Parser(
+        latin(lambda text: markers.verify_sighting(text, SIGHTED_BY)), SIGHTED.encode(), UNTRUSTED
+    ),
+    "maker's request": Parser(read_request, MAKERS_REQUEST, OemRequestError),
     "certificate": Parser(certificates.load_der, CERTIFICATE),
     "grant": Parser(Grant.from_der, GRANT),
     "sealed request": Parser(

@@ -147,7 +147,7 @@ def load(
         answer = Answer(licence, trusted.chain_ends_at, trusted.revoked_at) if channel is Channel.OEM else None
         if answer is None and _is_revoked(trusted):
             sight = Sight.MISSING
-        return Firmware(sight, sighting.made_for, marked=True, answer=answer)
+        return Firmware(sight, sighting.made_for, marked=True, answer=answer, token=trusted.token)
 
     return store.load_sighting(definition.product, parse)
 

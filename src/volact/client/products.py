@@ -120,12 +120,14 @@ class StoredAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Firmware:
-    """The last look into the firmware, verified (``oem``): what it showed, and what that is worth as an OEM licence."""
+    """The last look into the firmware, verified (``oem``): what it showed, the marker that was good here, and what that
+    is worth as an OEM licence."""
 
     sight: Sight
     made_for: str
     marked: bool
     answer: Answer | None = None
+    token: str = ""
 
 
 @dataclass(frozen=True, slots=True)

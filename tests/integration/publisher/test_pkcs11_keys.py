@@ -157,6 +157,18 @@ def test_hardware_show_lets_each_key_sign(place, tmp_path):
     assert shown[0]["in"] == "elsewhere"
 
 
+def test_keys_in_files_follow_into_a_token_by_a_rotation(place, tmp_path):
+    made = make(tmp_path / "acme", place, [])
+    passphrase = tmp_path / "passphrase"
+    passphrase.write_bytes(PASSPHRASE + b"\n")
+    options = ["--pkcs11-module", place.module, "--token", place.token, "--pin-file", place.pin_file]
+    good("publisher", "rotate", "issuing", "--dir", made.path, "--passphrase-file", passphrase, *options)
+    shown = good("publisher", "hardware", "show", "--dir", made.path, "--json").json
+    assert {one["key"]: one["in"] for one in shown}["issuing"] == "token"
+    assert [one["key"] for one in shown if one["in"] == "file"] == ["root"]
+    assert PublisherFolder.open(made.path).open_keys(PASSPHRASE).issuing.certificate.serial_number
+
+
 def test_the_roots_token_can_be_another_and_be_taken_away(tokens, place, tmp_path):
     other = f"root-{secrets.token_hex(4)}"
     pin_file = tokens.make(other)

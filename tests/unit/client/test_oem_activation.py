@@ -84,6 +84,15 @@ def test_the_oem_edition_is_licensed_at_its_first_start_for_ever(site, marker, c
     assert one.evaluate().licence.organisation == "Contoso PCs"
 
 
+def test_what_other_software_verifies_is_the_makers_own_token(site, marker, computer):
+    one, token = computer(), marker()
+    one.tree.put(token)
+    one.start()
+    found = products.load_product(one.store, PRODUCT).firmware
+    assert found.token == token
+    assert markers.verify_marker(token, site.publisher.trust).maker == "Contoso PCs"
+
+
 def test_a_marker_in_an_smbios_string_does_the_same(marker, computer):
     one = computer()
     one.tree.put_string(marker())

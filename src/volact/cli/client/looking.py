@@ -7,6 +7,7 @@ from typing import Any
 from volact.cli.client.shared import View, machine_of, open_store, say_notes, view
 from volact.cli.environment import Environment
 from volact.client.machine import LocalMachine
+from volact.client.products import LoadedProduct
 from volact.client.store import Attempt, ClientStore
 from volact.core.errors import ConfigError, VolactError
 from volact.core.licence import Licence
@@ -72,12 +73,18 @@ def licence(args: argparse.Namespace, env: Environment) -> int:
     store = open_store(args, env)
     found = view(args.product, store, machine_of(env), env).loaded
     stored = found.answer(str(found.installation.channel))
-    if stored is None and found.phone is not None:
+    token = stored.token if stored is not None else _marker(found)
+    if not token and found.phone is not None:
         raise LicenceByTelephoneError(product=args.product)
-    if stored is None:
+    if not token:
         raise LicenceMissingError(product=args.product)
-    env.write_json({"product": args.product, "licence": stored.token}) if env.json else env.write(stored.token)
+    env.write_json({"product": args.product, "licence": token}) if env.json else env.write(token)
     return 0
+
+
+def _marker(loaded: LoadedProduct) -> str:
+    """What an OEM licence stands on: the maker's marker."""
+    return loaded.firmware.token if loaded.firmware is not None and loaded.firmware.answer is not None else ""
 
 
 def _view_or_error(product: str, store: ClientStore, machine: LocalMachine, env: Environment) -> View | VolactError:
@@ -159,7 +166,8 @@ def _good(found: View) -> Licence | None:
     stored = loaded.answer(str(loaded.installation.channel))
     if stored is not None:
         return stored.licence
-    return loaded.phone.licence if loaded.phone is not None else None
+    others = (loaded.phone, loaded.firmware.answer if loaded.firmware is not None else None)
+    return next((one.licence for one in others if one is not None), None)
 
 
 def _more_json(found: View, store: ClientStore, env: Environment) -> dict[str, Any]:
