@@ -17,7 +17,7 @@ from cryptography import x509
 
 from volact.core.binding import NONCE_SIZE
 from volact.core.definition import ProductDefinition
-from volact.core.errors import InputError, MalformedError, TrustError
+from volact.core.errors import InputError, MalformedError, StoreError, TrustError
 from volact.core.exchange import AnswerFile, RequestFile
 from volact.core.issuer import RevocationStatus
 from volact.core.licence import Checkpoint, Licence
@@ -183,7 +183,7 @@ class PublisherService:
         try:
             verdicts, checkpoint = self._judge(proven, now, carried=carried)
         except Exception as exc:
-            if len(proven) <= 1:
+            if len(proven) <= 1 or isinstance(exc, StoreError):  # a database that is gone is gone for each of them
                 return [exc for _ in proven]
             # One of them spoils the transaction of all: each gets one of its own.
             return [outcome for one in proven for outcome in self.answer_proven([one], carried=carried)]

@@ -19,10 +19,13 @@ from volact.publisher.ledger import LedgerBrokenError, check_checkpoint
 from volact.publisher.store import (
     AgreementOrganisationError,
     AgreementTakenError,
+    Change,
     OrganisationBlockedError,
+    PublisherStore,
 )
 from volact.sealing.returns import sign_return, verify_return
 from volact.sealing.verify import TrustedLicence
+from volact.sql.errors import DatabaseUnavailableError
 
 DAY = 86400
 
@@ -197,6 +200,36 @@ def test_fifty_machines_at_once_share_ten_activations(site, together):
     assert {a.refusal.code for a in answers if isinstance(a, SignedRefusal)} == {"activations-exhausted"}
     assert site.issued(key).used == 10
     site.publisher.store.check_ledger()
+
+
+def test_one_request_that_spoils_the_transaction_spoils_it_for_itself_only(site, monkeypatch):
+    key, machines = site.pool_key(5), [site.machine(n) for n in range(4)]
+    spoilt, real = machines[2].signer.machine, Change.record_machine
+
+    def record(change, kind, made, *rest):
+        if made.machine == spoilt:
+            raise ZeroDivisionError
+        return real(change, kind, made, *rest)
+
+    monkeypatch.setattr(Change, "record_machine", record)
+    asked = [(site.descriptor.id, machine.seal(machine.request(key))) for machine in machines]
+    outcomes = site.service.answer_all(asked)
+    assert [isinstance(outcome, ZeroDivisionError) for outcome in outcomes] == [False, False, True, False]
+    assert site.issued(key).used == 3
+    site.publisher.store.check_ledger()
+
+
+def test_a_database_that_is_gone_is_named_to_everybody_at_once(site, monkeypatch):
+    key, machines, calls = site.pool_key(5), [site.machine(n) for n in range(4)], []
+
+    def change(_):
+        calls.append(1)
+        raise DatabaseUnavailableError(database="there")
+
+    monkeypatch.setattr(PublisherStore, "change", change)
+    asked = [(site.descriptor.id, machine.seal(machine.request(key))) for machine in machines]
+    assert {outcome.code for outcome in site.service.answer_all(asked)} == {"database-unavailable"}
+    assert len(calls) == 1
 
 
 # ---- agreements and keys

@@ -211,7 +211,10 @@ def _shown(new: Sequence[NewKey], args: argparse.Namespace, env: Environment) ->
 def _list(args: argparse.Namespace, env: Environment) -> int:
     with open_publisher(args, env) as publisher:
         keys, acts = publisher.store.keys(), publisher.store.host_activations()
-    hosts = {key.key_id: len({act.machine for act in acts if act.key_id == key.key_id}) for key in keys}
+    used_on: dict[str, set[bytes]] = {key.key_id: set() for key in keys}
+    for act in acts:
+        used_on[act.key_id].add(act.machine)
+    hosts = {key_id: len(machines) for key_id, machines in used_on.items()}
     if args.json:
         env.write_json([{**_as_json(key, env), "hosts_used": hosts[key.key_id]} for key in keys])
         return 0
