@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The guide "Activate through Active Directory in ten minutes", command by command, on a real domain.
+
+Only names are exchanged for those of this domain, and secrets come from files instead of a prompt.
+"""
+
+import os
+import re
+import shlex
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.samba import CONFIGURATION, DOMAIN, GROUP, PASSWORD, REALM
+
+pytestmark = pytest.mark.needs("samba", "netns", "bonsai", "ldapsearch")
+
+GUIDE = Path(__file__).resolve().parents[3] / "docs" / "guide" / "active-directory.md"
+LAST = "Event and status on a member"  # what comes after it is shown by the tests of DNS and OpenLDAP
+WITH_KEY = {"activate", "installation-id", "renew"}
+
+Domain = Any
+
+
+@pytest.fixture(scope="module")
+def domain(open_domain: Callable[[Path], Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Domain]:
+    with open_domain(tmp_path_factory.mktemp("guide")) as domain:
+        kinit = domain.forest.net.command("admin", ["kinit", f"Administrator@{REALM}"])
+        environment = {**os.environ, **domain.forest.variables}
+        subprocess.run(kinit, input=f"{PASSWORD}\n", env=environment, text=True, check=True, capture_output=True)
+        yield domain
+
+
+def commands() -> list[list[str]]:
+    """Every command line of the guide's console blocks, with its prompt first."""
+    text = GUIDE.read_text(encoding="utf-8").partition(LAST)[0]
+    blocks = re.findall(r"^```console\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines() if line[:2] in ("$ ", "# ")]
+    return [shlex.split(line) for line in lines]
+
+
+def test_every_command_of_the_guide_does_what_it_says(domain: Domain) -> None:
+    ran = []
+    for prompt, program, *words in commands():
+        if program == "ldapsearch":
+            shown = _ldapsearch(domain, words)
+            assert "volactName: Head office" in shown
+            continue
+        group, verb, *_ = words
+        if (group, verb) == ("directory", "apply"):
+            _answer(domain)
+        words = _named(domain, words)
+        done = _as_administrator(domain, words) if prompt == "$" else _on_the_member(domain, words)
+        assert done.code == 0, (words, done.err, done.out)
+        ran.append(f"{group} {verb}")
+        if (group, verb) == ("client", "activate"):
+            assert f"answered by dc1.{DOMAIN}" in done.out
+    assert {"directory prepare", "directory activate", "directory acl", "directory renew", "client activate"} <= {*ran}
+    # The last one removed an object; the one that came by file is left.
+    assert [one["name"] for one in domain.objects()] == [""]
+
+
+def _as_administrator(domain: Domain, words: list[str]) -> Any:
+    """With the Kerberos ticket of the administrator, as the guide says."""
+    more: list[object] = ["--dir", domain.folder / "admin"]
+    if words[1] in WITH_KEY:
+        more += ["--key-file", domain.vendor.keys["servers"]]
+    if "--domain" not in words:
+        more += ["--domain", DOMAIN]  # what a joined computer's keytab says
+    return domain.shell("admin").volact(*words, *more)
+
+
+def _on_the_member(domain: Domain, words: list[str]) -> Any:
+    folder, shell = domain.folder / "guide-member", domain.shell("member")
+    shell.good("directory", "member", "--keytab", domain.forest.keytab("pc01"), "--dir", folder)
+    more = ["--edition", "professional"] if words[1] == "install-key" else []
+    return shell.volact(*words, *more, "--dir", folder, machine=1)
+
+
+def _named(domain: Domain, words: list[str]) -> list[str]:
+    names = {
+        "ad.example.com": DOMAIN,
+        "sha256:…": domain.vendor.root,
+        "acme-cad.volproduct": str(domain.vendor.definition),
+        "forest.volreq": str(domain.folder / "forest.volreq"),
+        "forest.volans": str(domain.folder / "forest.volans"),
+        "CAD workstations": GROUP,
+    }
+    return [names.get(word, word) for word in words]
+
+
+def _answer(domain: Domain) -> None:
+    """What the publisher does between the two commands."""
+    files = (domain.folder / "forest.volreq", "-o", domain.folder / "forest.volans")
+    secret = ("--passphrase-file", domain.vendor.folder.parent / "passphrase")
+    domain.shell("admin").good("publisher", "answer", *files, "--dir", domain.vendor.folder, *secret)
+
+
+def _ldapsearch(domain: Domain, words: list[str]) -> str:
+    base = f"CN=Activation Objects,CN=Volact,CN=Services,{CONFIGURATION}"
+    asked = [base if word.startswith("CN=") else word.replace("ad.example.com", DOMAIN) for word in words]
+    environment = {**os.environ, **domain.forest.variables, "LDAPSASL_NOCANON": "on"}
+    # What the guide's last commands removed is put back for a look.
+    domain.activate("Head office")
+    shown = str(domain.forest.net.run("admin", "ldapsearch", *asked, env=environment))
+    domain.good("remove", "Head office")
+    return shown
