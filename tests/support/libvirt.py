@@ -57,13 +57,11 @@ def domain(name: str) -> Iterator[Domain]:
             )
         _wait(folder / "run" / "libvirt" / "libvirt-sock")
         _virsh(variables, "create", str(folder / "domain.xml"))
-        made = Domain(folder, name, folder / "home" / ".config" / "libvirt" / "qemu" / "channel" / "target")
-        with socket.socket(socket.AF_UNIX) as channel:
-            channel.settimeout(BOOT_SECONDS)
-            channel.connect(str(folder / "test.sock"))
-            assert _line(channel) == "ready"
-        yield made
-        _virsh(variables, "destroy", name)
+        try:  # its QEMU outlives the daemon
+            _wait_until_ready(folder)
+            yield Domain(folder, name, folder / "home" / ".config" / "libvirt" / "qemu" / "channel" / "target")
+        finally:
+            _virsh(variables, "destroy", name)
     finally:
         if daemon is not None:
             daemon.terminate()
@@ -71,6 +69,13 @@ def domain(name: str) -> Iterator[Domain]:
                 daemon.wait(10)
             daemon.kill()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _wait_until_ready(folder: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as channel:
+        channel.settimeout(BOOT_SECONDS)
+        channel.connect(str(folder / "test.sock"))
+        assert _line(channel) == "ready"
 
 
 def _prepare(folder: Path, name: str) -> dict[str, str]:
