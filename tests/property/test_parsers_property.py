@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from volact.client import firmware
 from volact.client.discovery import HostMalformedError, parse_host_port, parse_resolver_address
 from volact.core import encoding
 from volact.core.definition import ProductDefinition
@@ -36,7 +37,7 @@ from volact.core.product_key import ProductKey
 from volact.core.refusal import SignedRefusal
 from volact.core.request import ActivationRequest
 from volact.host.dns import parse_key_file
-from volact.publisher.oem import OemRequestError, read_request
+from volact.publisher.oem import OemRequestError, acpi_table, read_request
 from volact.sealing import answers, certificates, envelope, jws, keys, markers, proof, verify
 from volact.sealing.certificates import Grant
 from volact.sealing.pkcs11 import KeyReference, TokenPlace
@@ -107,6 +108,7 @@ SIGHTING = Sighting(
 MARKED = sample(VERIFICATION, "markers", "for one device of a model")["token"]
 SIGHTED = sample(VERIFICATION, "sightings", "a marker that is there")["token"]
 SIGHTED_BY = bytes.fromhex(LICENCES["machine"])
+STRINGS = b"\x0b\x05\x00\x11\x02Asset\0volact:a.b.c\0\0"
 MAKERS_REQUEST = (
     x509.CertificateSigningRequestBuilder()
     .subject_name(x509.Name([]))
@@ -149,6 +151,9 @@ OTHERS = {
     "verified sighting": Parser(
         latin(lambda text: markers.verify_sighting(text, SIGHTED_BY)), SIGHTED.encode(), UNTRUSTED
     ),
+    "ACPI table": Parser(firmware.parse_table, acpi_table("a.b.c", "CONTSO", "BOOK14")),
+    "SMBIOS strings": Parser(firmware.parse_strings, STRINGS),
+    "SMBIOS structures": Parser(firmware.parse_structures, b"\x01\x04\0\0Contoso\0\0" + STRINGS + b"\x7f\x04\0\0\0\0"),
     "maker's request": Parser(read_request, MAKERS_REQUEST, OemRequestError),
     "certificate": Parser(certificates.load_der, CERTIFICATE),
     "grant": Parser(Grant.from_der, GRANT),

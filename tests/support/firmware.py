@@ -46,6 +46,19 @@ class FirmwareTree:
         strings = [b"Asset 7", smbios_string(token).encode(), b"Default string"]
         (folder / "raw").write_bytes(struct.pack("<BBHB", 11, 5, 0x1100, len(strings)) + b"\0".join(strings) + b"\0\0")
 
+    def put_structures(self, *tokens: str) -> None:
+        """The same in the one file with all structures, among others."""
+        folder = self.root / "sys/firmware/dmi/tables"
+        folder.mkdir(exist_ok=True)
+        system = struct.pack("<BBH4B", 1, 8, 0x0100, 1, 2, 0, 0) + b"Contoso\0Book 14\0\0"
+        chassis = struct.pack("<BBHB", 3, 5, 0x0300, 3) + b"\0\0"
+        end = struct.pack("<BBH", 127, 4, 0x7F00) + b"\0\0"
+        marked = [
+            struct.pack("<BBHB", 11, 5, 0x1100 + n, 2) + b"Asset\0" + smbios_string(one).encode() + b"\0\0"
+            for n, one in enumerate(tokens)
+        ]
+        (folder / "DMI").write_bytes(system + chassis + b"".join(marked) + end)
+
     def swap_board(self) -> None:
         """Another board: another UUID, and no marker."""
         self.say("product_uuid", "11111111-2222-4333-8444-666666666666")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a computer's maker wrote into its firmware for Volact: an ACPI table, or SMBIOS OEM strings.  Linux.
 
-Two parsers of untrusted bytes, which give a marker or raise ``MalformedError``, and one reader of the system's places,
+Parsers of untrusted bytes, which give a marker or raise ``MalformedError``, and one reader of the system's places,
 which skips what cannot be read.  A marker is text and proves nothing by itself: a hypervisor can show any table.
 """
 
@@ -19,11 +19,12 @@ DMI = Path("/sys/firmware/dmi/entries")
 SIGNATURE = "VLCT"  # of the table; its contents are the marker's text, zero-padded
 PREFIX = "volact:"  # of an SMBIOS OEM string (type 11) that is a marker
 MOST_TABLE = 64 * 1024
+MOST_SMBIOS = 1024 * 1024  # all structures together; servers with much memory have some 20 KiB
 MOST_MARKER = 4096
 
 _HEADER = struct.Struct("<4sIBB6s8sI4sI")  # ACPI 6.5, 5.2.6
-_STRINGS_TYPE = 11  # SMBIOS 3.7, 7.12
-_TABLE, _ENTRY = "ACPI table", "SMBIOS OEM strings"
+_STRINGS_TYPE, _END_TYPE = 11, 127  # SMBIOS 3.7, 7.12 and 7.45
+_TABLE, _ENTRY, _SMBIOS = "ACPI table", "SMBIOS OEM strings", "SMBIOS table"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +38,18 @@ class Marker:
 
 
 def read_markers(acpi: Path = ACPI, dmi: Path = DMI) -> tuple[Marker, ...]:
-    """Every marker of this computer, those of ACPI tables first; damaged ones are skipped."""
-    return (*_from(sorted(acpi.glob(f"{SIGNATURE}*")), _tables), *_from(sorted(dmi.glob("11-*/raw")), parse_strings))
+    """Every marker of this computer, those of ACPI tables first; damaged ones are skipped.
+
+    Linux shows the SMBIOS structures one by one where the module dmi-sysfs is loaded, and always all in one file.
+    """
+    strings = tuple(_from(sorted(dmi.glob("11-*/raw")), parse_strings))
+    if not strings:
+        strings = tuple(_from([whole_table(dmi)], parse_structures))
+    return (*_from(sorted(acpi.glob(f"{SIGNATURE}*")), _tables), *strings)
+
+
+def whole_table(dmi: Path = DMI) -> Path:
+    return dmi.parent / "tables" / "DMI"
 
 
 def parse_table(data: bytes) -> Marker:
@@ -67,10 +78,26 @@ def parse_strings(data: bytes) -> tuple[Marker, ...]:
     return tuple(Marker("smbios", _text(one[len(PREFIX) :], _ENTRY)) for one in marked)
 
 
+def parse_structures(data: bytes) -> tuple[Marker, ...]:
+    """All SMBIOS structures one after the other: those of type 11 among them."""
+    found: list[Marker] = []
+    at = 0
+    while at < len(data):
+        end = data.find(b"\0\0", at + data[at + 1]) if at + 4 <= len(data) and data[at + 1] >= 4 else -1
+        if end < 0:
+            raise MalformedError(what=_SMBIOS, why="a structure does not end")
+        if data[at] == _END_TYPE:
+            break
+        if data[at] == _STRINGS_TYPE:
+            found += parse_strings(data[at : end + 2])
+        at = end + 2
+    return tuple(found)
+
+
 def _from(paths: list[Path], parse: Callable[[bytes], tuple[Marker, ...]]) -> Iterator[Marker]:
     for path in paths:
         with contextlib.suppress(OSError, MalformedError), path.open("rb") as file:
-            yield from parse(file.read(MOST_TABLE + 1))
+            yield from parse(file.read(MOST_SMBIOS + 1))
 
 
 def _tables(data: bytes) -> tuple[Marker, ...]:

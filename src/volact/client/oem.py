@@ -217,8 +217,9 @@ def _verified(store: ClientStore, text: str, trust: Trust) -> TrustedMarker | No
 
 def _check_readable(root: Path) -> None:
     """Linux lists these files to everybody and opens them for root alone."""
-    for path in (*sorted((root / _ACPI).glob(f"{firmware.SIGNATURE}*")), *sorted((root / _DMI).glob("11-*/raw"))):
-        if not os.access(path, os.R_OK):
+    strings = sorted((root / _DMI).glob("11-*/raw")) or [firmware.whole_table(root / _DMI)]
+    for path in (*sorted((root / _ACPI).glob(f"{firmware.SIGNATURE}*")), *strings):
+        if path.exists() and not os.access(path, os.R_OK):
             raise FirmwareUnreadableError(path=str(path))
 
 

@@ -100,6 +100,13 @@ def test_a_marker_in_an_smbios_string_does_the_same(marker, computer):
     assert one.check()
 
 
+def test_a_marker_among_all_smbios_structures_does_the_same(marker, computer):
+    one = computer()
+    one.tree.put_structures("other", marker())
+    one.start()
+    assert one.check()
+
+
 def test_activate_finds_the_marker_too_and_asks_nobody(marker, computer):
     one = computer()
     one.add()
