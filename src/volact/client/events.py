@@ -54,6 +54,7 @@ class Event(Enum):
         "the client's folder comes from another machine: its image was captured without `volact client generalize`",
     )
     GENERALIZED = Kind(4051, NOTICE, "this machine was made from a generalised image and has a new machine ID")
+    PREPARED = Kind(4053, NOTICE, "{product} was laid in from an answer file")
     REARMED = Kind(4052, NOTICE, "the grace period of {product} began anew, {left} more times are left")
 
     @property

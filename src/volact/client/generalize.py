@@ -94,9 +94,15 @@ def generalize(store: ClientStore, now: int, *, force: bool = False) -> list[str
         _check_no_activation(store, products, force=force)
         for product in products:
             _remember_activation(store, product)
-        write_whole(store.folder / MARK, dump_object({"v": 1, "at": now}) + b"\n", PUBLIC)
+        _mark(store, now, fresh=False)
         _forget_machine(store, products)
     return products
+
+
+def mark_fresh(store: ClientStore, now: int) -> None:
+    """A folder that was laid into an image, and has never been a machine's: no rearm is used up by its beginning."""
+    with store.lock():
+        _mark(store, now, fresh=store.machine_id() is None)
 
 
 def is_generalized(store: ClientStore) -> bool:
@@ -111,19 +117,32 @@ def begin(store: ClientStore, now: int) -> bool:
     if not is_generalized(store):
         return False
     with store.lock():
-        products = store.products()
+        products, fresh = store.products(), _is_fresh(store)
         _forget_machine(store, products)  # something may have run in between
         for product in products:
             with suppress(VolactError):
-                _begin_product(store, product, now)
+                _begin_product(store, product, now, fresh=fresh)
         remove(store.folder / MARK)
     return True
 
 
-def _begin_product(store: ClientStore, product: str, now: int) -> None:
+def _mark(store: ClientStore, now: int, *, fresh: bool) -> None:
+    write_whole(store.folder / MARK, dump_object({"v": 1, "at": now, "fresh": fresh}) + b"\n", PUBLIC)
+
+
+def _is_fresh(store: ClientStore) -> bool:
+    try:
+        return Fields(parse_object((store.folder / MARK).read_bytes(), MARK), MARK).boolean("fresh")
+    except (OSError, MalformedError):
+        return False
+
+
+def _begin_product(store: ClientStore, product: str, now: int, *, fresh: bool) -> None:
     loaded = load_product(store, product)
     began = loaded.installation.installed_at
-    if began == now or (loaded.edition is not None and _use_one(store, loaded) is None):
+    if began == now:
+        return
+    if not fresh and loaded.edition is not None and _use_one(store, loaded) is None:
         return
     _begin_grace(store, product, now)
 

@@ -301,6 +301,21 @@ def _service(group: Any) -> None:
 
 
 def _images(group: Any) -> None:
+    prepare = _verb(
+        group,
+        "prepare",
+        "preparing.prepare",
+        "lay products, keys and settings of an answer file into this machine, or into an image",
+        about="The whole file is checked before anything is changed; what is there already is brought up to date.\n"
+        "In an image the grace period begins at the first start, which activates.",
+        examples=(
+            "volact client prepare answer.toml",
+            "volact client prepare answer/ --image /mnt/image      a folder with answer.toml and the definitions",
+        ),
+    )
+    prepare.add_argument("file", metavar="FILE", help="the answer file, or a folder that holds answer.toml")
+    prepare.add_argument("--image", metavar="DIR", help="the file tree of the system, mounted here")
+
     rearm = _verb(
         group,
         "rearm",

@@ -20,11 +20,11 @@ from volact.cli.environment import Environment
 from volact.client.api import Asked, Server
 from volact.client.check import World
 from volact.client.directory import heed_membership
-from volact.client.events import Log
+from volact.client.events import Event, Log
+from volact.client.image import take_waiting
 from volact.client.rounds import run_round
 from volact.client.store import ClientStore
 from volact.core.errors import VolactError
-
 
 START = "start"  # of the service: then a domain that was left licenses no more
 
@@ -42,7 +42,9 @@ def main(argv: list[str] | None = None, environment: Environment | None = None) 
 
 def _round(args: argparse.Namespace, env: Environment) -> int:
     store, machine, random = ClientStore(args.dir), machine_of(env), SystemRandom()
+    log = Log(args.dir, env.clock)
     if args.because == START:
+        _take_answer_file(store, env, log)
         with suppress(VolactError):  # what is wrong with its settings, the activations below say
             heed_membership(store, open_door(args.dir, env))
     done = run_round(
@@ -51,12 +53,20 @@ def _round(args: argparse.Namespace, env: Environment) -> int:
         lambda product: activate_by_doors(product, store, machine, env, random),
         env.clock,
         random,
-        Log(args.dir, env.clock),
+        log,
         because=args.because,
     )
     env.write_json(done.to_claim(), one_line=True)
     env.stdout.flush()
     return 0
+
+
+def _take_answer_file(store: ClientStore, env: Environment, log: Log) -> None:
+    try:
+        for product in take_waiting(store, env.clock()):
+            log.write(Event.PREPARED, product=product)
+    except VolactError as exc:
+        log.write(Event.FOLDER_UNUSABLE, message=str(exc))
 
 
 def _api(args: argparse.Namespace, env: Environment) -> int:
