@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The directory room: activation objects in Active Directory and LDAP.  Spec: docs/spec/activation-object.md.
 
+library      bonsai, imported at its first use
 connection   one authenticated session with a directory server; its errors by our names
 locate       the domain controllers of a domain, by DNS; this machine's account, by its keytab
 place        which forest a directory is, and where its activation objects lie

@@ -6,7 +6,6 @@ verified certificate.  There is no third way in: nothing is read unauthenticated
 network.  Errors come out by the names of ``errors``.
 """
 
-import os
 import socket
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,11 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("LDAPSASL_NOCANON", "on")  # the server's name is the one we chose, not what reverse DNS says
-
-import bonsai
-from bonsai import errors as ldap
 
 from volact.core.forest import ForestKind
 from volact.directory.errors import (
@@ -29,6 +23,7 @@ from volact.directory.errors import (
     DirectoryTlsError,
     DirectoryUnreachableError,
 )
+from volact.directory.library import bonsai, ldap
 
 TIMEOUT = 10.0  # for one operation
 REACH_TIMEOUT = 3.0  # a controller that is gone without a word costs this much

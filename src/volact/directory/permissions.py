@@ -7,24 +7,30 @@ search, so a computer that may not read it sees a forest without it.  Spec: docs
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-
-from bonsai.active_directory import ACE, ACL, SID, ACEFlag, ACERight, ACEType, SecurityDescriptor
-from bonsai.active_directory.acl import ACLRevision
+from typing import Any
 
 from volact.core.forest import ForestKind
 from volact.directory.connection import LEVEL, TREE, Session, escape
 from volact.directory.errors import AclUnsupportedError, DirectoryFailedError, ObjectMissingError, TrusteeError
+from volact.directory.library import security
 from volact.directory.place import Place, plain_dn
 
 DESCRIPTOR = "nTSecurityDescriptor"
 
-_R = ACERight
-READ = _R.READ_CONTROL | _R.DS_READ_PROP | _R.ACTRL_DS_LIST | _R.DS_LIST_OBJECT
-FULL = READ | _R.DS_WRITE_PROP | _R.DS_CREATE_CHILD | _R.DS_DELETE_CHILD | _R.DS_SELF | _R.DS_DELETE_TREE
-FULL |= _R.DS_CONTROL_ACCESS | _R.DELETE | _R.WRITE_DACL | _R.WRITE_OWNER
+Sid = Any  # of bonsai, which is imported late
+Ace = Any
 
-UPDATE = FULL & ~(_R.WRITE_DACL | _R.WRITE_OWNER)
+# Rights of an entry in a list ([MS-ADTS] 5.1.3.2); FULL is what "full control" sets.
+READ_PROPERTY, WRITE_PROPERTY = 0x10, 0x20
+WRITE_LIST, WRITE_OWNER = 0x40000, 0x80000
+GENERIC_ALL, GENERIC_WRITE, GENERIC_READ = 0x10000000, 0x40000000, 0x80000000
+READ = 0x20094  # read properties, list contents, list object, read the list itself
+FULL = 0xF01FF
+
+UPDATE = FULL & ~(WRITE_LIST | WRITE_OWNER)
 DNS_NAME = "_volact._tcp"
+
+LIST_REVISION = 4  # of lists in a directory ([MS-DTYP] 2.4.5)
 
 AUTHENTICATED, SYSTEM = "S-1-5-11", "S-1-5-18"
 SCHEMA_ADMINS, ENTERPRISE_ADMINS = 518, 519  # of the root domain
@@ -87,9 +93,9 @@ def change(session: Session, place: Place, dn: str, wanted: Change) -> list[Rule
         aces = [ace for ace in aces if ace.is_inherited or not _is_readers(ace)]
     named = {str(sid) for sid in (*only, *allow, *deny)}
     aces = [ace for ace in aces if ace.is_inherited or not (_is_readers(ace) and str(ace.trustee_sid) in named)]
-    aces += [_ace(ACEType.ACCESS_ALLOWED, READ, SID(sid)) for sid in readers]
-    aces += [_ace(ACEType.ACCESS_ALLOWED, READ, sid) for sid in (*only, *allow)]
-    aces += [_ace(ACEType.ACCESS_DENIED, READ, sid) for sid in deny]
+    aces += [_ace(security.ACEType.ACCESS_ALLOWED, READ, security.SID(sid)) for sid in readers]
+    aces += [_ace(security.ACEType.ACCESS_ALLOWED, READ, sid) for sid in (*only, *allow)]
+    aces += [_ace(security.ACEType.ACCESS_DENIED, READ, sid) for sid in deny]
     _write(session, dn, control, aces)
     return rules(session, place, dn)
 
@@ -105,7 +111,7 @@ def share_name(session: Session, zone: str, names: tuple[str, ...]) -> str:
         raise ObjectMissingError(which=f"{DNS_NAME}.{zone} in DNS")
     dn = found[0].dn
     control, aces = _descriptor_of(session, dn)
-    aces += [_ace(ACEType.ACCESS_ALLOWED, UPDATE, sid) for sid in trustees]
+    aces += [_ace(security.ACEType.ACCESS_ALLOWED, UPDATE, sid) for sid in trustees]
     _write(session, dn, control, aces)
     return dn
 
@@ -113,12 +119,12 @@ def share_name(session: Session, zone: str, names: tuple[str, ...]) -> str:
 def container_descriptor(domain_sid: str) -> bytes:
     """For the container of activation objects: enterprise administrators create, authenticated accounts read, and
     nothing is inherited from above."""
-    admins = SID(f"{domain_sid}-{ENTERPRISE_ADMINS}")
-    below = {ACEFlag.CONTAINER_INHERIT}
+    admins = security.SID(f"{domain_sid}-{ENTERPRISE_ADMINS}")
+    below = {security.ACEFlag.CONTAINER_INHERIT}
     aces = [
-        _ace(ACEType.ACCESS_ALLOWED, FULL, admins, below),
-        _ace(ACEType.ACCESS_ALLOWED, FULL, SID(SYSTEM), below),
-        _ace(ACEType.ACCESS_ALLOWED, READ, SID(AUTHENTICATED)),
+        _ace(security.ACEType.ACCESS_ALLOWED, FULL, admins, below),
+        _ace(security.ACEType.ACCESS_ALLOWED, FULL, security.SID(SYSTEM), below),
+        _ace(security.ACEType.ACCESS_ALLOWED, READ, security.SID(AUTHENTICATED)),
     ]
     return _descriptor({"self_relative": True, "dacl_present": True, "dacl_protected": True}, aces)
 
@@ -126,14 +132,18 @@ def container_descriptor(domain_sid: str) -> bytes:
 def own_groups(session: Session) -> list[str]:
     """The SIDs of whoever is bound, the account's own first, then those of its groups."""
     root = session.read("", ("tokenGroups",))
-    return [str(SID(bytes_le=value)) for value in (root.all("tokenGroups") if root else ()) if isinstance(value, bytes)]
+    return [
+        str(security.SID(bytes_le=value))
+        for value in (root.all("tokenGroups") if root else ())
+        if isinstance(value, bytes)
+    ]
 
 
-def find_trustee(session: Session, name: str) -> SID:
+def find_trustee(session: Session, name: str) -> Sid:
     """The account or group of that name, or that SID."""
     if name.upper().startswith("S-1-"):
         try:
-            return SID(name.upper())
+            return security.SID(name.upper())
         except ValueError:
             raise TrusteeError(name=name, number=0) from None
     plain = escape(name.rpartition("\\")[2])
@@ -141,21 +151,21 @@ def find_trustee(session: Session, name: str) -> SID:
     found = session.search(_domain(session), TREE, condition, ("objectSid",))
     if len(found) != 1:
         raise TrusteeError(name=name, number=len(found))
-    return SID(bytes_le=found[0].octets("objectSid"))
+    return security.SID(bytes_le=found[0].octets("objectSid"))
 
 
-def _read(session: Session, place: Place, dn: str) -> tuple[dict[str, bool], list[ACE]]:
+def _read(session: Session, place: Place, dn: str) -> tuple[dict[str, bool], list[Ace]]:
     if place.kind is not ForestKind.AD:
         raise AclUnsupportedError(rule=f'access to dn.subtree="{dn}" by group.exact="GROUP" read by * none')
     return _descriptor_of(session, dn)
 
 
-def _descriptor_of(session: Session, dn: str) -> tuple[dict[str, bool], list[ACE]]:
+def _descriptor_of(session: Session, dn: str) -> tuple[dict[str, bool], list[Ace]]:
     entry = session.read(dn, (DESCRIPTOR,))
     if entry is None:
         raise ObjectMissingError(which=dn)
     try:
-        descriptor = SecurityDescriptor.from_binary(entry.octets(DESCRIPTOR))
+        descriptor = security.SecurityDescriptor.from_binary(entry.octets(DESCRIPTOR))
     except ValueError as exc:
         raise DirectoryFailedError(server=str(session.server), what=f"show who may read {dn}", why=str(exc)) from None
     if descriptor.dacl is None:
@@ -163,38 +173,38 @@ def _descriptor_of(session: Session, dn: str) -> tuple[dict[str, bool], list[ACE
     return descriptor.control, list(descriptor.dacl.aces)
 
 
-def _write(session: Session, dn: str, control: dict[str, bool], aces: Sequence[ACE]) -> None:
+def _write(session: Session, dn: str, control: dict[str, bool], aces: Sequence[Ace]) -> None:
     """In canonical order ([MS-DTYP] 2.4.5): own denials, own permissions, then what is inherited."""
     ordered = sorted(aces, key=lambda ace: (ace.is_inherited, not ace.is_inherited and not ace.type.is_access_denied))
     session.replace(dn, DESCRIPTOR, [_descriptor({**control, "dacl_present": True}, ordered)])
 
 
-def _descriptor(control: dict[str, bool], aces: Sequence[ACE]) -> bytes:
-    acl = ACL(ACLRevision.ACL_REVISION_DS, list(aces))
-    return bytes(SecurityDescriptor({**_NO_CONTROL, **control}, None, None, None, acl).to_binary())
+def _descriptor(control: dict[str, bool], aces: Sequence[Ace]) -> bytes:
+    acl = security.ACL(LIST_REVISION, list(aces))
+    return bytes(security.SecurityDescriptor({**_NO_CONTROL, **control}, None, None, None, acl).to_binary())
 
 
 _NO_CONTROL = {"sacl_present": False}
 
 
-def _ace(kind: ACEType, mask: int, sid: SID, flags: Iterable[ACEFlag] = ()) -> ACE:
-    return ACE(kind, set(flags), int(mask), sid, None, None, b"")
+def _ace(kind: Any, mask: int, sid: Sid, flags: Iterable[Any] = ()) -> Ace:
+    return security.ACE(kind, set(flags), int(mask), sid, None, None, b"")
 
 
-def _is_readers(ace: ACE) -> bool:
+def _is_readers(ace: Ace) -> bool:
     """Whether a rule is about reading alone: those are ours to change; administrators' rules are not."""
-    return ace.object_type is None and ace.mask & ~READ == 0 and ace.mask & _R.DS_READ_PROP != 0
+    return ace.object_type is None and ace.mask & ~READ == 0 and ace.mask & READ_PROPERTY != 0
 
 
 def _right(mask: int) -> str:
-    if mask & (_R.WRITE_DACL | _R.GENERIC_ALL):
+    if mask & (WRITE_LIST | GENERIC_ALL):
         return "do everything"
-    if mask & (_R.DS_WRITE_PROP | _R.GENERIC_WRITE):
+    if mask & (WRITE_PROPERTY | GENERIC_WRITE):
         return "change"
-    return "read" if mask & (_R.DS_READ_PROP | _R.GENERIC_READ) else ""
+    return "read" if mask & (READ_PROPERTY | GENERIC_READ) else ""
 
 
-def _rule(session: Session, ace: ACE) -> Rule:
+def _rule(session: Session, ace: Ace) -> Rule:
     sid = str(ace.trustee_sid)
     return Rule(ace.type.is_access_allowed, _right(ace.mask), sid, _name(session, sid), ace.is_inherited)
 
@@ -202,7 +212,7 @@ def _rule(session: Session, ace: ACE) -> Rule:
 def _name(session: Session, sid: str) -> str:
     if sid in _KNOWN:
         return _KNOWN[sid]
-    value = "".join(f"\\{byte:02x}" for byte in SID(sid).bytes_le)
+    value = "".join(f"\\{byte:02x}" for byte in security.SID(sid).bytes_le)
     found = session.search(_domain(session), TREE, f"(objectSid={value})", ("sAMAccountName",))
     return found[0].text("sAMAccountName") if found else sid
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Domains of :mod:`support.domain`, copied from one forest that a session makes once."""
 
+import hashlib
+import subprocess
 import time
 from collections.abc import Callable
 from functools import partial
@@ -9,17 +11,18 @@ from typing import Any
 
 import pytest
 
-from support import domain
+from support import domain, samba
 from support.domain import Vendor, make_vendor
-from support.samba import make_forest
+
+BUILD = Path(__file__).resolve().parents[3] / "build" / "samba"
 
 
 @pytest.fixture(scope="session")
-def forest_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Made once for all test processes of a session."""
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "popen-gw" in base.name else base
-    return make_forest(shared / "volact-forest" / "image")
+def forest_image() -> Path:
+    """Made once for all test processes, and kept in ``build`` for the next run with the same recipe and Samba."""
+    version = subprocess.run(["samba", "--version"], capture_output=True, check=True).stdout
+    recipe = hashlib.sha256(Path(samba.__file__).read_bytes() + version).hexdigest()[:16]
+    return samba.make_forest(BUILD / recipe / "image")
 
 
 @pytest.fixture(scope="session")

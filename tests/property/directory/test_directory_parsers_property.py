@@ -5,7 +5,6 @@ import json
 from contextlib import suppress
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,8 +16,6 @@ from volact.directory.errors import KeytabError
 from volact.directory.locate import read_keytab
 from volact.directory.place import plain_dn
 from volact.directory.settings import read_settings
-
-pytestmark = pytest.mark.needs("bonsai")
 
 ANY_JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=40),

@@ -9,8 +9,6 @@ from volact.directory import schema
 from volact.directory.connection import Password, escape, escape_rdn
 from volact.directory.place import plain_dn
 
-pytestmark = pytest.mark.needs("bonsai")
-
 
 def test_oids_are_ours_and_each_arc_fits_active_directory() -> None:
     oids = [one.oid for one in schema.ATTRIBUTES] + [schema.CLASS_OID]

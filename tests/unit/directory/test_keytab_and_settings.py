@@ -12,8 +12,6 @@ from volact.directory.errors import KeytabError, NotMemberError
 from volact.directory.locate import Principal, machine_account, read_keytab
 from volact.directory.settings import MemberSettingsError, load_settings, read_settings, save_settings
 
-pytestmark = pytest.mark.needs("bonsai")
-
 REALM = "AD.EXAMPLE.TEST"
 
 
