@@ -153,6 +153,22 @@ def test_a_server_under_another_authority_is_not_this_directory(site: Site, tmp_
     assert row["last_attempt"]["tried"][0]["code"] == "directory-tls"
 
 
+def test_a_directory_whose_schema_may_not_change_holds_objects_in_standard_classes(
+    site: Site, tmp_path: Path, pick_port: Callable[[], int]
+) -> None:
+    with slapd(tmp_path, pick_port()) as elsewhere:
+        plain = Site(elsewhere, site.vendor, tmp_path, site.publisher)
+        refused = plain.directory("prepare", "--yes", options=elsewhere.options(USER))
+        assert "does not let its schema be changed" in refused.errors[0]
+        assert "--no-schema" in refused.hints[0]
+        assert [step["schema"] for step in plain.good("prepare", "--no-schema")["steps"]] == [False, False]
+        plain.good("prepare", "--no-schema", "--yes")
+        made = plain.activate()
+        assert "applicationProcess" in _dump(plain, made["dn"]).all("objectClass")
+        assert plain.good("show", "Head office")["status"] == "good"
+        assert activate(plain.member(6), 6)["licensed"]
+
+
 def test_an_object_copied_into_another_directory_is_refused_by_name(
     site: Site, tmp_path: Path, pick_port: Callable[[], int]
 ) -> None:
