@@ -111,10 +111,10 @@ class Bench:
 
 
 class _NoOp:
-    async def descriptor(self, root: str, product: str, group: int, nonce: bytes) -> str:
+    async def descriptor(self, *_asked: object) -> str:
         return ""
 
-    async def activate(self, issuer: str, sealed: bytes) -> bytes:
+    async def activate(self, _issuer: str, sealed: bytes) -> bytes:
         return sealed
 
 
@@ -158,7 +158,7 @@ def storm(bench: Bench, port: int, cpu, number: int, concurrency: int, *, check:
     if result.failures:
         raise SystemExit(f"{len(result.failures)} requests failed, the first: {result.failures[0]}")
     if check:
-        _check(bench, requests, result)
+        _check(requests, result)
     return {
         "rate": result.rate,
         "cpu_us": used / number * 1e6,
@@ -167,7 +167,7 @@ def storm(bench: Bench, port: int, cpu, number: int, concurrency: int, *, check:
     }
 
 
-def _check(bench: Bench, requests, result: Result) -> None:
+def _check(requests, result: Result) -> None:
     """Every answer is a licence of its own machine, and the counts are all different."""
     counts = set()
     for (request, _), body in zip(requests, result.bodies, strict=True):
@@ -265,7 +265,8 @@ def main() -> None:
             f"{name:<11} {one['rate']:>7.0f}/s   {one['cpu_us']:.0f} µs of server CPU each"
             f"   p50 {one['p50_ms']:.1f} ms   p99 {one['p99_ms']:.1f} ms"
         )
-    print(f"ratio to the floor, per core: {figures['ratio_to_floor']} (all cores: {figures['ratio_to_floor_all_cores']})")
+    all_cores = figures["ratio_to_floor_all_cores"]
+    print(f"ratio to the floor, per core: {figures['ratio_to_floor']} (all cores: {all_cores})")
     print(f"ratio to a no-op call of the same stack: {figures['ratio_to_noop']}")
 
 

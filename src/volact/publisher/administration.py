@@ -22,7 +22,8 @@ from volact.core.returning import Receipt
 from volact.publisher import catalogue, issuing
 from volact.publisher.folder import PublisherFolder, PublisherKeys, check_name
 from volact.publisher.issuing import IssuedKey
-from volact.publisher.store import Agreement, PublisherStore, Signed
+from volact.publisher.records import Agreement, Signed
+from volact.publisher.store import PublisherStore
 from volact.sealing import certificates, jws
 from volact.sealing.verify import LICENCE, RECEIPT, Trust, verify, verify_definition, verify_licence
 

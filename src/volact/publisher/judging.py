@@ -32,10 +32,11 @@ from volact.core.refusal import (
 from volact.core.returning import Inquiry, ReturnProof
 from volact.publisher import forests, issuing, pools
 from volact.publisher.activations import Ask
+from volact.publisher.change import Change
 from volact.publisher.forests import BoundForest
 from volact.publisher.issuing import IssuedKey, Kind
 from volact.publisher.ledger import Act
-from volact.publisher.store import Change, Intent
+from volact.publisher.records import Intent
 from volact.sealing import certificates
 from volact.sealing.certificates import Certified, Grant
 from volact.sealing.proof import ProvenRequest

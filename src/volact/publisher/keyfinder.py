@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 
 from volact.core.product_key import ProductKey
-from volact.publisher.store import Found, PublisherStore
+from volact.publisher.records import Found
+from volact.publisher.store import PublisherStore
 
 MOST_REMEMBERED = 65_536  # 100 bytes each
 

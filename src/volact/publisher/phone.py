@@ -36,10 +36,10 @@ from volact.core.states import State
 from volact.publisher import issuing, pools
 from volact.publisher.activations import Ask
 from volact.publisher.administration import MAX_REASON, Publisher, ReasonUnfitError
+from volact.publisher.change import Change
 from volact.publisher.issuing import CARRIED_AGE, IssuedKey, Kind
 from volact.publisher.ledger import Act
 from volact.publisher.pools import Activation
-from volact.publisher.store import Change
 from volact.sealing.confirmation import PhoneKey
 
 TELEPHONE = "telephone"  # the issuer and the machine's name in what comes from the desk

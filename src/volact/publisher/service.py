@@ -26,12 +26,13 @@ from volact.core.refusal import Refusal, SignedRefusal
 from volact.core.request import ActivationRequest
 from volact.core.returning import Inquiry, Receipt, ReturnProof
 from volact.publisher.administration import describe
+from volact.publisher.change import Change
 from volact.publisher.folder import PublisherFolder, PublisherKeys
 from volact.publisher.forests import BoundForest
 from volact.publisher.issuing import Kind
 from volact.publisher.judging import Bench, CertifiedHost, KeyState, Message, PlacedMachine, Signed, Verdict, ends_at
 from volact.publisher.keyfinder import KeyFinder
-from volact.publisher.store import Change, PublisherStore
+from volact.publisher.store import PublisherStore
 from volact.sealing import certificates, returns
 from volact.sealing.envelope import seal_answer
 from volact.sealing.proof import REQUEST, ProvenRequest, verify_request

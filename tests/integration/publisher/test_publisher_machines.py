@@ -15,14 +15,10 @@ from volact.publisher.administration import (
     KeySupersededError,
     LimitUnfitError,
 )
+from volact.publisher.change import Change
 from volact.publisher.ledger import LedgerBrokenError, check_checkpoint
-from volact.publisher.store import (
-    AgreementOrganisationError,
-    AgreementTakenError,
-    Change,
-    OrganisationBlockedError,
-    PublisherStore,
-)
+from volact.publisher.records import AgreementOrganisationError, AgreementTakenError, OrganisationBlockedError
+from volact.publisher.store import PublisherStore
 from volact.sealing.returns import sign_return, verify_return
 from volact.sealing.verify import TrustedLicence
 from volact.sql.errors import DatabaseUnavailableError

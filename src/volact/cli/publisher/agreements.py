@@ -6,7 +6,7 @@ import argparse
 from volact.cli.environment import Environment
 from volact.cli.publisher.shared import Verbs, actor, add_family, add_verb, day, open_publisher
 from volact.publisher.issuing import POOLED, IssuedKey
-from volact.publisher.store import Agreement
+from volact.publisher.records import Agreement
 
 
 def build(verbs: Verbs) -> None:

@@ -23,7 +23,7 @@ from volact.core.product_key import Channel
 from volact.publisher.administration import NewKey, Publisher
 from volact.publisher.issuing import COUNTED, HOST_ROLES, POOLED, IssuedKey
 from volact.publisher.pools import Activation
-from volact.publisher.store import HostActivation
+from volact.publisher.records import HostActivation
 
 _KEY_HELP = "the key, its last five symbols, or its key ID"
 _KINDS = (*HOST_ROLES, *sorted(POOLED))

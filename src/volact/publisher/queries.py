@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading the publisher's tables: the same questions inside a change and outside."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from volact.core.binding import MACHINE_ID_SIZE
+from volact.core.product_key import Channel
+from volact.publisher.activations import COLUMNS, read_activation
+from volact.publisher.issuing import IssuedKey, Kind
+from volact.publisher.ledger import Row
+from volact.publisher.pools import Activation
+from volact.publisher.records import Agreement, HostActivation, Signed
+from volact.publisher.schema import (
+    ACTIVATION,
+    AGREEMENT,
+    AGREEMENT_QUANTITY,
+    DEFINITION,
+    LEDGER,
+    PRODUCT_KEY,
+    REVOCATION,
+)
+
+KEY = (
+    PRODUCT_KEY.c.key_id,
+    PRODUCT_KEY.c.partial,
+    PRODUCT_KEY.c.channel,
+    PRODUCT_KEY.c.product,
+    PRODUCT_KEY.c.product_group,
+    PRODUCT_KEY.c.organisation,
+    PRODUCT_KEY.c.hosts,
+    PRODUCT_KEY.c.activations,
+    PRODUCT_KEY.c.issued_at,
+    PRODUCT_KEY.c.blocked_at,
+    PRODUCT_KEY.c.blocked_reason,
+    PRODUCT_KEY.c.agreement,
+    PRODUCT_KEY.c.used,
+    PRODUCT_KEY.c.superseded_by,
+    AGREEMENT.c.starts_at,
+    AGREEMENT.c.ends_at,
+)
+KEYS = select(*KEY).select_from(PRODUCT_KEY.outerjoin(AGREEMENT, AGREEMENT.c.name == PRODUCT_KEY.c.agreement))
+REVOCATIONS = select(REVOCATION.c.signer, REVOCATION.c.revoked_at)
+LEDGER_COLUMNS = tuple(LEDGER.c[name] for name in ("seq", "at", "act", "actor", "key_id", "data", "previous", "hash"))
+SIGNED = (DEFINITION.c.product, DEFINITION.c.version, DEFINITION.c.issued_at, DEFINITION.c.token)
+
+
+def newest(conn: Connection, product: str) -> Signed | None:
+    statement = select(*SIGNED).where(DEFINITION.c.product == product).order_by(DEFINITION.c.version.desc()).limit(1)
+    row = conn.execute(statement).one_or_none()
+    return Signed(*row) if row is not None else None
+
+
+def newest_of_all(conn: Connection) -> list[Signed]:
+    rows = conn.execute(select(*SIGNED).order_by(DEFINITION.c.product, DEFINITION.c.version))
+    return list({row.product: Signed(*row) for row in rows}.values())
+
+
+def signed_version(conn: Connection, product: str, version: int) -> Signed | None:
+    statement = select(*SIGNED).where(DEFINITION.c.product == product, DEFINITION.c.version == version)
+    row = conn.execute(statement).one_or_none()
+    return Signed(*row) if row is not None else None
+
+
+def activations_beginning(conn: Connection, key_id: str, machine: bytes) -> list[Activation]:
+    row, rest = ACTIVATION.c, MACHINE_ID_SIZE - len(machine)
+    named = row.machine_id.between(machine + bytes(rest), machine + b"\xff" * rest)
+    statement = select(*COLUMNS).where(row.key_id == key_id, named).order_by(row.id)
+    found = [read_activation(one) for one in conn.execute(statement)]
+    return sorted(found, key=lambda one: one.returned_at is not None)
+
+
+def agreements(conn: Connection) -> list[Agreement]:
+    quantities: dict[str, dict[int, int]] = {}
+    row = AGREEMENT_QUANTITY.c
+    for agreement, group, quantity in conn.execute(select(row.agreement, row.product_group, row.quantity)):
+        quantities.setdefault(agreement, {})[group] = quantity
+    columns = tuple(AGREEMENT.c[name] for name in ("name", "organisation", "starts_at", "ends_at", "added_at"))
+    rows = conn.execute(select(*columns).order_by(AGREEMENT.c.added_at, AGREEMENT.c.name))
+    return [
+        Agreement(name, organisation, starts_at, ends_at, added_at, quantities.get(name, {}))
+        for name, organisation, starts_at, ends_at, added_at in rows
+    ]
+
+
+def ledger_rows(conn: Connection) -> list[Row]:
+    return [Row(*row) for row in conn.execute(select(*LEDGER_COLUMNS).order_by(LEDGER.c.seq))]
+
+
+def issued(row: Sequence[Any]) -> IssuedKey:
+    key_id, partial, channel, *rest = row
+    return IssuedKey(key_id, partial, Channel(channel), *rest)
+
+
+def host_activation(row: Sequence[Any]) -> HostActivation:
+    key_id, partial, organisation, machine, name, product, kind, *rest = row
+    return HostActivation(key_id, partial, organisation, machine, name, product, Kind(kind), *rest)
