@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the client costs: a cold ``volact client status``, ``volact.check()`` cold and warm, the bare install's size.
+"""What the client costs: a cold ``volact client status``, ``volact.check()`` cold and warm, the bare install's size,
+the licensing service's memory and wake-ups.
 
 A licensed folder is made first, so that every figure includes reading and verifying a definition, a status and two
 licences.  Cold figures are whole processes, best and median of ``--runs``; Python's own start is measured beside them
@@ -31,6 +32,8 @@ from volact.testing import Site
 ROOT = Path(__file__).resolve().parent.parent
 PRODUCT = "acme-cad"
 STATUS_LIMIT, CHECK_LIMIT, SIZE_LIMIT = 0.15, 0.001, 40_000_000  # seconds, seconds, bytes
+RESIDENT_LIMIT = 30_000_000  # bytes, of the licensing service
+QUIET_SECONDS = 10  # the service is watched while it has nothing to do
 
 
 def main() -> int:
@@ -39,6 +42,7 @@ def main() -> int:
         folder = Path(name)
         root = licensed_folder(folder / "client")
         result = {**cold(folder / "client", root, args.runs), **warm(folder / "client", root)}
+        result |= service(folder / "client")
         if args.size:
             result |= size(folder / "installed")
     verdict = {"ok": within_limits(result)}
@@ -119,6 +123,30 @@ def best_of(call: Callable[[], None], rounds: int = 20, calls: int = 200) -> flo
     return best
 
 
+def service(folder: Path) -> dict[str, Any]:
+    """The licensing service asleep: its memory, its greatest memory, and how often it wakes up."""
+    words = ["-m", "volact.cli.main", "client", "serve", "--no-api", "--dir", str(folder)]
+    process = subprocess.Popen([sys.executable, *words], stderr=subprocess.DEVNULL)
+    try:
+        begins = time.monotonic()
+        while not (folder / "service.json").exists() and time.monotonic() < begins + 30:
+            time.sleep(0.05)
+        time.sleep(1.0)  # the round's process ends
+        before = figure(process.pid, "voluntary_ctxt_switches")
+        time.sleep(QUIET_SECONDS)
+        woken = figure(process.pid, "voluntary_ctxt_switches") - before
+        resident, most = figure(process.pid, "VmRSS") * 1024, figure(process.pid, "VmHWM") * 1024
+    finally:
+        process.terminate()
+        process.wait()
+    return {"service_bytes": resident, "service_most_bytes": most, "service_wakeups": woken}
+
+
+def figure(process: int, name: str) -> int:
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith(f"{name}:")))
+
+
 def size(folder: Path) -> dict[str, Any]:
     """Bytes on disk of the bare install and everything it pulls in, compiled files included."""
     source = folder.with_name("source")  # a build leaves files beside what it builds
@@ -135,13 +163,15 @@ def size(folder: Path) -> dict[str, Any]:
 
 def within_limits(result: dict[str, Any]) -> bool:
     limits = {"status_cold_median": STATUS_LIMIT, "check_warm": CHECK_LIMIT, "install_bytes": SIZE_LIMIT}
+    limits |= {"service_most_bytes": RESIDENT_LIMIT, "service_wakeups": 1}
     return all(result.get(name, 0) < limit for name, limit in limits.items())
 
 
 def table(result: dict[str, Any]) -> str:
     lines = [f"{name:<22} {shown(name, value)}" for name, value in result.items()]
     limits = (
-        f"limits: status_cold_median < {STATUS_LIMIT} s, check_warm < 1 ms, install_bytes < {SIZE_LIMIT // 10**6} MB"
+        f"limits: status_cold_median < {STATUS_LIMIT} s, check_warm < 1 ms, install_bytes < {SIZE_LIMIT // 10**6} MB, "
+        f"service_most_bytes < {RESIDENT_LIMIT // 10**6} MB, no wake-up of the service in {QUIET_SECONDS} s"
     )
     return "\n".join([*lines, limits])
 
@@ -149,7 +179,7 @@ def table(result: dict[str, Any]) -> str:
 def shown(name: str, value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, float | int):
         return str(value) if not isinstance(value, list) else ", ".join(value)
-    if name == "install_bytes":
+    if name.endswith("_bytes"):
         return f"{value / 1e6:.1f} MB"
     return f"{value * 1e6:.1f} µs" if value < 0.001 else f"{value * 1e3:.1f} ms"
 
