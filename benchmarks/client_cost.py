@@ -177,7 +177,7 @@ def table(result: dict[str, Any]) -> str:
 
 
 def shown(name: str, value: Any) -> str:
-    if isinstance(value, bool) or not isinstance(value, float | int):
+    if isinstance(value, bool) or name.endswith("wakeups") or not isinstance(value, float | int):
         return str(value) if not isinstance(value, list) else ", ".join(value)
     if name.endswith("_bytes"):
         return f"{value / 1e6:.1f} MB"
