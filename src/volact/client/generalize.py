@@ -210,6 +210,6 @@ def _forget_machine(store: ClientStore, products: list[str]) -> None:
         for name in ("attempt.json", "issuer.json"):
             remove(store.product_folder(product) / f"{name}.copy")
             remove(store.product_folder(product) / name)
-    for name in ("machine.pem", "machine.json", "service.json", "events.jsonl"):
+    for name in ("machine.pem", "machine.tpm", "machine.json", "service.json", "events.jsonl"):
         remove(store.folder / f"{name}.copy")
         remove(store.folder / name)

@@ -40,6 +40,7 @@ FORMAT = 1
 SYSTEM_FOLDER = Path("/var/lib/volact/client")
 LOCK_SECONDS = 10.0  # what is done under the lock takes milliseconds: whoever holds it longer hangs
 LATEST = "latest"
+TPM_KEY = "machine.tpm"  # the machine's key as its TPM wrapped it, instead of machine.pem
 PHONE_REQUEST, PHONE_LICENCE = "request", "licence"  # the two files of an activation by telephone
 SECRET, PUBLIC = 0o600, 0o644  # products run as any user: they read all but the two keys
 
@@ -58,6 +59,12 @@ class ClientBusyError(StoreError):
     code = "client-folder-busy"
     fmt = "another command has been changing {path} for {seconds} seconds"
     remedy = "wait for the other `volact client` command to end, or end it"
+
+
+class MachineKeyExistsError(StoreError):
+    code = "machine-key-exists"
+    fmt = "the machine in {folder} has a key already"
+    remedy = "begin a new machine first: `volact client generalize`; licences are then asked for anew"
 
 
 class ProductUnknownHereError(StoreError):
@@ -167,11 +174,13 @@ class ClientStore:
 
     # ---- the machine
 
-    def machine_key(self) -> "LocalKey":
-        """The machine's own key, made at first use."""
+    def machine_key(self) -> "jws.SigningKey":
+        """The machine's own key, made at first use; where it was bound to the TPM, the one in there."""
         from volact.sealing import keys
 
         with self.lock():
+            if _exists(self.folder / TPM_KEY):
+                return self._tpm_key()
             path = self.folder / "machine.pem"
             key = self._load(path, _private_key(path))
             if key is None:
@@ -181,6 +190,29 @@ class ClientStore:
                 self._save(path, keys.private_pem(key.private, None), SECRET)
             self._save_machine_id(jws.thumbprint(jws.jwk_of(key.public_key)))
             return key
+
+    def bind_tpm(self, tcti: str) -> bytes:
+        """Make the machine's key in the TPM at ``tcti``; returns the machine ID.  Only where there is no key yet."""
+        from volact.sealing.tpm import TpmKey
+
+        with self.lock():
+            if self.machine_id() is not None or _exists(self.folder / "machine.pem") or _exists(self.folder / TPM_KEY):
+                raise MachineKeyExistsError(folder=str(self.folder))
+            key = TpmKey.generate(tcti)
+            machine = jws.thumbprint(jws.jwk_of(key.public_key))
+            self._save(self.folder / TPM_KEY, key.to_bytes(), SECRET)
+            self._save_machine_id(machine)
+        return machine
+
+    def _tpm_key(self) -> "jws.SigningKey":
+        from volact.sealing.tpm import TpmKey
+
+        path = self.folder / TPM_KEY
+        key = self._load(path, TpmKey.from_bytes)
+        if key is None:
+            raise ClientFolderError(path=str(path), why="it is damaged")
+        self._save_machine_id(jws.thumbprint(jws.jwk_of(key.public_key)))
+        return key
 
     def machine_id(self) -> bytes | None:
         """The ID of the machine's key; ``None`` before its first activation."""

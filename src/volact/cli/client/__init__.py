@@ -316,6 +316,16 @@ def _images(group: Any) -> None:
     prepare.add_argument("file", metavar="FILE", help="the answer file, or a folder that holds answer.toml")
     prepare.add_argument("--image", metavar="DIR", help="the file tree of the system, mounted here")
 
+    bind = _verb(
+        group,
+        "bind-tpm",
+        "binding.bind_tpm",
+        "make this machine's key in its TPM 2.0, so that a copied folder is of no use elsewhere",
+        about="Before the first activation, or after `generalize`.  Needs the extra tpm.",
+        examples=("volact client bind-tpm", "volact client bind-tpm --tcti swtpm:host=127.0.0.1,port=2321"),
+    )
+    bind.add_argument("--tcti", metavar="TCTI", help="how to reach the TPM (device:/dev/tpmrm0)")
+
     rearm = _verb(
         group,
         "rearm",
