@@ -34,6 +34,7 @@ SETTLE_SECONDS = 3.0  # after the network's last news: DHCP, routes and name ser
 LEAST_BETWEEN = 10.0  # rounds caused by changes, however often the network flaps
 AFTER_FAULT = (60, 900)  # seconds until the next round after one that broke: at first, and at most
 LONGEST_WAIT = 3600.0  # where the system has no alarm that notices the clock being set: how long to wait blindly
+API_REST = 30.0  # after the local API's process broke
 STEP_SECONDS = 30.0  # a difference between the clocks' paces that means that the wall clock was set
 
 START, DUE, CLOCK, NETWORK, CHANGE, ASKED = "start", "due", "clock", "network", "change", "asked"
@@ -80,6 +81,7 @@ class Service:
         self._round_output = b""
         self._round_ends = 0.0
         self._api: subprocess.Popen[bytes] | None = None
+        self._api_not_before: float | None = None
         self._wake_at: int | None = None
         self._pending: str | None = START
         self._not_before = 0.0
@@ -134,6 +136,8 @@ class Service:
             times.append(self._round_ends - now)
         elif self._pending is not None:
             times.append(self._not_before - now)
+        if self._api is None and self._api_not_before is not None:
+            times.append(self._api_not_before - now)
         if self._watch_network_until > now:
             times.append(self._watch_network_until - now)
         if self._alarm is None:
@@ -178,6 +182,7 @@ class Service:
 
     def _heed_times(self) -> None:
         now = time.monotonic()
+        self._resume_api()
         systemd.notify(self._variables, "WATCHDOG=1")
         if self._round is not None and now >= self._round_ends:
             self._round.kill()
@@ -189,7 +194,8 @@ class Service:
         order = (DUE, START, CHANGE, CLOCK, ASKED, NETWORK)
         if self._pending is None or order.index(because) > order.index(self._pending):
             self._pending = because
-        self._not_before = max(self._not_before, time.monotonic() + wait)
+        now = time.monotonic()
+        self._not_before = now if because == ASKED else max(self._not_before, now + wait)
 
     # ---- rounds
 
@@ -289,8 +295,18 @@ class Service:
             self._selector.register(listener, selectors.EVENT_READ)
 
     def _reap_api(self) -> None:
-        if self._api is not None and self._api.poll() is not None and self._listener is not None:
-            self._api = None
+        """Its end is the rule; one that broke gets a rest, for whoever called still waits and would start it anew."""
+        if self._api is None or self._api.poll() is None:
+            return
+        broke, self._api = self._api.returncode != 0, None
+        self._api_not_before = time.monotonic() + (API_REST if broke else 0.0)
+        if broke:
+            self._log.write(Event.ROUND_FAILED, why="the local API's process broke")
+
+    def _resume_api(self) -> None:
+        if self._api is None and self._api_not_before is not None and time.monotonic() >= self._api_not_before:
+            assert self._listener is not None
+            self._api_not_before = None
             self._selector.register(self._listener, selectors.EVENT_READ)
 
     # ---- beginning and end

@@ -259,6 +259,41 @@ def test_a_killed_round_is_done_again_and_a_killed_service_leaves_nothing_behind
             assert not children(running.process.pid)
 
 
+def test_a_local_api_that_breaks_is_not_started_in_a_loop_and_licensing_goes_on(
+    short: Path, site: Site, host: Any
+) -> None:
+    with served(host) as port:
+        prepare(short, site, port)
+        with serving(short) as running:
+            running.wait_event("service-started")
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as caller:
+                caller.connect(str(running.api))  # and says nothing
+                os.kill(wait_for(lambda: children(running.process.pid))[0], signal.SIGKILL)
+                running.wait_event("round-failed")
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as caller:
+                caller.connect(str(running.api))
+                with pytest.raises(subprocess.TimeoutExpired):
+                    running.process.wait(1.5)
+                assert not children(running.process.pid)
+            products.install_generic_key(ClientStore(short), PRODUCT, "server")
+            running.wait_event("activation-answered", 2)
+
+
+def test_the_api_ends_when_nobody_asks_and_comes_back(short: Path, site: Site, monkeypatch: Any) -> None:
+    from volact.client.api import Asked, Server
+    from volact.client.check import World
+
+    short.mkdir(parents=True)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(short / "api.sock"))
+        listener.listen()
+        server = Server(listener.dup(), Asked(short, World.of_system()))
+        began = time.monotonic()
+        server.serve_until_idle(0.3)
+        assert time.monotonic() - began < 5
+        server.socket.close()
+
+
 def children(pid: int) -> list[int]:
     try:
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
