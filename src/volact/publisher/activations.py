@@ -55,7 +55,7 @@ class Activations:
         self._new: set[int] = set()
         self._changed: set[int] = set()
         self._traits: dict[tuple[str, bytes], int] = {}
-        self._granted: list[dict[str, Any]] = []
+        self._granted: dict[tuple[bytes, bytes, str], int] = {}
 
     def load(self, asks: Sequence[Ask]) -> None:
         """Everything that may matter to these requests."""
@@ -111,15 +111,7 @@ class Activations:
         self._remember(made)
         self._take(ask.key_id, place.units)
         self._requests[ask.name] = made.id
-        self._granted.append(
-            {
-                "nonce": ask.nonce,
-                "machine_id": ask.machine,
-                "key_id": ask.key_id,
-                "activation_id": made.id,
-                "at": now,
-            }
-        )
+        self._granted[ask.name] = now
         for trait in ask.fingerprint.traits.values():
             self._by_trait[ask.key_id, trait] = self._traits[ask.key_id, trait] = made.id
         return made
@@ -154,10 +146,15 @@ class Activations:
             rows = [{"key_id": key, "trait": trait, "activation_id": one} for (key, trait), one in self._traits.items()]
             self._conn.execute(_UPSERT_TRAIT[self._conn.dialect.name], rows)
         if self._granted:
-            self._conn.execute(insert(ACTIVATION_REQUEST), self._granted)
+            self._conn.execute(_UPSERT_REQUEST[self._conn.dialect.name], list(map(self._request_row, self._granted)))
         used = [{"k": key, "n": units} for key, units in self._used.items() if units]
         if used:
             self._conn.execute(_TAKE, used)
+
+    def _request_row(self, name: tuple[bytes, bytes, str]) -> dict[str, Any]:
+        nonce, machine, key_id = name
+        made = {"activation_id": self._requests[name], "at": self._granted[name]}
+        return {"nonce": nonce, "machine_id": machine, "key_id": key_id, **made}
 
     def _take(self, key_id: str, units: int) -> None:
         self._used[key_id] = self._used.get(key_id, 0) + units
@@ -215,6 +212,14 @@ def _upsert_trait(insert_of_dialect: Any) -> Any:
     )
 
 
+def _upsert_request(insert_of_dialect: Any) -> Any:
+    """A nonce that its machine has used again names the newest of its requests."""
+    statement = insert_of_dialect(ACTIVATION_REQUEST)
+    changed = {"activation_id": statement.excluded.activation_id, "at": statement.excluded.at}
+    return statement.on_conflict_do_update(index_elements=["nonce", "machine_id", "key_id"], set_=changed)
+
+
+_UPSERT_REQUEST = {"sqlite": _upsert_request(sqlite.insert), "postgresql": _upsert_request(postgresql.insert)}
 _UPSERT_TRAIT = {"sqlite": _upsert_trait(sqlite.insert), "postgresql": _upsert_trait(postgresql.insert)}
 _TAKE = (
     update(PRODUCT_KEY).where(PRODUCT_KEY.c.key_id == bindparam("k")).values(used=PRODUCT_KEY.c.used + bindparam("n"))

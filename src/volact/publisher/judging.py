@@ -234,7 +234,8 @@ class Bench:
             # The same request again: its answer was lost, or somebody replays it after the activation was given back.
             if earlier.returned_at is not None:
                 return Refusal.of(ActivationReturnedError)
-            return PlacedMachine(Kind.REPEATED, issued)
+            if pools.asks_the_same(earlier, request, proven.machine):
+                return PlacedMachine(Kind.REPEATED, issued)
         policy = _policy(definition, request.edition)
         place = pools.decide_activation(self._now(change, issued), known.known(ask), request, proven.machine, policy)
         if isinstance(place, Refusal):

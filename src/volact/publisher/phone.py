@@ -165,11 +165,11 @@ class PhoneDesk:
         asks = [ask, *(replace(ask, machine=machine) for machine in _names(known, call.installation))]
         change.activations.load(asks)
         earlier = next((found for found in map(change.activations.earlier, asks) if found is not None), None)
-        if earlier is None:
-            return self._place(change, call, issued, ask, now, actor)
-        if earlier.returned_at is not None:
+        if earlier is not None and earlier.returned_at is not None:
             return Refusal.of(ActivationReturnedError)
-        return self._confirmed(call, Kind.REPEATED, issued)
+        if earlier is not None and _is_about(earlier, call):
+            return self._confirmed(call, Kind.REPEATED, issued)
+        return self._place(change, call, issued, ask, now, actor)
 
     def _place(
         self, change: Change, call: Call, issued: IssuedKey, ask: Ask, now: int, actor: str
@@ -263,6 +263,12 @@ def _find_held(
         ):
             return one
     return None
+
+
+def _is_about(earlier: Activation, call: Call) -> bool:
+    """A machine online chooses its nonces, and may have chosen that of an installation ID to come."""
+    same = (earlier.product, earlier.edition) == (call.definition.product, call.edition.id)
+    return same and shows(earlier.fingerprint, call.installation.fingerprint)
 
 
 def _request(call: Call, ask: Ask, now: int) -> ActivationRequest:

@@ -72,6 +72,16 @@ def decide_activation(
     return Place(Kind.ACTIVATED if held is None else Kind.REACTIVATED, held, units)
 
 
+def asks_the_same(earlier: Activation, request: ActivationRequest, machine: bytes) -> bool:
+    """Whether a request with the nonce of ``earlier`` is that request again.  Who makes a request chooses its nonce:
+    for another edition or other hardware (a copied installation) it is a new request, whatever it is named."""
+    if (earlier.product, earlier.edition) != (request.product, request.edition):
+        return False
+    if earlier.machine == phone.name_of(machine):  # made by telephone: of its hardware only that much is known
+        return phone.shows(earlier.fingerprint, phone.commit(request.fingerprint))
+    return earlier.fingerprint == request.fingerprint
+
+
 def find_held(
     known: Iterable[Activation], machine: bytes, product: str, fingerprint: Fingerprint, tolerance: Tolerance
 ) -> Activation | None:

@@ -12,7 +12,9 @@ from volact.client.phone import ConfirmationReturnedError
 from volact.core.phone import InstallationId
 from volact.core.product_key import Channel
 from volact.core.refusal import RefusedError
+from volact.core.request import ActivationRequest
 from volact.core.returning import ReturnProof
+from volact.core.states import State
 from volact.publisher.administration import ReasonUnfitError
 from volact.publisher.issuing import Kind
 from volact.publisher.phone import (
@@ -23,7 +25,9 @@ from volact.publisher.phone import (
     PhoneKeyMissingError,
     ReasonMissingError,
 )
+from volact.sealing.proof import verify_request
 from volact.sealing.returns import sign_return, verify_return
+from volact.sealing.sign import MachineSigner
 from volact.testing.machines import simulated_traits
 
 DAY = 86400
@@ -93,6 +97,34 @@ def test_a_copied_installation_on_other_hardware_is_another_machine(tmp_path, de
     desk.answer(show(machine).installation, key)
     machine.hardware = simulated_traits(2)
     assert refused(desk, show(machine).installation, key) == "activations-exhausted"
+
+
+def test_a_nonce_taken_online_for_an_installation_id_to_come_buys_nothing(tmp_path, desk):
+    key = desk.key(activations=1)
+    machine = desk.machine(tmp_path / "one", key)
+    mine = machine.hardware
+    machine.hardware = simulated_traits(2)
+    of_copy = show(machine).installation
+    machine.hardware = mine
+    activate_online(machine, desk.online())
+    online = desk.online().service
+    signer = MachineSigner(machine.store.machine_key())
+    request = ActivationRequest(
+        issuer=online.issuer,
+        product="acme-cad",
+        version=1,
+        edition=desk.edition.id,
+        channel=Channel.MAK,
+        nonce=of_copy.nonce,
+        response_key=bytes(32),
+        at=desk.clock(),
+        state=State.LICENSED,
+        fingerprint=machine.local.fingerprint(desk.root),
+        key=str(key.key),
+    )
+    (outcome,) = online.answer_proven([verify_request(signer.request(request))])
+    assert outcome.kind is Kind.REACTIVATED
+    assert refused(desk, of_copy, key) == "activations-exhausted"
 
 
 def test_a_pool_ends_by_telephone_as_it_does_online(tmp_path, desk):

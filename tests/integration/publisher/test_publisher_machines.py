@@ -135,6 +135,29 @@ def test_a_lost_answer_is_given_again_and_never_counted(site):
     assert site.acts().count("machine-activated") == 1
 
 
+def test_a_nonce_used_again_on_a_copied_installation_takes_a_place_of_its_own(site):
+    key, machine = site.pool_key(2), site.machine()
+    first = machine.request(key)
+    licensed(machine.send(first))
+    copies = [replace(first, fingerprint=site.machine(n).fingerprint, response_key=bytes([n] * 32)) for n in (7, 8)]
+    assert licensed(machine.send(copies[0])).fingerprint == copies[0].fingerprint
+    assert site.issued(key).used == 2
+    assert refused(machine.send(copies[1])) == "activations-exhausted"
+    licensed(machine.send(copies[0]))  # the copy's own answer, lost and asked for again
+    assert site.issued(key).used == 2
+    site.publisher.store.check_ledger()
+
+
+def test_a_nonce_used_again_within_a_batch_takes_a_place_each(site):
+    key, machine = site.pool_key(5), site.machine()
+    first = machine.request(key)
+    copy = replace(first, fingerprint=site.machine(7).fingerprint)
+    asked = [(site.descriptor.id, machine.seal(one)) for one in (first, copy, copy)]
+    assert [str(one.kind) for one in site.service.answer_all(asked)] == ["activated", "activated", "repeated"]
+    assert site.issued(key).used == 2
+    site.publisher.store.check_ledger()
+
+
 def test_what_does_not_fit_is_refused_by_name(site, other_key):
     mak, machine = site.pool_key(5), site.machine()
     tag = int(site.folder.fingerprint[7:10], 16)
