@@ -312,6 +312,7 @@ def _exchange(server: IssuerServer, asking: _Asking, issuer: TrustedDescriptor, 
         group=asking.edition.group,
         tolerance=policy.clock_tolerance,
         longest_lease=policy.lease if asking.channel in _LEASED else None,
+        status_max_age=policy.status_max_age_days * DAY,
     )
     return _Answered(token, verified, descriptor_token)
 

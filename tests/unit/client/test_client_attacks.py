@@ -322,6 +322,29 @@ def test_a_status_that_is_missing_or_too_old(site, machine, host):
         machine.activate(host)
 
 
+def test_a_host_that_dates_its_descriptor_back_to_an_old_status(tmp_path):
+    site = Site.make(status_max_age_days=10)
+    host = site.kms_host()
+    host.fill(GROUP, 30)
+    machine = ClientMachine.ready(tmp_path, site)
+    began = site.clock()
+    site.clock.advance(days=20)  # the status that it staples is from before it was revoked, say
+
+    class Backdating:
+        def get_issuer(self, *args: object) -> str:
+            host.clock = lambda: began + 5 * DAY
+            token = host.get_issuer(*args)
+            host.clock = site.clock
+            return token
+
+        def activate(self, *args: object) -> bytes:
+            return host.activate(*args)
+
+    with pytest.raises(StatusExpiredError):
+        machine.activate(Backdating())
+    assert machine.evaluate().state is State.INITIAL_GRACE
+
+
 @pytest.mark.parametrize("junk", [b"", b"x", bytes(40), bytes(70000)])
 def test_junk_in_the_place_of_an_answer(machine, host, junk):
     with pytest.raises((envelope.SealError, MalformedError)):
