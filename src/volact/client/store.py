@@ -42,7 +42,7 @@ LOCK_SECONDS = 10.0  # what is done under the lock takes milliseconds: whoever h
 LATEST = "latest"
 TPM_KEY = "machine.tpm"  # the machine's key as its TPM wrapped it, instead of machine.pem
 PHONE_REQUEST, PHONE_LICENCE = "request", "licence"  # the two files of an activation by telephone
-SECRET, PUBLIC = 0o600, 0o644  # products run as any user: they read all but the two keys
+SECRET, PUBLIC, FOLDER = 0o600, 0o644, 0o755  # products run as any user: they read all but the two keys
 
 _PRODUCT_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
@@ -163,7 +163,7 @@ class ClientStore:
             finally:
                 self._locked -= 1
             return
-        _make_folder(self.folder)
+        self._make_folder(self.folder)
         descriptor = _lock_file(self.folder / "lock", self._lock_seconds)
         self._locked = 1
         try:
@@ -445,10 +445,23 @@ class ClientStore:
         Without a copy goes what the next attempt makes anew.
         """
         with self.lock():
-            _make_folder(path.parent)
+            self._make_folder(path.parent)
             write_whole(path, data, mode)
             if copy:
                 write_whole(_copy(path), data, mode)
+
+    def _make_folder(self, folder: Path) -> None:
+        """Open to every user from the client's folder down: an administrator's umask must not take licences away."""
+        if folder.is_dir():
+            return
+        top = SYSTEM_FOLDER.parent if self.folder == SYSTEM_FOLDER else self.folder
+        try:
+            for one in reversed([one for one in (folder, *folder.parents) if not one.exists()]):
+                one.mkdir(exist_ok=True)
+                if one.is_relative_to(top):
+                    one.chmod(FOLDER)
+        except OSError as exc:
+            raise _folder_error(folder, exc) from None
 
     def _remove(self, path: Path) -> None:
         with self.lock():
@@ -519,13 +532,6 @@ def _read(path: Path) -> bytes | None:
         return None
     except OSError as exc:
         raise _folder_error(path, exc) from None
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as exc:
-        raise _folder_error(folder, exc) from None
 
 
 def _folder_error(path: Path, exc: OSError) -> ClientFolderError:

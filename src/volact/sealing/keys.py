@@ -106,6 +106,8 @@ def write_file(path: Path, data: bytes, mode: int = 0o600) -> None:
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
+            if os.name == "posix":
+                os.fchmod(descriptor, mode)  # whatever the umask: who may read a file is not left to the caller's shell
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

@@ -2,6 +2,8 @@
 """Adding products and installing keys: what is accepted, and the name of each refusal."""
 
 import dataclasses
+import os
+import stat
 
 import pytest
 
@@ -146,6 +148,19 @@ def test_only_its_owner_may_read_the_key_and_every_user_the_rest(machine):
     secret = {name for name, mode in modes.items() if mode == 0o600}
     assert secret == {"key", "key.copy", "machine.pem", "machine.pem.copy"}
     assert set(modes.values()) == {0o600, 0o644}
+
+
+def test_products_of_every_user_can_read_what_an_administrator_with_a_strict_umask_activated(tmp_path, site):
+    before = os.umask(0o077)
+    try:
+        machine = ClientMachine.ready(tmp_path / "client", site)
+        machine.activate(site.kms_host())
+    finally:
+        os.umask(before)
+    made = [machine.store.folder, *machine.store.folder.rglob("*")]
+    folders = {stat.S_IMODE(p.stat().st_mode) for p in made if p.is_dir()}
+    files = {p.name.removesuffix(".copy") for p in made if p.is_file() and not p.stat().st_mode & stat.S_IROTH}
+    assert (folders, files) == ({0o755}, {"machine.pem", "key", "lock"})
 
 
 def test_a_removed_key_leaves_the_licence_and_brings_it_back(site, machine):
