@@ -268,3 +268,36 @@ def test_a_machine_from_a_generalised_image_has_another_id_and_is_not_warned(ser
     assert "machine-generalized" not in serviced.events()
     assert serviced.events().count("generalized") == 1
     assert "image-not-generalized" not in serviced.events()
+
+
+def states_of(serviced: Serviced) -> list[str]:
+    return [row["state"] for row in serviced.log.read() if row["event"] == "state-changed"]
+
+
+def test_extended_grace_follows_a_grace_where_the_policy_has_one_and_is_reminded_of(tmp_path: Path) -> None:
+    serviced = Serviced(tmp_path / "client", Site.make(activation_interval_minutes=DAILY, extended_grace_days=10))
+    serviced.live(29)
+    serviced.live(15)
+    assert states_of(serviced) == ["extended-grace", "notification"]
+    in_extension = [facts["days_left"] for facts in serviced.reminded if facts["state"] == "extended-grace"]
+    assert in_extension == [10, 7, 3, 2, 1]  # once when it begins, too
+
+
+def test_a_host_that_the_publisher_revoked_leaves_a_non_genuine_grace_until_another_host_licenses(
+    serviced: Serviced, site: Site
+) -> None:
+    serviced.host.fill(101, 24)
+    serviced.round()
+    site.clock.advance(days=1)
+    site.publisher.revoke(serviced.host.issuer, since=site.clock() - 2 * DAY)
+    serviced.host = site.kms_host()  # another one, which brings the news, and has counted nobody yet
+    site.clock.advance(days=8)
+    serviced.round()
+    assert states_of(serviced) == ["non-genuine-grace"]
+    serviced.live(40)
+    assert states_of(serviced) == ["non-genuine-grace", "notification"]
+    assert {facts["state"] for facts in serviced.reminded} == {"non-genuine-grace", "notification"}
+    serviced.host.renew()
+    serviced.host.fill(101, 24)
+    serviced.live(1.2)
+    assert states_of(serviced)[-1] == "licensed"
