@@ -22,7 +22,7 @@ from volact.host.dns import DnsEvent, DnsPublisher
 from volact.host.folder import HostFolder, HostKey
 from volact.host.hardware import same_hardware
 from volact.host.issuing import Intervals
-from volact.host.metrics import metrics_page
+from volact.host.metrics import MetricsPage
 from volact.host.recording import ERROR, INFO, WARNING
 from volact.host.service import HostService, Serving
 from volact.host.settings import HostSettings
@@ -80,6 +80,7 @@ class _Worker:
         self._run, self._folder = run, run.open_folder()
         self._store = open_store(self._folder)
         self._service = HostService(self._store, run.clock)
+        self._numbers = MetricsPage(self._folder, self._store, run.clock)
         self._stamp: bytes | None = None
         self._failed = False
         self._watcher: asyncio.Task[None] | None = None
@@ -137,8 +138,7 @@ class _Worker:
         return Page(503, PLAIN, b"no host key with a valid certificate: run `volact host activate`\n")
 
     async def _metrics(self) -> Page:
-        work: Callable[[], bytes] = lambda: metrics_page(self._folder, self._store, self._run.clock())  # noqa: E731
-        return Page(200, "text/plain; version=0.0.4; charset=utf-8", await asyncio.to_thread(work))
+        return Page(200, "text/plain; version=0.0.4; charset=utf-8", await self._numbers.read())
 
 
 class Companion:

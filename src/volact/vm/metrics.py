@@ -71,5 +71,5 @@ class _VmCollector:
         for key in self._folder.host_keys():
             if key.activated:
                 end = key.certificates()[0].not_valid_after_utc.timestamp()
-                ends.add_metric([key.key.partial], end - self._clock())
+                ends.add_metric([key.key.key_id], end - self._clock())
         return ends

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The metrics page, read back by Prometheus' own parser."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from support.site import Vendor
 from volact.core.count import day_of
 from volact.core.policy import DAY
 from volact.host.application import load_serving, open_store
-from volact.host.metrics import metrics_page
+from volact.host.metrics import MetricsPage, metrics_page
 from volact.host.recording import Refused, Seen
 from volact.testing import FakeClock
 from volact.testing.issuers import CLIENT_GROUP, SERVER_GROUP
@@ -63,3 +64,30 @@ def test_requests_are_counted_by_outcome_state_and_code(samples):
 def test_the_certificates_rest_of_life_is_there_to_be_watched(samples):
     (rest,) = [value for (name, *_), value in samples.items() if name == "volact_host_certificate_seconds"]
     assert rest == 365 * DAY
+
+
+def test_a_key_is_named_by_its_id_and_none_of_its_symbols(tmp_path):
+    clock = FakeClock()
+    folder = Vendor.make(tmp_path, clock=clock).give_host(tmp_path / "host")
+    store = open_store(folder)
+    page = metrics_page(folder, store, clock()).decode()
+    store.close()
+    (installed,) = folder.host_keys()
+    assert installed.key.key_id in page
+    assert installed.key.partial not in page
+
+
+def test_all_who_ask_within_a_second_get_one_page(tmp_path):
+    clock = FakeClock()
+    folder = Vendor.make(tmp_path, clock=clock).give_host(tmp_path / "host")
+    store = open_store(folder)
+    page = MetricsPage(folder, store, clock)
+
+    async def ask() -> None:
+        first = await asyncio.gather(*(page.read() for _ in range(50)))
+        assert len({id(one) for one in first}) == 1
+        clock.advance(seconds=1)
+        assert await page.read() is not first[0]
+
+    asyncio.run(ask())
+    store.close()
