@@ -23,7 +23,7 @@ from volact.client.routes import IssuerServer, last_good
 from volact.client.store import ClientStore
 from volact.core.binding import NONCE_SIZE
 from volact.core.errors import REGISTRY, TransportError, TrustError, VolactError
-from volact.core.evaluation import Evaluation, Reason
+from volact.core.evaluation import Evaluation, MarkerMismatchReason, MarkerMissingReason, Reason
 from volact.core.policy import DAY
 from volact.core.product_key import Channel
 from volact.core.states import State
@@ -246,6 +246,9 @@ def _cause(
         return NoKeyError(product=product)
     copied = load_memory(store).copied_at > 0
     done.note("identity", not copied, "of another machine" if copied else "this machine's own")
+    unmarked = _firmware(loaded, evaluation, done)
+    if unmarked is not None:
+        return unmarked
     wrong_key = _key_does_not_fit(loaded, store, around, done)
     if wrong_key is not None:
         return wrong_key
@@ -313,6 +316,18 @@ def _key_does_not_fit(
     return None
 
 
+def _firmware(loaded: LoadedProduct, evaluation: Evaluation, done: Examination) -> Reason | None:
+    """The maker's marker, where the edition asks for one; as the last look saw it, for only administrators may look."""
+    assert loaded.edition is not None
+    if loaded.installation.channel is not Channel.OEM and not loaded.edition.policy.requires_marker:
+        return None
+    seen, reason = loaded.firmware, evaluation.reason
+    done.note("firmware", seen is not None and seen.marked, "not looked into yet" if seen is None else seen.sight)
+    if isinstance(reason, MarkerMissingReason | MarkerMismatchReason):
+        return reason
+    return None
+
+
 def _no_vm_host(loaded: LoadedProduct, around: Surroundings) -> str:
     """Why this is no guest of a VM host; "" where one answers, be it with an error."""
     server = around.vm_host()
@@ -355,6 +370,8 @@ class _Nowhere(list[_Visit]):
 
 def _visits(loaded: LoadedProduct, store: ClientStore, around: Surroundings, done: Examination) -> list[_Visit]:
     channel, settings = loaded.installation.channel, store.settings()
+    if channel is Channel.OEM:  # nobody is asked
+        return [_Visit("firmware", None)]
     vm_host = around.vm_host() if channel is Channel.VM else None
     if vm_host is not None:
         return [_converse(vm_host, "vm-host", loaded, around, done)]

@@ -239,6 +239,20 @@ def test_another_server_behind_the_hosts_name(patient: Patient) -> None:
         thread.join()
 
 
+def test_a_makers_marker_that_the_policy_demands_and_the_firmware_lacks(tmp_path: Path) -> None:
+    (tmp_path / "marked").mkdir()
+    vendor = Vendor.make(tmp_path / "marked", requires_marker=True)
+    patient = Patient(tmp_path / "marked" / "client", vendor)
+    assert patient.run("add-product", vendor.file, "--root", vendor.root).code == 0
+    assert patient.run("install-key", PRODUCT, "--generic", "--edition", "client").code == 0
+    with served(a_host(vendor)) as port:
+        patient.set_host(port)
+        patient.run("activate")
+        examined = patient.doctor()
+    assert examined["cause"]["code"] == "firmware-marker-missing"
+    assert any(step["step"] == "firmware" and step["ok"] is False for step in examined["steps"])
+
+
 def test_no_key(patient: Patient) -> None:
     patient.run("remove-key", PRODUCT)
     assert patient.cause() == "key-missing"
