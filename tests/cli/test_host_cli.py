@@ -138,6 +138,14 @@ def test_init_that_fails_leaves_nothing_behind(tmp_path):
     assert done.json["error"]["code"] == "host-folder-unusable"
 
 
+def test_init_whose_database_cannot_be_made_leaves_nothing_behind(tmp_path):
+    (tmp_path / "host.db").mkdir()
+    done = volact("host", "init", "--dir", tmp_path, "--json")
+    assert (done.code, [path.name for path in tmp_path.iterdir()]) == (1, ["host.db"]), done
+    (tmp_path / "host.db").rmdir()
+    good("host", "init", "--dir", tmp_path)
+
+
 def test_any_other_verb_without_a_host_says_so(tmp_path):
     host = Host(tmp_path / "nothing")
     for words in (["status"], ["events"], ["machines"], ["clones"], ["set-port", 1700], ["dns", "status"], ["serve"]):
@@ -498,6 +506,13 @@ def test_status_shows_counts_against_thresholds(counted):
 
 def test_status_of_an_empty_host_says_what_is_next(host):
     assert host.good("status").hints == ["no host key is installed: `volact host install-key -`"]
+
+
+def test_certificates_that_are_damaged_are_named(keyed):
+    file = next((keyed.folder / "keys").iterdir()) / "certificates.pem"
+    file.write_text("junk")
+    error = keyed.fails("key-file", "status").json["error"]
+    assert error["fields"]["path"] == str(file)
 
 
 def test_status_of_a_key_that_is_not_activated_says_so(keyed):

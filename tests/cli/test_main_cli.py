@@ -198,6 +198,21 @@ def test_a_fault_of_ours_is_one_sentence_and_how_to_report_it(run: Run) -> None:
     assert done.returncode == 1
 
 
+FORBIDDEN = """
+import volact.cli.client.looking as looking
+def status(args, env):
+    raise PermissionError(13, "Permission denied", "/srv/volact/keys")
+looking.status = status
+"""
+
+
+def test_a_file_that_the_user_may_not_use_is_named_and_is_no_fault_of_ours(run: Run) -> None:
+    done = run("client", "status", patch=FORBIDDEN)
+    assert done.stderr.splitlines()[0] == "volact: error: cannot use /srv/volact/keys: Permission denied"
+    assert "owns the folder" in done.stderr.splitlines()[1]
+    assert done.returncode == 1
+
+
 def test_a_fault_of_ours_shows_its_trace_when_debugging(run: Run) -> None:
     done = run("client", "status", patch=FAULT, VOLACT_DEBUG="1")
     assert done.stderr.startswith("Traceback ")

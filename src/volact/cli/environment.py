@@ -24,8 +24,8 @@ from volact.core.errors import ConfigError, StoreError, VolactError
 
 class FolderError(ConfigError):
     code = "folder-unusable"
-    fmt = "cannot use the folder {path}: {why}"
-    remedy = "run the command as the user that owns the folder, or choose another with --dir"
+    fmt = "cannot use {path}: {why}"
+    remedy = "run the command as the user that owns the folder, check its disk, or choose another folder with --dir"
 
 
 class OutputError(StoreError):

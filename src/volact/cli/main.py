@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 from volact import __version__
-from volact.cli.environment import Environment, OutputError
+from volact.cli.environment import Environment, FolderError, OutputError
 from volact.core.errors import ConfigError, VolactError
 
 # Group: (module, what it is, extra of the package that it needs).
@@ -156,14 +156,21 @@ def _answer(arguments: list[str], env: Environment) -> int:
         return int(exc.code or 0)
     except BrokenPipeError:
         raise
-    except Exception as exc:  # a fault of ours; the user gets a sentence, whoever debugs it the trace
+    except Exception as exc:  # the user gets a sentence, whoever debugs it the trace
         if env.variables.get("VOLACT_DEBUG"):
             import traceback
 
             traceback.print_exc(file=env.stderr)
-        what = f"{type(exc).__name__}: {exc}".partition("\n")[0].removesuffix(": ")
-        env.error(InternalError(what=what, version=__version__))
+        env.error(_named(exc))
         return 1
+
+
+def _named(exc: Exception) -> VolactError:
+    """A file that this user may not use, or a disk that fails, is no fault of ours; everything else is."""
+    if isinstance(exc, OSError) and exc.filename is not None:
+        return FolderError(path=os.fsdecode(exc.filename), why=exc.strerror or str(exc))
+    what = f"{type(exc).__name__}: {exc}".partition("\n")[0].removesuffix(": ")
+    return InternalError(what=what, version=__version__)
 
 
 def build_parser(group: str) -> argparse.ArgumentParser:

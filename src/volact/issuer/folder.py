@@ -13,7 +13,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
@@ -93,7 +93,11 @@ class HostKey:
 
     def certificates(self) -> list[x509.Certificate]:
         """Leaf and issuing CA, once activated."""
-        return x509.load_pem_x509_certificates(keys.read_file(self.folder / "certificates.pem"))
+        path = self.folder / "certificates.pem"
+        try:
+            return x509.load_pem_x509_certificates(keys.read_file(path))
+        except ValueError:
+            raise keys.KeyFileError(path=str(path), why="it is not certificates in PEM, or it is damaged") from None
 
     def signing_key(self, passphrase: bytes) -> LocalKey:
         return keys.load_signing_key(self.folder / "signing.pem", passphrase)
@@ -103,7 +107,7 @@ class HostKey:
         return OpeningKey.from_pem(keys.read_file(path), passphrase, path)
 
     def status_token(self) -> str:
-        return keys.read_file(self.folder / "status.jws").decode().strip()
+        return keys.read_file(self.folder / "status.jws").decode("ascii", "replace").strip()
 
     def store_activation(self, chain: list[x509.Certificate], licence: str, status: str) -> None:
         """The certificate last: its file is what makes the key activated."""
@@ -122,11 +126,14 @@ class IssuerFolder:
         self._passphrase_file = passphrase_file or path / "passphrase"
 
     @classmethod
-    def create(cls, path: Path, passphrase_file: Path | None = None) -> Self:
-        """Make a new host's folder; nothing is left behind where it fails."""
+    def create(
+        cls, path: Path, passphrase_file: Path | None = None, fill: Callable[[Self], None] = lambda _folder: None
+    ) -> Self:
+        """Make a new host's folder; nothing is left behind where it fails.  ``fill`` makes its database."""
         if (path / "keys").exists():
             raise HostExistsError(noun=cls.kind.noun, path=str(path))
         made: list[Path] = []
+        kept = set(path.iterdir()) if path.is_dir() else set()
         try:
             _make_folder(path, made)
             if passphrase_file is None and not (path / "passphrase").exists():
@@ -135,8 +142,9 @@ class IssuerFolder:
             cls(path, passphrase_file).passphrase()
             _make_folder(path / "products", made)
             _make_folder(path / "keys", made)
+            fill(cls(path, passphrase_file))
         except BaseException as exc:
-            _undo(made)
+            _undo([*made, *_files(path, kept)])
             if isinstance(exc, OSError):
                 raise FolderUnusableError(noun=cls.kind.noun, path=str(path), why=exc.strerror or str(exc)) from None
             raise
@@ -261,7 +269,7 @@ class IssuerFolder:
     def _products(self) -> Iterator[TrustedDefinition]:
         for folder in sorted((self.path / "products").iterdir()):
             if (folder / "root").exists():
-                root = keys.read_file(folder / "root").decode().strip()
+                root = keys.read_file(folder / "root").decode("ascii", "replace").strip()
                 for path in sorted(folder.glob("*.volproduct")):
                     trusted = self._read_product(path, root)
                     if trusted is not None:
@@ -280,6 +288,13 @@ def _make_folder(path: Path, made: list[Path]) -> None:
         _make_folder(path.parent, made)
         made.append(path)
         path.mkdir(mode=0o700)
+
+
+def _files(folder: Path, kept: set[Path]) -> list[Path]:
+    """What came into the folder meanwhile and is no folder: a database with the files beside it."""
+    with contextlib.suppress(OSError):
+        return [path for path in folder.iterdir() if path not in kept and path.is_file()]
+    return []
 
 
 def _undo(made: list[Path]) -> None:

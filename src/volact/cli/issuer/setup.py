@@ -61,8 +61,8 @@ def build(group: Any, hosting: Hosting[Any, Any]) -> None:
 
 def run_init(hosting: Hosting[Any, Any], args: argparse.Namespace, env: Environment) -> int:
     path, kind = env.folder(hosting.role, args.dir), hosting.kind
-    folder = hosting.folder.create(path, hosting.passphrase_file(args, env))
-    hosting.open_store(folder).close()
+    passphrase_file = hosting.passphrase_file(args, env)
+    hosting.folder.create(path, passphrase_file, lambda made: hosting.open_store(made).close())
     if env.json:
         env.write_json({"folder": str(path)})
     else:
