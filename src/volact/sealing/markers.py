@@ -45,7 +45,7 @@ def verify_marker(token: str, trust: Trust) -> TrustedMarker:
     outside = [group for group in sorted(marker.groups) if not verified.speaks_for(group)]
     if outside:
         raise GroupGrantError(group=outside[0])
-    revoked_at = trust.status.revoked_at(verified.signer.hex()) if trust.status else None
+    revoked_at = verified.revoked_at(trust.status)
     maker = verified.grant.organisation
     return TrustedMarker(marker, token, maker, verified.signer, verified.chain_ends_at, revoked_at)
 

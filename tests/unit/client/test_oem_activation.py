@@ -3,6 +3,7 @@
 
 import os
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,7 +17,7 @@ from volact.core.marker import Model, OemMarker, device_hash
 from volact.core.policy import DAY
 from volact.core.product_key import Channel
 from volact.core.states import State
-from volact.sealing import markers
+from volact.sealing import certificates, markers
 from volact.sealing.certificates import Role
 from volact.sealing.keys import LocalKey
 from volact.testing import PublisherSimulator, Site
@@ -264,6 +265,21 @@ def test_a_revoked_makers_later_markers_are_worth_nothing_and_its_earlier_ones_s
     assert early.check()
     assert late.check().reason.code == "issuer-revoked"
     assert late.check().state is State.NON_GENUINE_GRACE
+
+
+def test_a_revoked_issuing_ca_takes_its_makers_later_markers_along(site, marker, computer):
+    early, late = computer("early"), computer("late")
+    early.tree.put(marker())
+    early.start()
+    site.clock.advance(days=10)
+    thumbprint = certificates.key_thumbprint(certificates.public_key_of(site.publisher.issuing))
+    site.publisher.revoke(SimpleNamespace(thumbprint=thumbprint), site.clock())
+    late.tree.put(marker())
+    late.start()
+    for machine in (early, late):
+        machine.store.save_status(site.publisher.fingerprint, site.publisher.status_token())
+    assert early.check()
+    assert late.check().reason.code == "issuer-revoked"
 
 
 def test_not_to_be_allowed_to_look_is_not_the_same_as_nothing_there(marker, computer, monkeypatch):
