@@ -16,6 +16,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import ThreadingMixIn, UnixStreamServer
@@ -29,6 +30,7 @@ from volact.core.errors import InputError, VolactError
 
 IDLE_SECONDS = 30.0  # without a caller, until the process ends
 CALLER_SECONDS = 5.0  # for each step of a caller's
+WHOLE_SECONDS = 15.0  # for all of them: one that sends a byte now and then holds a place, and there are only so many
 MOST_CALLERS = 64  # at once; the others wait in the kernel's queue
 VERSION = "v1"
 
@@ -177,7 +179,21 @@ class Handler(BaseHTTPRequestHandler):
 
     server: Server
     timeout = CALLER_SECONDS
+    whole_seconds = WHOLE_SECONDS
     server_version, sys_version = "volact", ""
+
+    def handle(self) -> None:
+        watchdog = threading.Timer(self.whole_seconds, self._cut_off)
+        watchdog.daemon = True
+        watchdog.start()
+        try:
+            super().handle()
+        finally:
+            watchdog.cancel()
+
+    def _cut_off(self) -> None:
+        with suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
 
     def do_GET(self) -> None:
         status, body = _answer(self.server.asked.get, self.path)

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -291,6 +292,38 @@ def test_the_api_ends_when_nobody_asks_and_comes_back(short: Path, site: Site, m
         began = time.monotonic()
         server.serve_until_idle(0.3)
         assert time.monotonic() - began < 5
+        server.socket.close()
+
+
+def test_a_caller_that_sends_a_byte_now_and_then_loses_its_place(short: Path, monkeypatch: Any) -> None:
+    from volact.client.api import Asked, Handler, Server
+    from volact.client.check import World
+
+    monkeypatch.setattr(Handler, "whole_seconds", 0.3)
+    short.mkdir(parents=True)
+    path = str(short / "api.sock")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(path)
+        listener.listen()
+        server = Server(listener.dup(), Asked(short, World.of_system()))
+        serving = threading.Thread(target=server.serve_until_idle, args=(0.5,))
+        serving.start()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as caller:
+            caller.connect(path)
+            caller.settimeout(0.05)
+
+            def is_cut_off() -> bool:
+                try:
+                    caller.sendall(b"G")
+                    return caller.recv(1) == b""
+                except TimeoutError:
+                    return False
+                except OSError:
+                    return True
+
+            wait_for(is_cut_off)
+        serving.join(10)
+        assert not serving.is_alive()
         server.socket.close()
 
 
