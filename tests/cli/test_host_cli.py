@@ -555,7 +555,17 @@ def test_machines_are_listed_limited_and_exported(counted):
     assert counted.good("machines", "--group", SERVER_GROUP, "--json").json == []
     lines = counted.good("machines", "--jsonl").out.splitlines()
     assert sorted(json.loads(line)["machine"] for line in lines) == sorted(row["machine"] for row in rows)
-    assert "pc-2" in counted.good("machines").out
+    shown = counted.good("machines").out
+    assert "pc-2" in shown
+    assert re.search(r"last seen +requests\n", shown)
+    assert re.search(r" \d{4}-\d\d-\d\d \d\d:\d\d:\d\d [A-Z]+ ", shown)  # as the reader's zone has it
+
+
+def test_times_in_events_are_shown_as_times(keyed, acme):
+    with served(acme) as port:
+        keyed.good("activate", "--publisher", f"http://127.0.0.1:{port}")
+    (row,) = (line for line in keyed.good("events").out.splitlines() if "host-activated" in line)
+    assert re.search(r"until \d{4}-\d\d-\d\d \d\d:\d\d:\d\d [A-Z]+, groups [\d ]+$", row), row
 
 
 def test_clones_are_told_from_shared_hardware(counted):

@@ -236,6 +236,7 @@ def test_keys_are_blocked_and_unblocked_and_the_ledger_says_who_and_why(site):
     rows = site.json("ledger", "list")
     assert [row["act"] for row in rows[-3:]] == ["key-issued", "key-blocked", "key-unblocked"]
     assert rows[-2]["data"] == {"partial": key[-5:], "reason": "leaked"}
+    assert f"partial {key[-5:]}, reason leaked" in site.ok("ledger", "list")
     assert {row["actor"] for row in rows} == {"alice"}
     assert site.fail("key", "show", "ABCDE") == "key-not-issued"
     assert site.fail("key", "block", "AAAAA-AAAAA-AAAAA-AAAAA-AAAAA") == "key-not-issued"

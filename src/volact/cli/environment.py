@@ -21,6 +21,9 @@ from typing import Any, TextIO
 
 from volact.core.errors import ConfigError, StoreError, VolactError
 
+TIMES = {"until", "since"}  # fields that hold a second, besides those whose names end in _at
+EMPTY: tuple[Any, ...] = (None, "", {}, [])
+
 
 class FolderError(ConfigError):
     code = "folder-unusable"
@@ -133,6 +136,15 @@ class Environment:
         if second is None:
             return "–"
         return datetime.fromtimestamp(second, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
+
+    def show_fields(self, fields: Mapping[str, Any]) -> str:
+        """Each name with its value, as an event log and a ledger tell them; what is empty is left out."""
+        return ", ".join(f"{name} {self._shown(name, value)}" for name, value in fields.items() if value not in EMPTY)
+
+    def _shown(self, name: str, value: Any) -> str:
+        if isinstance(value, int) and (name in TIMES or name.endswith("_at")):
+            return self.show_time(value)
+        return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
     @staticmethod
     def json_time(second: int | None) -> str | None:

@@ -95,7 +95,7 @@ def run_events(args: argparse.Namespace, env: Environment) -> int:
         env.write_json([_event_json(env, scopes, event) for event in events])
         return 0
     rows = [
-        (env.show_time(event.at), event.level, event.code, _short(event.machine_id), _sentence(event))
+        (env.show_time(event.at), event.level, event.code, _short(event.machine_id), _sentence(env, event))
         for event in events
     ]
     env.table(("time", "level", "event", "machine", "what"), rows)
@@ -105,27 +105,28 @@ def run_events(args: argparse.Namespace, env: Environment) -> int:
 def run_machines(args: argparse.Namespace, env: Environment) -> int:
     with opened(args, env) as (_, store):
         scopes = [s for s in store.scopes() if args.group in (None, s.product_group)]
-        rows: list[dict[str, Any]] = []
+        found: list[tuple[Scope, Machine]] = []
         for scope in scopes:
             after = b""
-            while page := store.machines(scope.id, PAGE if args.jsonl else min(PAGE, args.limit - len(rows)), after):
-                found = [_machine_json(env, scope, machine) for machine in page]
+            while page := store.machines(scope.id, PAGE if args.jsonl else min(PAGE, args.limit - len(found)), after):
                 after = page[-1].identity
                 if args.jsonl:
-                    for machine in found:
-                        env.write(json.dumps(machine))
+                    for machine in page:
+                        env.write(json.dumps(_machine_json(env, scope, machine)))
                     continue
-                rows += found
-                if len(rows) >= args.limit:
+                found += [(scope, machine) for machine in page]
+                if len(found) >= args.limit:
                     break
     if args.jsonl:
         return 0
     if env.json:
-        env.write_json(rows)
+        env.write_json([_machine_json(env, scope, machine) for scope, machine in found])
         return 0
-    columns = ("group", "machine", "name", "edition", "state", "last_seen", "requests")
-    shown = [[row[c] if c != "machine" else row[c][:16] for c in columns] for row in rows]
-    env.table(("group", "machine ID", "name", "edition", "state when it asked", "last seen (UTC)", "requests"), shown)
+    shown = [
+        (scope.product_group, _short(m.machine_id), m.name, m.edition, m.state, env.show_time(m.last_seen), m.requests)
+        for scope, m in found
+    ]
+    env.table(("group", "machine ID", "name", "edition", "state when it asked", "last seen", "requests"), shown)
     return 0
 
 
@@ -306,7 +307,7 @@ def _export_events(env: Environment, store: HostStore, scopes: dict[int, Scope],
     return 0
 
 
-def _sentence(event: Event) -> str:
+def _sentence(env: Environment, event: Event) -> str:
     data = event.data
     if "text" in data:
         return str(data["text"])
@@ -316,7 +317,7 @@ def _sentence(event: Event) -> str:
         return (
             f"{data.get('name') or 'a machine'}, {data.get('edition')}: count {data['count']}, was {data.get('state')}"
         )
-    return ", ".join(f"{name} {value}" for name, value in data.items())
+    return env.show_fields(data)
 
 
 def _short(machine: bytes | None) -> str:

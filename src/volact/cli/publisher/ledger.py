@@ -120,7 +120,7 @@ def _list(args: argparse.Namespace, env: Environment) -> int:
     if args.json:
         env.write_json([_as_json(row, env) for row in rows])
         return 0
-    shown = [(row.seq, env.show_time(row.at), row.act, row.actor, _told(row)) for row in rows]
+    shown = [(row.seq, env.show_time(row.at), row.act, row.actor, _told(row, env)) for row in rows]
     env.table(("ROW", "TIME", "ACT", "BY", "WHAT"), shown)
     return 0
 
@@ -170,11 +170,9 @@ def _as_json(row: Row, env: Environment) -> dict[str, Any]:
     return {**row.to_dict(), "at": env.json_time(row.at), "data": _data(row)}
 
 
-def _told(row: Row) -> str:
+def _told(row: Row, env: Environment) -> str:
     data = _data(row)
-    if not isinstance(data, dict):
-        return row.data
-    return ", ".join(f"{name} {value}" for name, value in data.items() if value not in ("", {}, []))
+    return env.show_fields(data) if isinstance(data, dict) else row.data
 
 
 def _data(row: Row) -> Any:

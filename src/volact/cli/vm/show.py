@@ -100,7 +100,9 @@ def run_events(args: argparse.Namespace, env: Environment) -> int:
     if env.json:
         env.write_json([_event_json(env, event) for event in events])
         return 0
-    rows = [(env.show_time(e.at), e.level, e.code, e.channel, _short(e.machine_id), _sentence(e.data)) for e in events]
+    rows = [
+        (env.show_time(e.at), e.level, e.code, e.channel, _short(e.machine_id), _sentence(env, e.data)) for e in events
+    ]
     env.table(("time", "level", "event", "channel", "machine", "what"), rows)
     return 0
 
@@ -198,10 +200,10 @@ def _event_json(env: Environment, event: Event) -> dict[str, Any]:
     }
 
 
-def _sentence(data: dict[str, Any]) -> str:
+def _sentence(env: Environment, data: dict[str, Any]) -> str:
     if "message" in data:
         return str(data["message"])
-    return ", ".join(f"{name} {value}" for name, value in data.items() if value != "")
+    return env.show_fields(data)
 
 
 def _short(machine: bytes | None) -> str:
