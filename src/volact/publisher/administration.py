@@ -250,18 +250,21 @@ class Publisher:
     def supersede_key(self, old: IssuedKey, keys: PublisherKeys, now: int, actor: str) -> NewKey:
         """A new key in the place of one that was lost or published: the old one is blocked, and what is left of its
         pool is the new one's."""
-        if old.superseded_by is not None:
-            raise KeySupersededError(partial=old.partial)
         key = ProductKey.new(
             old.channel, publisher_tag(self.folder.fingerprint), old.group, secrets.token_bytes(SECRET_BYTES)
         )
-        left = old.remaining if old.channel in issuing.POOLED else old.activations
-        issued = IssuedKey(
-            key.key_id, key.partial, old.channel, old.product, old.group, old.organisation, old.hosts, left, now,
-            agreement=old.agreement,
-        )  # fmt: skip
-        self.store.supersede_key(old.key_id, issued, keys.index(key), actor)
-        return NewKey(key, issued)
+        key_id, lookup = key.key_id, keys.index(key)
+
+        def succeed(before: IssuedKey) -> IssuedKey:
+            if before.superseded_by is not None:
+                raise KeySupersededError(partial=before.partial)
+            left = before.remaining if before.channel in issuing.POOLED else before.activations
+            return IssuedKey(
+                key_id, key.partial, before.channel, before.product, before.group, before.organisation, before.hosts,
+                left, now, agreement=before.agreement,
+            )  # fmt: skip
+
+        return NewKey(key, self.store.supersede_key(old.key_id, succeed, lookup, actor))
 
     # ---- agreements
 
@@ -347,6 +350,9 @@ class Publisher:
         return self.store.set_blocked(key.key_id, reason, now, actor, blocked=True)
 
     def unblock_key(self, key: IssuedKey, now: int, actor: str) -> bool:
+        """One that was superseded stays blocked: what was left of its pool is another key's."""
+        if key.superseded_by is not None:
+            raise KeySupersededError(partial=key.partial)
         return self.store.set_blocked(key.key_id, "", now, actor, blocked=False)
 
     def read_checkpoint(self, data: bytes) -> Checkpoint:

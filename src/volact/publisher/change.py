@@ -23,7 +23,6 @@ from volact.publisher.records import (
     AgreementOrganisationError,
     AgreementTakenError,
     Intent,
-    KeyMissingError,
     OrganisationBlockedError,
     OrganisationMissingError,
     Signed,
@@ -208,14 +207,12 @@ class Change:
         self.conn.execute(update(PRODUCT_KEY).where(PRODUCT_KEY.c.key_id == key_id).values(**values))
         self.append(at, Act.KEY_RAISED, actor, key_id, values)
 
-    def supersede_key(self, old: str, new: IssuedKey, actor: str) -> None:
-        key = self.key(old)
-        if key is None:
-            raise KeyMissingError(key=old)
-        self.conn.execute(update(PRODUCT_KEY).where(PRODUCT_KEY.c.key_id == old).values(superseded_by=new.key_id))
-        self.append(new.issued_at, Act.KEY_SUPERSEDED, actor, old, {"partial": key.partial, "by": new.key_id})
-        if key.blocked_at is None:
-            self.set_blocked(key, f"superseded by {new.partial}", new.issued_at, actor, blocked=True)
+    def supersede_key(self, old: IssuedKey, new: IssuedKey, actor: str) -> None:
+        mine = PRODUCT_KEY.c.key_id == old.key_id
+        self.conn.execute(update(PRODUCT_KEY).where(mine).values(superseded_by=new.key_id))
+        self.append(new.issued_at, Act.KEY_SUPERSEDED, actor, old.key_id, {"partial": old.partial, "by": new.key_id})
+        if old.blocked_at is None:
+            self.set_blocked(old, f"superseded by {new.partial}", new.issued_at, actor, blocked=True)
 
     def revoke_issuers(self, signers: Mapping[str, int], why: Mapping[str, Any], at: int, actor: str) -> int:
         """A revocation is never taken back, and never moved to a later second."""

@@ -6,7 +6,7 @@ Several processes share it; :meth:`PublisherStore.change` is alone while it last
 when it writes.  SQLite and PostgreSQL alike.  Times come from the caller.  Spec: docs/spec/ledger.md.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -140,12 +140,20 @@ class PublisherStore:
         with self.change() as change:
             change.raise_key(key_id, activations, hosts, at, actor)
 
-    def supersede_key(self, old: str, new: IssuedKey, lookup: bytes | None, actor: str) -> None:
-        """Issue ``new`` and block ``old``, as one act."""
+    def supersede_key(
+        self, old: str, succeed: Callable[[IssuedKey], IssuedKey], lookup: bytes | None, actor: str
+    ) -> IssuedKey:
+        """Issue what ``succeed`` makes of the key as it is now, and block that, as one act: no machine takes a place in
+        between that the new key hands out again."""
         with self.change() as change:
+            before = change.key(old)
+            if before is None:
+                raise KeyMissingError(key=old)
+            new = succeed(before)
             change.check_owner(new.organisation, new.agreement)
             change.issue_key(new, actor, lookup)
-            change.supersede_key(old, new, actor)
+            change.supersede_key(before, new, actor)
+            return new
 
     def revoke_issuers(self, signers: Mapping[str, int], why: Mapping[str, Any], at: int, actor: str) -> int:
         """Revoke keys (thumbprint to the second from which), and begin a new epoch; returns it."""

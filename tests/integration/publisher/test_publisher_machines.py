@@ -342,6 +342,23 @@ def test_a_superseded_key_hands_on_what_is_left_of_its_pool(site):
         site.publisher.supersede_key(site.issued(old), site.keys, site.clock(), "tester")
 
 
+def test_what_was_taken_meanwhile_is_not_handed_on_and_nothing_twice(site):
+    old = site.pool_key(5)
+    looked_up = site.issued(old)
+    licensed(site.machine(1).ask(old))
+    assert site.publisher.supersede_key(looked_up, site.keys, site.clock(), "tester").issued.activations == 4
+    with pytest.raises(KeySupersededError):
+        site.publisher.supersede_key(looked_up, site.keys, site.clock(), "tester")
+
+
+def test_a_superseded_key_stays_blocked(site):
+    old = site.pool_key(5)
+    site.publisher.supersede_key(site.issued(old), site.keys, site.clock(), "tester")
+    with pytest.raises(KeySupersededError):
+        site.publisher.unblock_key(site.issued(old), site.clock(), "tester")
+    assert refused(site.machine(2).ask(old)) == "key-blocked"
+
+
 def test_a_key_that_was_issued_without_an_index_is_found_all_the_same(site):
     key = site.pool_key(5)
     site.tamper("UPDATE product_key SET lookup = NULL")
