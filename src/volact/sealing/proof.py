@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from volact.core.encoding import Fields
 from volact.core.errors import MalformedError, TrustError, VolactError
 from volact.core.request import ActivationRequest
 from volact.sealing import jws
@@ -59,12 +58,9 @@ class _Claimed:
 
 def _claimed(token: str) -> _Claimed | VolactError:
     try:
-        parsed = jws.parse(token, REQUEST)
-        key = jws.key_of(Fields(parsed.jwk, "machine key"))
+        return _Claimed(*jws.parse_with_key(token, REQUEST))
     except (MalformedError, TrustError) as exc:
         return exc
-    assert parsed.jwk is not None, "key_of takes an object only"
-    return _Claimed(parsed, key, jws.thumbprint(parsed.jwk))
 
 
 def _prove(one: _Claimed) -> _Claimed | RequestSignatureError:
