@@ -24,7 +24,7 @@ def the_long_way(token: str) -> object:
         parsed = jws.parse(token, proof.REQUEST)
         key = jws.key_of(jws.Fields(parsed.jwk, "machine key"))
     except VolactError as exc:
-        return exc.code, str(exc)
+        return (exc.code,)
     return parsed.payload, parsed.signing_input, key.public_numbers(), jws.thumbprint(parsed.jwk or {})
 
 
@@ -32,7 +32,7 @@ def as_read(token: str) -> object:
     try:
         parsed, key, thumbprint = jws.parse_with_key(token, proof.REQUEST)
     except VolactError as exc:
-        return exc.code, str(exc)
+        return (exc.code,)
     return parsed.payload, parsed.signing_input, key.public_numbers(), thumbprint
 
 
@@ -68,9 +68,7 @@ def test_every_other_header_reads_as_the_long_way_reads_it(members):
 def test_a_character_exchanged_anywhere_in_the_header_reads_as_the_long_way_reads_it(place):
     changed = OURS[:place] + ("A" if OURS[place] != "A" else "B") + OURS[place + 1 :]
     token = jws.sign(changed, {"iat": 1}, KEY)
-    quick, long = as_read(token), the_long_way(token)
-    assert isinstance(quick[0], bytes) == isinstance(long[0], bytes)
-    assert quick == long or quick[0] == long[0] == "malformed"
+    assert as_read(token) == the_long_way(token)
 
 
 def test_a_claim_set_is_written_in_one_way():
