@@ -104,6 +104,7 @@ def test_rearm_begins_grace_anew_as_often_as_the_policy_allows(tmp_path: Path) -
         assert done.json["state"] == "initial-grace"
         left.append(done.json["rearms_left"])
     assert left == [1, 0]
+    assert run("client", "info", PRODUCT, "--json", *folder, clock=clock).json["rearms_left"] == 0
     clock.advance(days=40)
     refused = run("client", "rearm", PRODUCT, "--json", *folder, clock=clock)
     assert refused.json["error"]["code"] == "no-rearm-left"

@@ -65,6 +65,15 @@ def load_rearms(store: ClientStore, product: str) -> Rearms:
         return Rearms()
 
 
+def rearms_left(store: ClientStore, loaded: LoadedProduct) -> int | None:
+    """How many times the grace period can begin anew; ``None`` without a key."""
+    if loaded.edition is None:
+        return None
+    rearms = load_rearms(store, loaded.product)
+    activated = rearms.activated or _was_activated(loaded)
+    return rearms._replace(activated=activated).left(loaded.edition.policy.rearm_limit)
+
+
 def rearm(store: ClientStore, product: str, machine: LocalMachine, now: int) -> int:
     """The grace period of a product begins anew, and answers that license no more are dropped.  Returns how many
     rearms are left.  Raises :class:`NoRearmLeftError`, :class:`RearmNotNeededError`."""

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``status``, ``info``, ``expiry``, ``licence``, ``check``: what is there, without asking anybody."""
+"""``status``, ``info``, ``expiry``, ``licence``: what is there, without asking anybody."""
 
 import argparse
 from typing import Any
 
 from volact.cli.client.shared import View, machine_of, open_store, say_notes, view
 from volact.cli.environment import Environment
+from volact.client.generalize import rearms_left
 from volact.client.machine import LocalMachine
 from volact.client.products import LoadedProduct
 from volact.client.store import Attempt, ClientStore
@@ -133,6 +134,7 @@ def _facts(found: View, store: ClientStore, env: Environment) -> list[tuple[str,
         ("edition", installed.edition or "none: no key is installed"),
         ("channel", installed.channel),
         ("partial key", installed.partial),
+        ("rearms left", rearms_left(store, loaded)),
         ("machine ID", loaded.machine.hex() if loaded.machine else "made at the first activation"),
         ("state", f"{evaluation.state} ({NUMBERS[evaluation.state]})"),
         ("reason", evaluation.reason),
@@ -181,6 +183,7 @@ def _more_json(found: View, store: ClientStore, env: Environment) -> dict[str, A
         "min_version": store.anchor(loaded.product).min_version,
         "machine_id": loaded.machine.hex() if loaded.machine else None,
         "status_epoch": loaded.trust.epoch,
+        "rearms_left": rearms_left(store, loaded),
         "installed_at": env.json_time(loaded.installation.installed_at),
         "licence_issued_at": env.json_time(good.issued_at) if good else None,
         "licence_ends_at": env.json_time(good.expires_at) if good else None,
