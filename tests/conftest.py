@@ -23,12 +23,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from support import libvirt, postgresql, qemu, softhsm
+
 # A shell that runs the tests in the background ignores Ctrl-C for them, and every process that they start would
 # inherit that: some tests press Ctrl-C.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-
-from support import libvirt, postgresql, qemu, softhsm
 
 ROOT = Path(__file__).resolve().parent.parent
 NODE_FOLDER = ROOT / "build" / "node"  # tools/setup installs the test-only npm packages there
