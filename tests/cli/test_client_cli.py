@@ -60,7 +60,9 @@ class Terminal:
     def files(self) -> dict[str, bytes]:
         """Everything but the time that was last seen, which any look may note, and the log of events."""
         found = [path for path in self.folder.rglob("*") if path.is_file()]
-        return {str(path): path.read_bytes() for path in found if path.name.split(".")[0] not in ("lock", "clock", "events")}
+        return {
+            str(path): path.read_bytes() for path in found if path.name.split(".")[0] not in ("lock", "clock", "events")
+        }
 
 
 @pytest.fixture
@@ -285,7 +287,7 @@ def test_used_wrongly_is_exit_code_2_and_changes_nothing(volact):
         (("activate", "nothing"), "product-not-added"),
         (("info", "nothing"), "product-not-added"),
         (("install-key", PRODUCT, "XXXXX"), "product-key-malformed"),
-        (("add-product", "/nowhere", "--root", "x"), "file-unreadable"),
+        (("add-product", "/nowhere", "--root", "sha256:" + "0" * 64), "file-unreadable"),
     ],
 )
 def test_an_error_is_two_lines_and_its_code_in_json(volact, words, code):
@@ -299,6 +301,28 @@ def test_an_error_is_two_lines_and_its_code_in_json(volact, words, code):
     shown = volact(*words, "--json").json
     assert (shown.get("error") or shown["products"][0]["error"])["code"] == code
     assert volact.files() == before
+
+
+@pytest.mark.parametrize("root", ["sha256:abc", "5" * 64, "sha1:" + "5" * 64, "sha256:" + "g" * 64])
+def test_a_root_that_is_no_fingerprint_is_a_wrong_command_and_no_impostor(volact, root):
+    done = volact("add-product", volact.definition, "--root", root)
+    assert (done.code, "is not a root's fingerprint" in done.err) == (2, True)
+
+
+def test_a_root_may_be_written_as_openssl_prints_it(volact):
+    digits = volact.site.publisher.fingerprint.removeprefix("sha256:").upper()
+    colons = ":".join(digits[i : i + 2] for i in range(0, 64, 2))
+    assert volact("add-product", volact.definition, "--root", "SHA256:" + colons).code == 0
+
+
+def test_activate_without_a_product_and_without_a_key_says_which_is_missing(volact):
+    assert (
+        volact("activate").err.splitlines()[0]
+        == f"volact: error: no product has been added in {volact.folder / 'client'}"
+    )
+    assert not (volact.folder / "client").exists()
+    assert volact("add-product", volact.definition, "--root", volact.site.publisher.fingerprint).code == 0
+    assert f"`volact client install-key {PRODUCT} --generic`" in volact("activate").err
 
 
 def test_a_definition_of_another_root_leaves_nothing_behind(volact):

@@ -42,9 +42,7 @@ class NoAnswerReason(Reason):
 class CountBelowThresholdReason(Reason):
     code = "count-below-threshold"
     fmt = "the KMS host has counted {count} of the {threshold} machines that the policy asks for"
-    remedy = (
-        "activate {missing} more machines of this product group against the same host; this one tries again by itself"
-    )
+    remedy = "activate {missing} more of its group's machines against the same host; this one tries again by itself"
 
 
 class LeaseEndedReason(Reason):

@@ -18,7 +18,7 @@ KEY = "host"  # one row holds them all, so that a change is one write
 class SettingError(ConfigError):
     code = "setting-invalid"
     fmt = "{name} is {value}, it must be {expected}"
-    remedy = "give a value in that range; `volact host status` shows the present settings"
+    remedy = "give one that fits; `volact host status` shows the present settings"
 
 
 @dataclass(frozen=True, slots=True)

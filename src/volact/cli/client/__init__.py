@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from volact.cli.environment import Environment
-from volact.cli.options import add_verb, between, verbs
+from volact.cli.options import add_verb, between, root_fingerprint, verbs
 
 MOST_VERSION = 2**31 - 1
 ROOT: dict[str, Any] = {
     "required": True,
+    "type": root_fingerprint,
     "metavar": "sha256:…",
     "help": "the publisher's root, as the product embeds it",
 }

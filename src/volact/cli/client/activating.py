@@ -25,16 +25,29 @@ from volact.core.product_key import Channel
 LICENSED, NOT_LICENSED = 0, 1
 
 
+class NothingAddedError(ConfigError):
+    code = "no-product-added"
+    fmt = "no product has been added in {folder}"
+    remedy = "run `volact client add-product FILE --root sha256:…` with the definition that came with the product"
+
+
 def activate(args: argparse.Namespace, env: Environment) -> int:
     store, machine = open_store(args, env), machine_of(env)
     products = args.products or [name for name in store.products() if store.installation(name).channel]
     if not products:
-        raise NoKeyError(product=" or ".join(store.products()) or "any product")
+        raise (
+            NoKeyError(product=store.products()[0]) if store.products() else NothingAddedError(folder=str(store.folder))
+        )
     results = [_activate(product, store, machine, args, env) for product in products]
     if env.json:
         env.write_json({"products": results})
     say_notes(store, env)
     return LICENSED if all(one["licensed"] and one["error"] is None for one in results) else NOT_LICENSED
+
+
+def _nothing_to_activate(store: ClientStore) -> ConfigError:
+    added = store.products()
+    return NoKeyError(product=added[0]) if added else NothingAddedError(folder=str(store.folder))
 
 
 def _first_boot(store: ClientStore, machine: LocalMachine, env: Environment) -> None:

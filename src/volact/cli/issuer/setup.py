@@ -9,7 +9,7 @@ from typing import Any
 from volact.cli.environment import Environment
 from volact.cli.files import read_token
 from volact.cli.issuer.common import Hosting
-from volact.cli.options import add_verb
+from volact.cli.options import add_verb, root_fingerprint
 from volact.issuer.activation import SUITES
 from volact.sealing import jws
 
@@ -33,7 +33,10 @@ def build(group: Any, hosting: Hosting[Any, Any]) -> None:
     )
     product.add_argument("file", metavar="FILE", help="the .volproduct file that came with the product")
     product.add_argument(
-        "--root", metavar="sha256:…", help="the publisher's root fingerprint, as the publisher tells you; needed once"
+        "--root",
+        type=root_fingerprint,
+        metavar="sha256:…",
+        help="the publisher's root fingerprint, as the publisher tells you; needed once",
     )
     install = add_verb(
         group,

@@ -34,7 +34,7 @@ volact publisher serve --listen 127.0.0.1 --port 8080 --workers 2""",
         "answer",
         _answer,
         "answer a request that was carried here from behind an air gap",
-        "volact publisher answer host1.volrequest -o host1.volanswer --passphrase-file pass.txt",
+        "volact publisher answer host1.volreq -o host1.volans --passphrase-file pass.txt",
         passphrase=True,
     )
     parser.add_argument("request", metavar="REQUEST-FILE", help="made by `volact host activate --request FILE`")
