@@ -36,6 +36,7 @@ from volact.wire.server import IssuerApplication, Page
 
 RELOAD_SECONDS = 1.0
 CHECKPOINT_SECONDS = 1.0  # under load the log grows by megabytes a second
+PRUNE_SECONDS = 60.0  # of the log, which a storm, or an attacker, fills by a gigabyte an hour
 DAILY_SECONDS = 3600.0  # housekeeping and the look at certificates; daily would miss a machine that sleeps
 STOP_SECONDS = 15.0  # a stop does not wait longer for a publisher that is slow to answer a renewal
 PLAIN = "text/plain; charset=utf-8"
@@ -169,9 +170,12 @@ class Companion:
             self._store.close()
 
     def _keep_house(self) -> None:
-        due = 0.0
+        due, prune = 0.0, 0.0
         while True:
             self._guarded(self._store.checkpoint)
+            if time.monotonic() >= prune:
+                prune = time.monotonic() + PRUNE_SECONDS
+                self._guarded(self._store.prune_events)
             if time.monotonic() >= due:
                 due = time.monotonic() + DAILY_SECONDS
                 self._guarded(self._daily)
@@ -183,7 +187,6 @@ class Companion:
         today = day_of(self._run.clock())
         self._store.note_counts(today)
         self._store.prune_machines(today)
-        self._store.prune_events()
 
     def _renew(self) -> None:
         """Renew certificates that end soon, with the publisher that the definition names."""

@@ -124,13 +124,15 @@ class Recorded:
 
 
 class Refused(NamedTuple):
-    """One request that is answered with a refusal.  Unverified senders belong to :data:`HOST_SCOPE`."""
+    """One request that is answered with a refusal.  Unverified senders belong to :data:`HOST_SCOPE`.  ``noted``: in the
+    log as well as in the counters."""
 
     scope_id: int
     code: str
     at: int
     machine_id: bytes | None = None
     data: Mapping[str, Any] = {}
+    noted: bool = True
 
 
 class _Known(NamedTuple):
@@ -202,7 +204,8 @@ class Batch:
     def add_refusal(self, one: Refused) -> None:
         for name in (TOTAL, FAILED, REFUSED + one.code):
             self._counters[one.scope_id, name] += 1
-        self._events.append((one.at, WARNING, one.code, one.scope_id, one.machine_id, to_json(dict(one.data))))
+        if one.noted:
+            self._events.append((one.at, WARNING, one.code, one.scope_id, one.machine_id, to_json(dict(one.data))))
 
     def finish(self, noted: Mapping[int, tuple[int, int]]) -> dict[int, tuple[int, int]]:
         """Writes what was gathered; returns the day and count of each scope, for the next batch's ``noted``."""

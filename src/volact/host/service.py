@@ -31,6 +31,9 @@ SOFT_LIMIT = 2_000  # waiting requests beyond which newcomers are asked, signed,
 HARD_LIMIT = 8_000  # beyond which they are turned away unread; each waiting request holds about 2 KiB
 BACK_OFF = 60  # seconds, spread by the clients' own jitter
 BUSY = Refusal.of(IssuerBusyError, retry_after=BACK_OFF)
+# What proves nobody costs its sender nothing and is in the counters; the log keeps so many a minute: it has an end at
+# which the oldest goes, and nobody may push out what administrators want to read.
+UNPROVEN_EVENTS, UNPROVEN_SECONDS = 60, 60
 UNEXPECTED = "internal"  # the counter and event of what no named error foresees; the log has the rest
 
 _log = logging.getLogger("volact.host")
@@ -78,6 +81,7 @@ class HostService:
         self._intervals = Intervals()
         self._waiting: list[_Waiting] = []
         self._running: asyncio.Task[None] | None = None
+        self._noted: tuple[int, int] = (0, 0)  # the present minute, and how many of the unproven it has in the log
 
     def use(self, serving: Sequence[Serving], intervals: Intervals) -> None:
         self._serving = {one.opening.id: one for one in serving}
@@ -180,10 +184,18 @@ class HostService:
                 seen.append(_seen(waiting, now))
                 order.append(id(waiting))
             else:
-                refused.append(_refused(waiting, now))
+                noted = waiting.error is None or self._may_note(now)
+                refused.append(_refused(waiting, now)._replace(noted=noted))
         work: Callable[[], list[Recorded]] = lambda: self._store.record(seen, day_of(now), refused)  # noqa: E731
         recorded = await asyncio.get_running_loop().run_in_executor(None, work)
         return dict(zip(order, recorded, strict=True))
+
+    def _may_note(self, now: int) -> bool:
+        minute, number = now // UNPROVEN_SECONDS, self._noted[1]
+        if minute != self._noted[0]:
+            number = 0
+        self._noted = (minute, number + 1)
+        return number < UNPROVEN_EVENTS
 
     def _sign(self, waiting: _Waiting, recorded: dict[int, Recorded], now: int) -> str:
         """The answer's token; empty where there is an error to tell, or nobody left to tell it."""

@@ -117,6 +117,24 @@ def test_a_hundred_at_once_are_answered_in_few_transactions_and_each_with_a_coun
     assert max(batches) <= service_module.MAX_BATCH
 
 
+def test_who_sends_rubbish_fills_no_log_and_is_counted_all_the_same(here):
+    garbage = dataclasses.replace(here.request(1), sealed=b"x" * 300)
+    most = service_module.UNPROVEN_EVENTS
+
+    def events() -> int:
+        return len(list(here.store.events(codes=["seal-broken"])))
+
+    here.ask(*[garbage] * (most + 40))
+    assert events() == most
+    assert here.store.counters(HOST_SCOPE)["refused:seal-broken"] == most + 40
+    late = here.request(3, at=here.clock() - 5 * 3600)
+    here.ask(late)
+    assert len(list(here.store.events(codes=["clock-skew"]))) == 1
+    here.clock.advance(seconds=60)
+    here.ask(garbage)
+    assert events() == most + 1
+
+
 def test_good_and_bad_requests_of_one_batch_get_each_their_own_answer(here):
     others_key = OpeningKey.generate()
     garbage = dataclasses.replace(here.request(1), sealed=b"x" * 300)
