@@ -125,13 +125,23 @@ def load_noop() -> IssuerApplication:
     return IssuerApplication(_NoOp(), {"/readyz": ready})
 
 
+class Usage:
+    """Call it for the CPU seconds that a server process has used so far, its workers included."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+
+    def __call__(self) -> float:
+        return _cpu(self.pid)
+
+
 @contextmanager
 def server(words: list[str], port: int):
-    """A server process; gives a function that tells its CPU seconds, workers included."""
+    """A server process; gives its :class:`Usage`."""
     process = subprocess.Popen(words, start_new_session=True, stderr=subprocess.DEVNULL)
     try:
         _wait_ready(process, port)
-        yield lambda: _cpu(process.pid)
+        yield Usage(process.pid)
     finally:
         process.terminate()
         process.wait(20)
