@@ -10,6 +10,7 @@ import asyncio
 import base64
 import logging
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -87,6 +88,8 @@ class PublisherService:
         self._sign_status = lru_cache(maxsize=4)(self._make_status)
         self._waiting: list[tuple[str, bytes, asyncio.Future[bytes]]] = []
         self._running: asyncio.Task[None] | None = None
+        # A thread of its own: in the loop's pool a batch would wait behind everybody who asks for a descriptor.
+        self._answering = ThreadPoolExecutor(1, thread_name_prefix="volact-answers")
 
     @property
     def issuer(self) -> str:
@@ -123,7 +126,7 @@ class PublisherService:
 
     async def _answer_batch(self, batch: Sequence[tuple[str, bytes, "asyncio.Future[bytes]"]]) -> None:
         asked = [(issuer, sealed) for issuer, sealed, _ in batch]
-        outcomes = await asyncio.to_thread(self.answer_all, asked)
+        outcomes = await asyncio.get_running_loop().run_in_executor(self._answering, self.answer_all, asked)
         for (_, _, future), outcome in zip(batch, outcomes, strict=True):
             if future.done():  # the client hung up
                 continue

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The publisher as an issuer, in one process on a real database: what a host gets, and what it is refused."""
 
+import asyncio
 import base64
 import secrets
 from dataclasses import replace
@@ -307,3 +308,23 @@ def test_what_a_machine_asks_binds_only_itself(site):
     request = one.request(key)
     outcome = site.service.answer(site.descriptor.id, other.seal(replace(request)))
     assert outcome.machine == other.signer.machine
+
+
+def test_who_asks_for_descriptors_all_the_time_keeps_nobody_from_being_activated(site):
+    key, host = site.key(), site.host()
+    request = host.request(key)
+
+    async def both() -> int:
+        nonce = bytes(16)
+        others = [
+            asyncio.ensure_future(site.service.descriptor(site.folder.fingerprint, "acme-cad", 101, nonce))
+            for _ in range(1500)
+        ]
+        await asyncio.sleep(0)
+        read = host.read(request, await site.service.activate(site.descriptor.id, host.seal(request)))
+        assert isinstance(read, TrustedLicence)
+        waiting = sum(not one.done() for one in others)
+        await asyncio.gather(*others)
+        return waiting
+
+    assert asyncio.run(both()) > 0
