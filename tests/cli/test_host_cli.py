@@ -458,7 +458,31 @@ def test_a_domain_key_file_or_target_that_does_not_fit_is_refused(host, tmp_path
     host.fails("dns-setting-out-of-range", "dns", "add", "example.com", "--server-port", 70000)
     host.fails("dns-key-file-invalid", "dns", "add", "example.com", "--key-file", tmp_path / "missing")
     host.fails("dns-target-invalid", "dns", "add", "example.com", "--target", "kms1")
+    host.fails("dns-server-invalid", "dns", "add", "example.com", "--server", "dns_1!")
+    host.fails("dns-setting-out-of-range", "dns", "add", "example.com", "--server", "192.0.2.53:70000")
     assert host.status()["settings"]["dns"] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "server", "port"),
+    [
+        (("192.0.2.53",), "192.0.2.53", 53),
+        (("192.0.2.53:5353",), "192.0.2.53", 5353),
+        (("ns1.example.com:5353",), "ns1.example.com", 5353),
+        (("2001:db8::53",), "2001:db8::53", 53),
+        (("[2001:db8::53]:5353",), "2001:db8::53", 5353),
+        (("192.0.2.53", "--server-port", "5353"), "192.0.2.53", 5353),
+    ],
+)
+def test_a_dns_servers_port_may_stand_behind_its_address(host, words, server, port):
+    host.good("dns", "add", "example.com", "--server", *words)
+    (domain,) = host.status()["settings"]["dns"]
+    assert (domain["server"], domain["port"]) == (server, port)
+
+
+def test_without_a_domain_there_is_nothing_to_publish_and_it_is_said(host):
+    for verb in ("publish", "withdraw", "status"):
+        assert host.good("dns", verb).hints == ["no domain is configured: `volact host dns add DOMAIN`"]
 
 
 # ---- looking

@@ -24,7 +24,8 @@ class UnreachableError(TransportError):
     code = "host-unreachable"
     fmt = "cannot reach {host}, port {port}: {why}"
     remedy = (
-        "check that the server runs and that no firewall blocks the port; `volact client status` shows how it was found"
+        "check that its name has an address here, that it runs, and that no firewall blocks the port; "
+        "`volact client status` shows how it was found"
     )
 
 

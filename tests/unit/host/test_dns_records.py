@@ -20,6 +20,7 @@ from volact.host.dns import (
     DnsKeyFileError,
     DnsPublisher,
     DnsRangeError,
+    DnsServerError,
     DnsServerUnreachableError,
     DnsTargetError,
     SrvRecord,
@@ -92,7 +93,7 @@ def test_settings_made_in_code_are_checked_too(wrong):
 
 @pytest.mark.parametrize("server", ["", "a b", "300.1.1.1", "ns1:53"])
 def test_a_name_server_is_an_address_or_a_name(server):
-    with pytest.raises(DnsDomainError):
+    with pytest.raises(DnsServerError):
         DnsDomain("example.com", server=server)
 
 

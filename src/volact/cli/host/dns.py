@@ -15,6 +15,9 @@ from volact.host import dns
 from volact.host.dns.kerberos import SYSTEM_KEYTAB
 from volact.host.settings import HostSettings
 
+DNS_PORT = 53
+PORT_DIGITS = 6  # more are out of every range anyway
+
 
 def build(group: Any) -> None:
     parser = group.add_parser(
@@ -36,9 +39,9 @@ def build(group: Any) -> None:
     )
     add.add_argument("domain", metavar="DOMAIN[,PRIORITY[,WEIGHT]]")
     add.add_argument(
-        "--server", metavar="ADDRESS", help="the name server that takes updates (default: the zone's primary)"
+        "--server", metavar="ADDRESS[:PORT]", help="the name server that takes updates (default: the zone's primary)"
     )
-    add.add_argument("--server-port", type=int, default=53, help="its port (default: %(default)s)")
+    add.add_argument("--server-port", metavar="PORT", type=int, help=f"its port (default: {DNS_PORT})")
     keys = add.add_mutually_exclusive_group()
     keys.add_argument("--key-file", metavar="FILE", help="the TSIG key, as `tsig-keygen` writes it")
     keys.add_argument(
@@ -62,10 +65,11 @@ def build(group: Any) -> None:
 
 def run_add(args: argparse.Namespace, env: Environment) -> int:
     files = {name: str(Path(path).resolve()) if path else None for name, path in _key_files(args).items()}
+    server, port = _server(args)
     domain = dns.DnsDomain.parse(
         args.domain,
-        server=args.server,
-        port=args.server_port,
+        server=server,
+        port=port,
         **{name: Path(path) if path else None for name, path in files.items()},
     )
     domain.key()
@@ -77,6 +81,17 @@ def run_add(args: argparse.Namespace, env: Environment) -> int:
         others = tuple(t for t in settings.dns if t["domain"] != domain.domain)
         dataclasses.replace(settings, dns=(*others, table), dns_target=target).save(store)
     return _done(env, f"publishes in {domain.domain} from the next start on", {"domain": domain.domain})
+
+
+def _server(args: argparse.Namespace) -> tuple[str | None, int]:
+    """The port may stand behind the address, an IPv6 address in brackets then."""
+    if args.server is None or args.server_port is not None:
+        return args.server, DNS_PORT if args.server_port is None else args.server_port
+    name, _, port = args.server.rpartition(":")
+    bracketed = name.startswith("[") and name.endswith("]")
+    if not port.isdecimal() or not name or (":" in name and not bracketed):
+        return args.server, DNS_PORT
+    return name.strip("[]"), int(port[:PORT_DIGITS])
 
 
 def _key_files(args: argparse.Namespace) -> dict[str, str | None]:
@@ -123,6 +138,7 @@ def run_status(args: argparse.Namespace, env: Environment) -> int:
         env.write_json({"publishing": settings.dns_publishing, "records": records})
         return 0
     env.table(("domain", "whose", "record"), rows)
+    _hint_at_none(env, settings)
     if not settings.dns_publishing:
         env.hint("publishing is off: `volact host dns on`")
     return 0
@@ -135,7 +151,13 @@ def run_publish(args: argparse.Namespace, env: Environment) -> int:
     for domain in settings.dns_domains():
         done = dns.publish(domain, target, settings.port)
         _done(env, f"published {done.record} in {domain.domain}", {"domain": domain.domain, "record": str(done.record)})
+    _hint_at_none(env, settings)
     return 0
+
+
+def _hint_at_none(env: Environment, settings: HostSettings) -> None:
+    if not settings.dns_domains():
+        env.hint("no domain is configured: `volact host dns add DOMAIN`")
 
 
 def run_withdraw(args: argparse.Namespace, env: Environment) -> int:
@@ -144,7 +166,9 @@ def run_withdraw(args: argparse.Namespace, env: Environment) -> int:
     target = settings.dns_target or full_name(env)
     for domain in settings.dns_domains():
         done = dns.withdraw(domain, target)
-        _done(env, f"withdrew {len(done.removed)} records of {domain.domain}", {"domain": domain.domain})
+        records = ", ".join(map(str, done.removed)) or "nothing"
+        _done(env, f"withdrew {records} from {domain.domain}", {"domain": domain.domain})
+    _hint_at_none(env, settings)
     return 0
 
 

@@ -10,6 +10,12 @@ class DnsDomainError(ConfigError):
     remedy = "write it as example.com or example.com,PRIORITY,WEIGHT"
 
 
+class DnsServerError(ConfigError):
+    code = "dns-server-invalid"
+    fmt = "{server!r} is not a DNS server: {why}"
+    remedy = "give its address or its name, and its port where it is not 53: 192.0.2.53:5353, [2001:db8::53]:5353"
+
+
 class DnsRangeError(ConfigError):
     code = "dns-setting-out-of-range"
     fmt = "{setting} {value!r} is not a whole number from {low} to {high}"
@@ -19,7 +25,7 @@ class DnsRangeError(ConfigError):
 class DnsTargetError(ConfigError):
     code = "dns-target-invalid"
     fmt = "{target!r} cannot be the target of an SRV record: {why}"
-    remedy = "give the host's fully qualified name, such as kms1.example.com, that has an A or AAAA record"
+    remedy = "give the host's fully qualified name, which has an A or AAAA record: --target kms1.example.com"
 
 
 class DnsKeyFileError(ConfigError):

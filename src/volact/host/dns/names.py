@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import dns.exception
 import dns.name
 
-from volact.host.dns.errors import DnsDomainError, DnsRangeError, DnsTargetError
+from volact.host.dns.errors import DnsDomainError, DnsRangeError, DnsServerError, DnsTargetError
 
 SERVICE = "_volact._tcp"
 
@@ -54,7 +54,7 @@ def checked_server(text: str) -> str:
     try:
         return checked_name(text)
     except ValueError as error:
-        raise DnsDomainError(text=text, why=f"as a DNS server: {error}") from None
+        raise DnsServerError(server=text, why=str(error)) from None
 
 
 def checked_name(text: str) -> str:
