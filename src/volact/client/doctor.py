@@ -223,7 +223,7 @@ def _look(
     installed = loaded.installation
     key = f"{installed.channel} key ending in {installed.partial}, edition {installed.edition}"
     done.note("key", installed.channel is not None, key if installed.channel else "none is installed")
-    done.note("state", evaluation.licensed, _state(evaluation))
+    done.note("state", evaluation.licensed, _state(evaluation, around.clock()))
     attempt = store.attempt(product)
     if attempt is None:
         done.note("last attempt", None, "none yet")
@@ -232,10 +232,11 @@ def _look(
     return loaded, evaluation
 
 
-def _state(evaluation: Evaluation) -> str:
+def _state(evaluation: Evaluation, now: int) -> str:
+    """How long it lasts is told in days, which no time zone changes."""
     reason = f": {evaluation.reason}" if evaluation.reason else ""
-    until = "" if evaluation.until is None else f" until second {evaluation.until}"
-    return f"{evaluation.state}{until}{reason}"
+    left = "" if evaluation.until is None else f" for another {max(0, evaluation.until - now) / DAY:.1f} days"
+    return f"{evaluation.state}{left}{reason}"
 
 
 def _cause(
