@@ -30,8 +30,22 @@ GUEST = Table(
     Column("licensed_until", Long),
     Column("refused", Text, nullable=False),
     Column("requests", Long, nullable=False),
-    Index("guest_by_edition", "root", "product", "edition", "last_licensed"),
     Index("guest_by_channel", "channel", "first_seen"),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+)
+
+# What is counted against an edition's limit: who was licensed for it, and when last.  A guest that asks for another
+# edition as well keeps the place that its licence of the first one takes.
+GUEST_PLACE = Table(
+    "guest_place",
+    METADATA,
+    Column("root", Text, primary_key=True),
+    Column("product", Text, primary_key=True),
+    Column("edition", Text, primary_key=True),
+    Column("machine_id", LargeBinary, primary_key=True),
+    Column("last_licensed", Long, nullable=False),
+    Index("guest_place_by_time", "root", "product", "edition", "last_licensed"),
     sqlite_strict=True,
     sqlite_with_rowid=False,
 )

@@ -18,7 +18,7 @@ from volact.core.count import SECONDS_PER_DAY, day_of
 from volact.sql.engine import checkpoint, open_engine
 from volact.sql.migrate import upgrade
 from volact.sql.transaction import read, write, write_cursor
-from volact.vm.schema import COUNTER, DAILY_GUESTS, EVENT, GUEST, SETTING
+from volact.vm.schema import COUNTER, DAILY_GUESTS, EVENT, GUEST, GUEST_PLACE, SETTING
 
 MIGRATIONS = "volact.vm.migrations"
 
@@ -38,7 +38,7 @@ STATE, REFUSED = "state:", "refused:"
 KNOWN = "SELECT channel, last_licensed FROM guest WHERE root = ? AND product = ? AND machine_id = ?"
 
 OTHERS = """
-SELECT COUNT(*) FROM guest
+SELECT COUNT(*) FROM guest_place
 WHERE root = ? AND product = ? AND edition = ? AND last_licensed > ? AND machine_id <> ?
 """
 
@@ -53,6 +53,11 @@ ON CONFLICT (root, product, machine_id) DO UPDATE SET
     os = excluded.os, last_seen = excluded.last_seen, refused = excluded.refused, requests = guest.requests + 1,
     last_licensed = COALESCE(excluded.last_licensed, guest.last_licensed),
     licensed_until = COALESCE(excluded.licensed_until, guest.licensed_until)
+"""
+
+TAKE_PLACE = """
+INSERT INTO guest_place (root, product, edition, machine_id, last_licensed) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (root, product, edition, machine_id) DO UPDATE SET last_licensed = excluded.last_licensed
 """
 
 NOTE_GUESTS = """
@@ -186,8 +191,9 @@ class VmStore:
 
     def licensed_guests(self, now: int) -> dict[tuple[str, str, str], int]:
         """How many places are taken, by root, product and edition."""
-        key = (GUEST.c.root, GUEST.c.product, GUEST.c.edition)
-        wanted = select(*key, func.count()).where(GUEST.c.last_licensed > _oldest(now)).group_by(*key)
+        row = GUEST_PLACE.c
+        key = (row.root, row.product, row.edition)
+        wanted = select(*key, func.count()).where(row.last_licensed > _oldest(now)).group_by(*key)
         with read(self._engine) as conn:
             return {(row[0], row[1], row[2]): row[3] for row in conn.execute(wanted)}
 
@@ -223,6 +229,7 @@ class VmStore:
     def prune(self, now: int) -> None:
         """Housekeeping: guests that are long gone, and the old end of the log."""
         with write(self._engine) as conn:
+            conn.execute(delete(GUEST_PLACE).where(GUEST_PLACE.c.last_licensed <= _oldest(now)))
             conn.execute(delete(GUEST).where(GUEST.c.last_seen < now - KEEP_GUESTS_DAYS * SECONDS_PER_DAY))
             conn.exec_driver_sql(PRUNE_EVENTS, (KEEP_EVENTS,))
 
@@ -245,6 +252,7 @@ def _record(cursor: Cursor, one: Asked, now: int) -> str:
         refused = LIMIT
     _see(cursor, one, refused, now)
     if not refused:
+        cursor.execute(TAKE_PLACE, (one.root, one.product, one.edition, one.machine_id, now))
         cursor.execute(NOTE_GUESTS, (one.root, one.product, one.edition, day_of(now), others + 1))
     return refused
 
