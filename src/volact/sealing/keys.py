@@ -112,8 +112,10 @@ def write_file(path: Path, data: bytes, mode: int = 0o600) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as exc:
         temporary.unlink(missing_ok=True)
+        if isinstance(exc, OSError):
+            exc.filename = str(path)  # a full disk names no file, and nobody knows the temporary one
         raise
     _sync_folder(path.parent)
 

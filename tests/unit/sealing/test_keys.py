@@ -103,3 +103,18 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(path, monkeypatch):
         keys.write_file(path, b"two")
     assert path.read_bytes() == b"one"
     assert [entry.name for entry in path.parent.iterdir()] == ["key.pem"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a process's largest file is limited on POSIX")
+def test_a_file_that_finds_no_room_is_named_and_leaves_nothing(tmp_path):
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1, before[1]))
+    try:
+        with pytest.raises(OSError) as failed:
+            keys.write_file(tmp_path / "stamp", b"two")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert failed.value.filename == str(tmp_path / "stamp")
+    assert list(tmp_path.iterdir()) == []
