@@ -622,6 +622,14 @@ def test_a_database_that_is_damaged_or_newer_is_named(host):
     assert host.run("status", "--json").json["error"]["code"] == "database-corrupt"
 
 
+@pytest.mark.parametrize("value", ["{bad", "[]", '"text"', '{"dns": 7}', '{"dns": [{"zone": "x"}]}'])
+def test_settings_that_cannot_be_read_are_named(host, value):
+    with closing(sqlite3.connect(host.folder / "host.db")) as db, db:
+        db.execute("INSERT INTO setting (key, value) VALUES ('host', ?)", (value,))
+    host.fails("host-settings-damaged", "status")
+    host.fails("host-settings-damaged", "set-port", 1700)
+
+
 def test_a_definition_that_was_changed_on_disk_is_not_served(keyed):
     (path,) = (keyed.folder / "products").rglob("*.volproduct")
     path.write_text(path.read_text()[:-20] + "A" * 19)

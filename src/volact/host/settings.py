@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from volact.core.errors import ConfigError
+from volact.core.errors import ConfigError, StoreError
 from volact.core.policy import LEAST_INTERVAL, MOST_INTERVAL
 from volact.host.dns import DnsDomain
 from volact.host.store import HostStore
@@ -19,6 +19,12 @@ class SettingError(ConfigError):
     code = "setting-invalid"
     fmt = "{name} is {value}, it must be {expected}"
     remedy = "give one that fits; `volact host status` shows the present settings"
+
+
+class SettingsDamagedError(StoreError):
+    code = "host-settings-damaged"
+    fmt = "the settings in the host's database cannot be read: {why}"
+    remedy = "stop the host and restore its last backup: `volact host restore`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +52,13 @@ class HostSettings:
 
     @classmethod
     def load(cls, store: HostStore) -> "HostSettings":
-        stored = store.setting(KEY, {})
+        try:
+            return cls._of(store.setting(KEY, {}))
+        except (ValueError, TypeError, AttributeError) as exc:  # no JSON, or JSON of another shape
+            raise SettingsDamagedError(why=str(exc)) from None
+
+    @classmethod
+    def _of(cls, stored: Mapping[str, Any]) -> "HostSettings":
         known = {f.name for f in fields(cls)}
         values = {name: value for name, value in stored.items() if name in known}
         values["dns"] = tuple(values.get("dns", ()))
