@@ -183,6 +183,14 @@ def test_a_file_that_is_missing_empty_or_changed_is_named(host, acme, tmp_path):
     assert host.status()["products"] == []
 
 
+def test_another_file_than_a_definition_is_named(host, tmp_path):
+    for text in (ACME_CAD, "AAAAA-BBBBB-CCCCC-DDDDD-EEEEE\n", "\N{SNOWMAN}"):
+        file = tmp_path / "other"
+        file.write_text(text)
+        message = host.fails("malformed", "add-product", file, "--root", "sha256:" + "0" * 64).json["error"]["message"]
+        assert message.startswith(f"{file} is malformed: it is not a signed definition")
+
+
 def test_an_older_version_of_a_product_is_refused(host, tmp_path):
     publisher = RealPublisher.make(tmp_path / "publisher")
     old = publisher.file.read_bytes()

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files that a user names on the command line: read within a bound, written whole or not at all."""
 
+import re
 from pathlib import Path
 
 from volact.core.errors import ConfigError, InputError, MalformedError
+
+COMPACT_JWS = r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+){2}"  # header, payload, signature
 
 
 class FileUnreadableError(InputError):
@@ -28,11 +31,12 @@ def read_file(path: str, most: int) -> bytes:
 
 
 def read_token(path: str, most: int) -> str:
-    """A signed token: one line of ASCII."""
-    try:
-        return read_file(path, most + 1).decode("ascii").strip()
-    except UnicodeDecodeError:
-        raise MalformedError(what="product definition", why="not a signed token in ASCII") from None
+    """A product definition: one line of ASCII, told apart here from a TOML file or a key that was given by mistake."""
+    text = read_file(path, most + 1).decode("ascii", "replace").strip()
+    if not re.fullmatch(COMPACT_JWS, text):
+        why = "it is not a signed definition, as `volact publisher product export` writes it"
+        raise MalformedError(what=path, why=why)
+    return text
 
 
 def write_file(path: str, data: bytes, mode: int = 0o644) -> None:
