@@ -11,6 +11,7 @@ from operator import eq
 from typing import NamedTuple
 
 SECONDS_PER_DAY = 86_400
+FUTURE_DAYS = 1  # hosts that share a store do not change day in the same instant
 WINDOW_DAYS = 30  # default of the policy's count_window_days
 CLONE_PROOF_DAYS = 30  # hardware put back after longer than this is a repair, not a second machine
 
@@ -43,9 +44,10 @@ def first_day(today: int, window_days: int = WINDOW_DAYS) -> int:
 def in_window(last_seen_day: int, today: int, window_days: int = WINDOW_DAYS) -> bool:
     """Whether a machine last seen on that day counts today.
 
-    A day in the future counts: hosts that share a store do not change day in the same instant.
+    Tomorrow counts: hosts that share a store do not change day in the same instant.  Later days do not: they were
+    written by a clock that was wrong, and would count until the real day comes.
     """
-    return last_seen_day >= first_day(today, window_days)
+    return first_day(today, window_days) <= last_seen_day <= today + FUTURE_DAYS
 
 
 def count(histogram: Mapping[int, int], today: int, window_days: int = WINDOW_DAYS) -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from sqlite3 import Cursor
 from typing import Any, NamedTuple, TypeVar
 
-from volact.core.count import KnownFingerprint, Verdict, classify, first_day
+from volact.core.count import FUTURE_DAYS, KnownFingerprint, Verdict, classify, first_day
 
 HOST_SCOPE = 0  # what belongs to no product group
 KEEP_FINGERPRINTS = 16  # of one machine ID: a machine that invents one each time must not fill the disk
@@ -31,7 +31,8 @@ VERDICT_EVENTS = {
 
 COUNTS = """
 SELECT id, window_days, collapse, (
-    SELECT COALESCE(SUM(machines), 0) FROM seen_day WHERE scope_id = scope.id AND day > ? - window_days
+    SELECT COALESCE(SUM(machines), 0) FROM seen_day
+    WHERE scope_id = scope.id AND day BETWEEN ? - window_days + 1 AND ? + 1
 ) AS machines
 FROM scope WHERE id IN ({})
 """
@@ -154,6 +155,7 @@ class Batch:
     def __init__(self, cursor: Cursor, today: int, same_hardware: Callable[[bytes, bytes], bool]) -> None:
         self._cursor, self._today, self._same_hardware = cursor, today, same_hardware
         self._first_day: dict[int, int] = {}
+        self._last_day = today + FUTURE_DAYS
         self._collapse: dict[int, bool] = {}
         self._counts: dict[int, int] = {}
         self._known: dict[tuple[int, bytes], _Known] = {}
@@ -184,7 +186,7 @@ class Batch:
             verdict, first_seen = self._other_machine_id(one, known)
         else:
             verdict, first_seen = self._other_fingerprint(one, known)
-        if known is None or known.last_seen_day < self._first_day[scope_id]:
+        if known is None or not self._first_day[scope_id] <= known.last_seen_day <= self._last_day:
             self._counts[scope_id] += 1
         count, today = self._counts[scope_id], self._today
         self._known[key] = _Known(stored_id, fingerprint, today, at, first_seen)
@@ -221,7 +223,7 @@ class Batch:
     def _load_scopes(self, scope_ids: list[int]) -> None:
         if not scope_ids:
             return
-        rows = self._cursor.execute(COUNTS.format(_marks(scope_ids)), (self._today, *scope_ids))
+        rows = self._cursor.execute(COUNTS.format(_marks(scope_ids)), (self._today, self._today, *scope_ids))
         for scope_id, window_days, collapse, count in rows:
             self._first_day[scope_id] = first_day(self._today, window_days)
             self._collapse[scope_id] = bool(collapse)
@@ -269,7 +271,7 @@ class Batch:
         left = _Known(*values)
         self._cursor.execute(DELETE_MACHINE, (one.scope_id, identity))
         self._known.pop((one.scope_id, identity), None)
-        if left.last_seen_day >= self._first_day[one.scope_id]:
+        if self._first_day[one.scope_id] <= left.last_seen_day <= self._last_day:
             self._counts[one.scope_id] -= 1
         return left
 

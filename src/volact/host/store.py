@@ -55,7 +55,8 @@ CHUNK = 2_000  # rows of housekeeping in one transaction, so that activations wa
 
 NOTE_ALL_COUNTS = """
 INSERT INTO daily_count (scope_id, day, machines)
-SELECT id, ?, (SELECT COALESCE(SUM(machines), 0) FROM seen_day WHERE scope_id = scope.id AND day > ? - window_days)
+SELECT id, ?, (SELECT COALESCE(SUM(machines), 0) FROM seen_day WHERE scope_id = scope.id
+               AND day BETWEEN ? - window_days + 1 AND ? + 1)
 FROM scope WHERE id <> ?
 ON CONFLICT (scope_id, day) DO UPDATE SET machines = excluded.machines
 """
@@ -277,7 +278,7 @@ class HostStore:
     def count(self, scope_id: int, today: int) -> int:
         """The machines that count today; a sum over the window's days, whatever the number of machines."""
         with read(self._engine) as conn:
-            return int(conn.exec_driver_sql(COUNTS.format("?"), (today, scope_id)).one().machines)
+            return int(conn.exec_driver_sql(COUNTS.format("?"), (today, today, scope_id)).one().machines)
 
     def histogram(self, scope_id: int) -> dict[int, int]:
         """{last-seen day: machines}, those that no longer count included."""
@@ -342,7 +343,7 @@ class HostStore:
     def note_counts(self, today: int) -> None:
         """Keeps today's counts for the history; ``record`` does it too, this is for days without activations."""
         with write(self._engine) as conn:
-            conn.exec_driver_sql(NOTE_ALL_COUNTS, (today, today, HOST_SCOPE))
+            conn.exec_driver_sql(NOTE_ALL_COUNTS, (today, today, today, HOST_SCOPE))
 
     def prune_machines(self, today: int, keep_days: int = KEEP_MACHINES_DAYS, chunk: int = CHUNK) -> int:
         """Deletes machines unseen for ``keep_days`` (never ones that could count), a chunk a transaction."""

@@ -90,6 +90,17 @@ def test_machine_leaves_the_count_after_thirty_days_and_comes_back(store: HostSt
     assert store.histogram(scope.id) == {TODAY: 1, TODAY + 30: 1}
 
 
+def test_what_a_clock_that_was_ahead_wrote_does_not_count_until_the_machine_asks_again(
+    store: HostStore, scope: Scope
+) -> None:
+    store.record([seen(scope.id, number, day=TODAY + 700) for number in range(3)], TODAY + 700)
+    assert store.count(scope.id, TODAY + 700) == 3
+    assert store.count(scope.id, TODAY) == 0
+    assert [one.count for one in store.record([seen(scope.id, 0), seen(scope.id, 9)], TODAY)] == [1, 2]
+    assert store.count(scope.id, TODAY) == 2
+    assert store.count(scope.id, TODAY + 1) == 2
+
+
 def test_groups_and_publishers_count_for_themselves(store: HostStore, scope: Scope) -> None:
     other_group, other_root = store.scope(ROOT, 2), store.scope("sha256:" + "cd" * 32, 1)
     batch = [seen(scope.id, 1), seen(other_group.id, 1), seen(other_root.id, 1), seen(other_root.id, 2)]

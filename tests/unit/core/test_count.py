@@ -17,7 +17,7 @@ def test_day_changes_at_midnight_utc() -> None:
     assert day_of(DAY) == 1
 
 
-@pytest.mark.parametrize(("days_ago", "counts"), [(0, True), (29, True), (30, False), (400, False), (-1, True)])
+@pytest.mark.parametrize(("days_ago", "counts"), [(0, True), (29, True), (30, False), (400, False), (-1, True), (-2, False)])
 def test_machine_counts_for_less_than_thirty_days(days_ago: int, counts: bool) -> None:
     assert in_window(TODAY - days_ago, TODAY) is counts
 
@@ -28,7 +28,7 @@ def test_window_of_one_day_is_today() -> None:
 
 
 def test_count_sums_the_days_of_the_window() -> None:
-    histogram = {TODAY - 30: 100, TODAY - 29: 10, TODAY - 1: 5, TODAY: 1}
+    histogram = {TODAY - 30: 100, TODAY - 29: 10, TODAY - 1: 5, TODAY: 1, TODAY + 700: 1000}
     assert count(histogram, TODAY) == 16
     assert count(histogram, TODAY, window_days=2) == 6
     assert count({}, TODAY) == 0
