@@ -24,6 +24,7 @@ from volact.host.recording import HOST_SCOPE, Recorded, Refused, Seen
 from volact.host.store import HostStore
 from volact.issuer.serving import ServedKey
 from volact.sealing import envelope, proof
+from volact.wire.batching import Batcher
 from volact.wire.server import BusyError, IssuerUnknownError
 
 MAX_BATCH = 64  # one batch keeps the event loop for about 20 ms; larger ones gain little (docs/spec/count.md)
@@ -79,8 +80,7 @@ class HostService:
         self._store, self._clock = store, clock
         self._serving: dict[str, Serving] = {}
         self._intervals = Intervals()
-        self._waiting: list[_Waiting] = []
-        self._running: asyncio.Task[None] | None = None
+        self._batches = Batcher(self._answer_batch, MAX_BATCH)
         self._noted: tuple[int, int] = (0, 0)  # the present minute, and how many of the unproven it has in the log
 
     def use(self, serving: Sequence[Serving], intervals: Intervals) -> None:
@@ -106,45 +106,29 @@ class HostService:
         serving = self._serving.get(issuer)
         if serving is None:
             raise IssuerUnknownError(issuer=issuer[:64])
-        waiting = len(self._waiting)
+        waiting = len(self._batches)
         if waiting >= HARD_LIMIT:
             raise BusyError(retry_after=BACK_OFF)
         future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(serving, sealed, future, waiting >= SOFT_LIMIT))
-        if self._running is None:
-            self._running = asyncio.get_running_loop().create_task(self._drain())
+        self._batches.add(_Waiting(serving, sealed, future, waiting >= SOFT_LIMIT))
         return await future
 
     async def finish(self) -> None:
         """Wait until what was accepted is answered: the graceful stop."""
-        while self._running is not None:
-            await asyncio.wait([self._running])
-
-    async def _drain(self) -> None:
-        try:
-            while self._waiting:
-                batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
-                await self._answer_batch(batch)
-        finally:
-            self._running = None
+        await self._batches.finish()
 
     async def _answer_batch(self, batch: list[_Waiting]) -> None:
         now = self._clock()
-        try:
-            # (1) open the seals, (2) prove the requests, (3) decide them by the rules
-            self._open(batch)
-            self._prove(batch)
-            self._decide(batch, now)
-            # (4) count the accepted and note the refused, in one durable transaction
-            recorded = await self._record(batch, now)
-            # (5) sign, (6) seal and answer
-            tokens = [self._sign(waiting, recorded, now) for waiting in batch]
-            for waiting, token in zip(batch, tokens, strict=True):
-                _answer(waiting, token)
-        except Exception as exc:  # a full disk, say: every one of the batch is told, none is answered
-            for waiting in batch:
-                if not waiting.future.done():
-                    waiting.future.set_exception(exc)
+        # (1) open the seals, (2) prove the requests, (3) decide them by the rules
+        self._open(batch)
+        self._prove(batch)
+        self._decide(batch, now)
+        # (4) count the accepted and note the refused, in one durable transaction
+        recorded = await self._record(batch, now)
+        # (5) sign, (6) seal and answer
+        tokens = [self._sign(waiting, recorded, now) for waiting in batch]
+        for waiting, token in zip(batch, tokens, strict=True):
+            _answer(waiting, token)
 
     # Each phase keeps to itself what is wrong with one request: the others of its batch go on.
 

@@ -38,6 +38,7 @@ from volact.sealing import certificates, returns
 from volact.sealing.envelope import seal_answer
 from volact.sealing.proof import REQUEST, ProvenRequest, verify_request
 from volact.sealing.verify import verify_definition
+from volact.wire.batching import Batcher
 from volact.wire.server import BusyError, IssuerUnknownError
 
 DESCRIPTOR_SECONDS = 86400  # an online descriptor is proven fresh by its nonce; this ends one that was kept
@@ -75,6 +76,15 @@ class ReceiptOutcome:
     refusal: Refusal | None = None
 
 
+@dataclass(slots=True)
+class _Asked:
+    """A message that waits for its batch."""
+
+    issuer: str
+    sealed: bytes
+    future: "asyncio.Future[bytes]"
+
+
 class PublisherService:
     """Implements :class:`volact.wire.server.IssuerService`.  ``clock`` gives Unix seconds."""
 
@@ -86,8 +96,7 @@ class PublisherService:
         self._finder = KeyFinder(store, keys.index)
         self._definitions: dict[tuple[str, int], ProductDefinition] = {}
         self._sign_status = lru_cache(maxsize=4)(self._make_status)
-        self._waiting: list[tuple[str, bytes, asyncio.Future[bytes]]] = []
-        self._running: asyncio.Task[None] | None = None
+        self._batches = Batcher(self._answer_batch, MAX_BATCH)
         # A thread of its own: in the loop's pool a batch would wait behind everybody who asks for a descriptor.
         self._answering = ThreadPoolExecutor(1, thread_name_prefix="volact-answers")
 
@@ -103,37 +112,26 @@ class PublisherService:
         return await asyncio.to_thread(self.describe, root, nonce)
 
     async def activate(self, issuer: str, sealed: bytes) -> bytes:
-        if len(self._waiting) >= HARD_LIMIT:
+        if len(self._batches) >= HARD_LIMIT:
             raise BusyError(retry_after=BACK_OFF)
         future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._waiting.append((issuer, sealed, future))
-        if self._running is None:
-            self._running = asyncio.get_running_loop().create_task(self._drain())
+        self._batches.add(_Asked(issuer, sealed, future))
         return await future
 
     async def finish(self) -> None:
         """Wait until what was accepted is answered: the graceful stop."""
-        while self._running is not None:
-            await asyncio.wait([self._running])
+        await self._batches.finish()
 
-    async def _drain(self) -> None:
-        try:
-            while self._waiting:
-                batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
-                await self._answer_batch(batch)
-        finally:
-            self._running = None
-
-    async def _answer_batch(self, batch: Sequence[tuple[str, bytes, "asyncio.Future[bytes]"]]) -> None:
-        asked = [(issuer, sealed) for issuer, sealed, _ in batch]
+    async def _answer_batch(self, batch: list[_Asked]) -> None:
+        asked = [(one.issuer, one.sealed) for one in batch]
         outcomes = await asyncio.get_running_loop().run_in_executor(self._answering, self.answer_all, asked)
-        for (_, _, future), outcome in zip(batch, outcomes, strict=True):
-            if future.done():  # the client hung up
+        for one, outcome in zip(batch, outcomes, strict=True):
+            if one.future.done():  # the client hung up
                 continue
             if isinstance(outcome, Exception):
-                future.set_exception(outcome)
+                one.future.set_exception(outcome)
             else:
-                future.set_result(outcome.sealed)
+                one.future.set_result(outcome.sealed)
 
     def describe(self, root: str, nonce: bytes) -> str:
         if root != self._root:

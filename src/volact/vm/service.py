@@ -19,6 +19,7 @@ from volact.vm.guest import NOT_ACTIVATED, OTHER_PUBLISHER
 from volact.vm.issuing import HostState, decide, licence_for
 from volact.vm.messages import Activate, Activated, Answer, Failed, GetIssuer, Issuer, Request
 from volact.vm.store import GUEST_DAYS, IDENTITIES, IDENTITY_HOURS, LIMIT, MOST_IDENTITIES, Asked, Unread, VmStore
+from volact.wire.batching import Batcher
 
 MAX_BATCH = 64  # keeps the event loop for about 20 ms
 UNKNOWN_ISSUER = "issuer-unknown"
@@ -48,8 +49,7 @@ class VmService:
     def __init__(self, store: VmStore, clock: Callable[[], int], *, nested: bool, licensed: Licensed) -> None:
         self._store, self._clock, self._nested, self._licensed = store, clock, nested, licensed
         self._serving: dict[str, ServedKey] = {}
-        self._waiting: list[_Waiting] = []
-        self._running: asyncio.Task[None] | None = None
+        self._batches = Batcher(self._answer_batch, MAX_BATCH)
 
     def use(self, serving: Sequence[ServedKey]) -> None:
         self._serving = {one.opening.id: one for one in serving}
@@ -73,8 +73,7 @@ class VmService:
 
     async def finish(self) -> None:
         """Wait until what was accepted is answered: the graceful stop."""
-        while self._running is not None:
-            await asyncio.wait([self._running])
+        await self._batches.finish()
 
     async def _describe(self, request: GetIssuer, channel: str) -> Answer:
         now = self._clock()
@@ -94,9 +93,7 @@ class VmService:
                 return await self._cannot(request, channel, active=False)
             return Failed(request.id, UNKNOWN_ISSUER, "no issuer of that ID is served here")
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(request, channel, serving, future))
-        if self._running is None:
-            self._running = asyncio.get_running_loop().create_task(self._drain())
+        self._batches.add(_Waiting(request, channel, serving, future))
         return await future
 
     async def _cannot(self, request: Request, channel: str, *, active: bool) -> Answer:
@@ -112,33 +109,21 @@ class VmService:
         now = self._clock()
         return [one for one in self._serving.values() if one.issuer.ends_at > now]
 
-    async def _drain(self) -> None:
-        try:
-            while self._waiting:
-                batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
-                await self._answer_batch(batch)
-        finally:
-            self._running = None
-
     async def _answer_batch(self, batch: list[_Waiting]) -> None:
         now = self._clock()
-        try:
-            # (1) open and prove each request, (2) decide it by the rules
-            for waiting in batch:
-                self._take(waiting, now)
-            # (3) take their places and note them, in one durable transaction
-            good = [waiting for waiting in batch if waiting.error is None]
-            unread = [_unread(waiting) for waiting in batch if waiting.error is not None]
-            refused = await self._record([_asked(waiting, now) for waiting in good], unread, now)
-            # (4) sign and seal, (5) answer
-            for waiting, code in zip(good, refused, strict=True):
-                self._settle(waiting, code, now)
-            for waiting in batch:
-                if waiting.error is not None:
-                    _give(waiting, waiting.error)
-        except Exception as exc:  # a full disk, say: every one of the batch is told, none is licensed
-            for waiting in batch:
-                _give(waiting, exc)
+        # (1) open and prove each request, (2) decide it by the rules
+        for waiting in batch:
+            self._take(waiting, now)
+        # (3) take their places and note them, in one durable transaction
+        good = [waiting for waiting in batch if waiting.error is None]
+        unread = [_unread(waiting) for waiting in batch if waiting.error is not None]
+        refused = await self._record([_asked(waiting, now) for waiting in good], unread, now)
+        # (4) sign and seal, (5) answer
+        for waiting, code in zip(good, refused, strict=True):
+            self._settle(waiting, code, now)
+        for waiting in batch:
+            if waiting.error is not None:
+                _give(waiting, waiting.error)
 
     def _take(self, waiting: _Waiting, now: int) -> None:
         """Whatever is wrong with one request, the others of its batch are answered."""
