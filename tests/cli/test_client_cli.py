@@ -356,6 +356,24 @@ def test_a_configured_host_is_asked_without_being_named(volact, host, port):
     assert volact.good("info", PRODUCT, "--json").json["host_source"] == "configured-host"
 
 
+def test_a_host_that_was_named_once_and_answered_is_asked_again_without_being_named(volact, host, port):
+    volact.ready()
+    host.fill(101, 24)
+    volact.good("activate", "--host", f"{ADDRESS}:{port}")
+    volact.site.clock.advance(days=7)
+    assert volact.good("activate").out.startswith("acme-cad: licensed until ")
+
+
+def test_a_licensed_machine_shows_the_count_that_licensed_it(volact, host, port):
+    volact.ready()
+    host.fill(101, 24)
+    volact.good("activate", "--host", f"{ADDRESS}:{port}")
+    host.last_seen.clear()
+    volact("activate", "--host", f"{ADDRESS}:{port}")
+    (row,) = volact.good("status", "--json").json["products"]
+    assert (row["licensed"], row["count"], row["threshold"]) == (True, 25, 25)
+
+
 def test_without_any_host_the_search_is_the_error(volact):
     volact.ready()
     volact.good("set-host", "--domain", "no-such-zone.test", "--resolver", "127.0.0.1:9")

@@ -102,6 +102,22 @@ def keyed(host, acme) -> Host:
     return host
 
 
+# ---- a lost database
+
+
+@pytest.mark.parametrize("lost", ["gone", "empty"])
+def test_a_lost_database_is_an_error_and_no_new_one_takes_its_place(keyed, lost):
+    database = keyed.folder / "host.db"
+    for path in keyed.folder.glob("host.db*"):
+        path.unlink()
+    if lost == "empty":
+        database.touch()
+    for words in (["status"], ["activate"], ["set-port", "1700"]):
+        done = keyed.fails("host-database-missing", *words)
+        assert "volact host restore" in done.json["error"]["remedy"]
+    assert database.exists() is (lost == "empty")
+
+
 # ---- init
 
 

@@ -72,7 +72,7 @@ def _discovered(settings: Settings, known: KnownIssuer | None, resolver: Resolve
 
 
 def last_good(known: KnownIssuer | None) -> tuple[str, int] | None:
-    if known is None or known.source in (GIVEN, PUBLISHER):
+    if known is None or known.source == PUBLISHER:
         return None
     try:
         return parse_host_port(known.address)

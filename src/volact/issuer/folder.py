@@ -36,6 +36,12 @@ class NoHostError(ConfigError):
     remedy = "make one: `{command} init`, or name its folder with --dir"
 
 
+class DatabaseLostError(ConfigError):
+    code = "host-database-missing"
+    fmt = "the {noun} in {path} has lost its database: {why}"
+    remedy = "restore a backup with `{command} restore`; without one, make a new folder with `{command} init`"
+
+
 class HostExistsError(ConfigError):
     code = "host-folder-exists"
     fmt = "there is a {noun} in {path} already"
@@ -153,6 +159,10 @@ class IssuerFolder:
     def check(self) -> Self:
         if not (self.path / "keys").is_dir():
             raise NoHostError(noun=self.kind.noun, command=self.kind.command, path=str(self.path))
+        # A new one in its place would have forgotten the count, the settings and every event, without a word.
+        why = _lost(self.database)
+        if why:
+            raise DatabaseLostError(noun=self.kind.noun, command=self.kind.command, path=str(self.path), why=why)
         return self
 
     @property
@@ -311,3 +321,12 @@ def _read_key(folder: Path) -> HostKey:
     about = Fields(parse_object(keys.read_file(folder / "key.json"), "key.json"), "key.json")
     key = ProductKey.strict(about.text("key"))
     return HostKey(key, about.text("root"), about.text("product"), folder)
+
+
+def _lost(database: Path) -> str:
+    try:
+        return "" if database.stat().st_size else f"{database.name} is empty"
+    except FileNotFoundError:
+        return f"{database.name} is not there"
+    except OSError as exc:
+        return exc.strerror or str(exc)

@@ -14,6 +14,7 @@ import pytest
 
 from support.processes import ADDRESS, Server, good, host_words, post, serving, storm, volact, wait_for
 from support.site import PRODUCT, Machine, Vendor, make_request
+from volact.host.application import open_store
 from volact.host.folder import HostFolder
 from volact.sealing import jws
 from volact.sealing.envelope import HYBRID
@@ -44,6 +45,7 @@ def running(vendor, tmp_path_factory, pick_port):
 def test_the_life_of_a_running_host(vendor, tmp_path, pick_port):
     """One process through what an administrator does to it, in the order of a first day."""
     folder = HostFolder.create(tmp_path / "host")
+    open_store(folder).close()
     machine = Machine.make(tmp_path / "machine", 1, vendor)
     with serving(folder.path, pick_port(), workers=2, ready=503) as server:
         # It starts without a key, says so, and notices the key when it comes.

@@ -37,10 +37,18 @@ class View:
         return edition.policy.threshold if edition and self.loaded.installation.channel == "volume" else None
 
     @property
+    def counted(self) -> int | None:
+        """The count that the state comes from: a licensed machine's, not what another host said later."""
+        licence = self.evaluation.licence
+        if self.evaluation.licensed and licence is not None and licence.count is not None:
+            return licence.count
+        return self.evaluation.count
+
+    @property
     def count(self) -> str | None:
-        if self.threshold is None or self.evaluation.count is None:
+        if self.threshold is None or self.counted is None:
             return None
-        return f"{self.evaluation.count}/{self.threshold}"
+        return f"{self.counted}/{self.threshold}"
 
     def to_json(self, env: Environment) -> dict[str, Any]:
         evaluation, installation = self.evaluation, self.loaded.installation
@@ -55,7 +63,7 @@ class View:
             "enforcement": evaluation.enforcement,
             "until": env.json_time(evaluation.until),
             "reason": reason_json(evaluation.reason),
-            "count": evaluation.count,
+            "count": self.counted,
             "threshold": self.threshold,
             "host": self.known.address if self.known else None,
             "host_source": self.known.source if self.known else None,
