@@ -17,7 +17,9 @@ def test_day_changes_at_midnight_utc() -> None:
     assert day_of(DAY) == 1
 
 
-@pytest.mark.parametrize(("days_ago", "counts"), [(0, True), (29, True), (30, False), (400, False), (-1, True), (-2, False)])
+@pytest.mark.parametrize(
+    ("days_ago", "counts"), [(0, True), (29, True), (30, False), (400, False), (-1, True), (-2, False)]
+)
 def test_machine_counts_for_less_than_thirty_days(days_ago: int, counts: bool) -> None:
     assert in_window(TODAY - days_ago, TODAY) is counts
 
