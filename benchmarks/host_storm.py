@@ -259,7 +259,7 @@ def main() -> None:
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--machines", type=int, default=4000, help="activations a storm (default: %(default)s)")
-    parser.add_argument("--concurrency", type=int, default=64, help="connections at a time (default: %(default)s)")
+    parser.add_argument("--concurrency", type=int, default=128, help="connections at a time (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds; medians are shown (default: %(default)s)")
     parser.add_argument("--floor-seconds", type=float, default=1.0, help="CPU seconds of each floor measurement")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
