@@ -27,11 +27,11 @@ test: .venv/.dev  ## all tests with real parts; ARGS="tests/integration/dns" run
 	export VOLACT_REQUIRE_PARTS=$${VOLACT_REQUIRE_PARTS:-$$required} HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-ci}; \
 	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
-check: .venv/.dev  ## format, lint, types and the fast tests, in under a minute
+check: .venv/.dev  ## format, lint, types and the fast tests, in about a minute
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/pytest -q -n 2 -m "not needs" $(FAST_TESTS)
+	@HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-fast} $(BIN)/pytest -q -n 2 -m "not needs" $(FAST_TESTS)
 
 format: .venv/.dev  ## rewrite the sources as `make check` wants them
 	@$(BIN)/ruff check --fix-only .
