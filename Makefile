@@ -31,7 +31,7 @@ check: .venv/.dev  ## format, lint, types and the fast tests, in about a minute
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-fast} $(BIN)/pytest -q -n 2 -m "not needs" $(FAST_TESTS)
+	@$(BIN)/pytest -q -n 2 -m "not needs" $(FAST_TESTS)
 
 format: .venv/.dev  ## rewrite the sources as `make check` wants them
 	@$(BIN)/ruff check --fix-only .

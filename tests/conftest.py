@@ -47,7 +47,6 @@ STEADY = settings(
 )
 settings.register_profile("default", STEADY)
 settings.register_profile("ci", STEADY, max_examples=300)
-settings.register_profile("fast", STEADY, max_examples=15)  # of `make check`
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
