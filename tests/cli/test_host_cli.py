@@ -672,3 +672,23 @@ def test_help_of_every_verb_has_its_options(capsys):
 def test_the_database_is_in_wal_mode(host):
     with closing(sqlite3.connect(HostFolder(host.folder).database)) as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_history_draws_each_group_and_names_causes(acme: RealPublisher, tmp_path: Path) -> None:
+    host = Host(tmp_path / "host", clock=lambda: 20_000 * DAY + 3600)
+    host.good("init")
+    host.good("add-product", acme.file, "--root", acme.root)
+    store = open_store(HostFolder(host.folder))
+    scope = store.scope(acme.root, CLIENT_GROUP)
+    for number, day in ((1, 19_998), (2, 19_999), (3, 20_000)):
+        identity, at = b"%032d" % number, day * DAY + 60
+        seen = Seen(scope.id, identity, identity, at, at, "ws", "acme-cad", "client", "unlicensed")
+        store.record([seen], day, [Refused(scope.id, "clock-skew", at)])
+    store.close()
+    shown = host.good("history").out
+    assert re.search(r"^101 acme-clients +3 +1 +3 +3 +▃▅█$", shown, re.MULTILINE), shown
+    assert re.search(r"^2024-10-04 +101 +0 +1 +1 +clock-skew 1$", shown, re.MULTILINE), shown
+    told = host.good("history", "--days", "1", "--json").json
+    assert [group["days"] for group in told["groups"]] == [[{"day": "2024-10-04", "count": 3}]]
+    assert told["requests"][0]["states"] == {"unlicensed": 1}
+    assert host.run("history", "--days", "500").code == 2

@@ -184,9 +184,10 @@ class Companion:
                 return
 
     def _daily(self) -> None:
-        today = day_of(self._run.clock())
-        self._store.note_counts(today)
-        self._store.prune_machines(today)
+        now = self._run.clock()
+        self._store.note_counts(day_of(now))
+        self._store.prune_machines(day_of(now))
+        self._store.prune_hours(now)
 
     def _renew(self) -> None:
         """Renew certificates that end soon, with the publisher that the definition names."""

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 from volact.core.count import FUTURE_DAYS, KnownFingerprint, Verdict, classify, first_day
 
 HOST_SCOPE = 0  # what belongs to no product group
+SECONDS_PER_HOUR = 3600
 KEEP_FINGERPRINTS = 16  # of one machine ID: a machine that invents one each time must not fill the disk
 VARIABLES = 500  # of one statement; SQLite's own limit was 999 for long
 
@@ -64,6 +65,11 @@ APPEND_EVENT = "INSERT INTO event (at, level, code, scope_id, machine_id, data) 
 ADD_TO_COUNTER = """
 INSERT INTO counter (scope_id, name, value) VALUES (?, ?, ?)
 ON CONFLICT (scope_id, name) DO UPDATE SET value = counter.value + excluded.value
+"""
+
+ADD_TO_HOUR = """
+INSERT INTO hourly (hour, scope_id, name, value) VALUES (?, ?, ?, ?)
+ON CONFLICT (hour, scope_id, name) DO UPDATE SET value = hourly.value + excluded.value
 """
 
 NOTE_COUNT = """
@@ -162,6 +168,7 @@ class Batch:
         self._machines: list[tuple[Any, ...]] = []
         self._events: list[tuple[Any, ...]] = []
         self._counters: Counter[tuple[int, str]] = Counter()
+        self._at = 0  # of the last request: a batch is milliseconds, and counts for one hour
 
     def load(self, seen: Sequence[Seen]) -> bool:
         """Reads what the database knows of the batch; false for an empty one."""
@@ -194,6 +201,7 @@ class Batch:
             (*key, stored_id, fingerprint, today, at, first_seen, request_iat, name, product, edition, state)
         )
         self._counters[scope_id, STATE + state] += 1
+        self._at = at
         data = (  # written out: twice as fast as encoding a dictionary
             f'{{"name":{to_json(name)},"product":{to_json(product)},"edition":{to_json(edition)},'
             f'"state":{to_json(state)},"count":{count}}}'
@@ -204,6 +212,7 @@ class Batch:
         return Recorded(count, verdict)
 
     def add_refusal(self, one: Refused) -> None:
+        self._at = one.at
         for name in (TOTAL, FAILED, REFUSED + one.code):
             self._counters[one.scope_id, name] += 1
         if one.noted:
@@ -299,12 +308,20 @@ class Batch:
             self._machines = []
 
     def _write_counters(self) -> None:
+        self._write_hour()
         for (scope_id, name), value in list(self._counters.items()):
             if name.startswith(STATE):
                 self._counters[scope_id, TOTAL] += value
         rows = [(scope_id, name, value) for (scope_id, name), value in self._counters.items()]
         if rows:
             self._cursor.executemany(ADD_TO_COUNTER, rows)
+
+    def _write_hour(self) -> None:
+        """Before the sums over states are added to the counters."""
+        hour = self._at // SECONDS_PER_HOUR
+        rows = [(hour, *key, value) for key, value in self._counters.items() if key[1] not in (TOTAL, FAILED)]
+        if rows:
+            self._cursor.executemany(ADD_TO_HOUR, rows)
 
 
 def append_events(cursor: Cursor, events: list[tuple[Any, ...]]) -> None:

@@ -110,6 +110,18 @@ COUNTER = Table(
     sqlite_with_rowid=False,
 )
 
+# The same counters hour by hour (Unix hours, UTC), without those that are sums of others: what happened when.
+HOURLY = Table(
+    "hourly",
+    METADATA,
+    Column("hour", Integer, primary_key=True),
+    Column("scope_id", Integer, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("value", Long, nullable=False),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+)
+
 # Appended to, and cut off at its old end; numbers are never used twice, so a reader can go on where it was.
 EVENT = Table(
     "event",

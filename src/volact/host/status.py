@@ -26,6 +26,7 @@ class GroupStatus:
     failed: int
     states: dict[str, int]
     refusals: dict[str, int]
+    scope_id: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ def host_status(folder: HostFolder, store: HostStore, now: int) -> HostStatus:
     clones = store.clones(since=now - 30 * 86400)
     return HostStatus(
         keys=tuple(key_status(key, names.get(key.root, "")) for key in folder.host_keys()),
-        groups=tuple(_groups(products, store, day_of(now))),
+        groups=tuple(groups_of(products, store, day_of(now))),
         products=tuple(products),
         settings=HostSettings.load(store),
         clones=sum(clone.proved_at is not None for clone in clones),
@@ -54,7 +55,8 @@ def host_status(folder: HostFolder, store: HostStore, now: int) -> HostStatus:
     )
 
 
-def _groups(products: list[TrustedDefinition], store: HostStore, today: int) -> list[GroupStatus]:
+def groups_of(products: list[TrustedDefinition], store: HostStore, today: int) -> list[GroupStatus]:
+    """Each product group that the host counts."""
     found = []
     for scope in store.scopes():
         mine = [t.definition for t in products if t.trust.fingerprint == scope.root]
@@ -76,6 +78,7 @@ def _groups(products: list[TrustedDefinition], store: HostStore, today: int) -> 
                 failed=counters[FAILED],
                 states={str(state): counters.get(STATE + state, 0) for state in State},
                 refusals={n.removeprefix(REFUSED): v for n, v in counters.items() if n.startswith(REFUSED)},
+                scope_id=scope.id,
             )
         )
     return found

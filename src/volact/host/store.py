@@ -20,6 +20,7 @@ from volact.host.recording import (
     COUNTS,
     FAILED,
     HOST_SCOPE,
+    SECONDS_PER_HOUR,
     TOTAL,
     Batch,
     Recorded,
@@ -28,7 +29,7 @@ from volact.host.recording import (
     append_events,
     to_json,
 )
-from volact.host.schema import COUNTER, DAILY_COUNT, EVENT, FINGERPRINT_SEEN, MACHINE, SCOPE, SEEN_DAY, SETTING
+from volact.host.schema import COUNTER, DAILY_COUNT, EVENT, FINGERPRINT_SEEN, HOURLY, MACHINE, SCOPE, SEEN_DAY, SETTING
 from volact.sql.engine import checkpoint, open_engine
 from volact.sql.migrate import upgrade
 from volact.sql.transaction import read, write, write_cursor
@@ -39,6 +40,7 @@ __all__ = [
     "Event",
     "FingerprintUse",
     "HostStore",
+    "Hour",
     "Machine",
     "Recorded",
     "Refused",
@@ -51,6 +53,7 @@ MIGRATIONS = "volact.host.migrations"
 
 KEEP_MACHINES_DAYS = 365  # long after they stop counting, for reports on what used to be there
 KEEP_EVENTS = 2_000_000
+KEEP_HOURS = 400 * 24  # a year, and a month to compare it with
 CHUNK = 2_000  # rows of housekeeping in one transaction, so that activations wait milliseconds for it
 
 NOTE_ALL_COUNTS = """
@@ -83,6 +86,7 @@ ORDER BY scope_id, fingerprint, machine_id
 
 PRUNE_MACHINE = "DELETE FROM machine WHERE scope_id = ? AND identity = ? AND last_seen_day <= ?"
 PRUNE_FINGERPRINTS = "DELETE FROM fingerprint_seen WHERE last_seen < ?"
+PRUNE_HOURS = "DELETE FROM hourly WHERE hour < ?"
 PRUNE_EVENTS = """
 DELETE FROM event WHERE id IN (SELECT id FROM event ORDER BY id LIMIT ?)
 AND (id <= (SELECT MAX(id) FROM event) - ? OR at < ?)
@@ -189,6 +193,16 @@ class Event:
     scope_id: int
     machine_id: bytes | None
     data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Hour:
+    """How many requests of one kind (``state:…`` or ``refused:…``) came in the hour that begins ``at``."""
+
+    at: int
+    scope_id: int
+    name: str
+    requests: int
 
 
 class HostStore:
@@ -301,6 +315,14 @@ class HostStore:
             rows = conn.execute(select(COUNTER.c.name, COUNTER.c.value).where(COUNTER.c.scope_id == scope_id))
             return {TOTAL: 0, FAILED: 0} | {row.name: row.value for row in rows}
 
+    def hours(self, since: int, until: int) -> list[Hour]:
+        """What was answered in the hours that begin between two times, by counter; oldest first, quiet ones missing."""
+        first, last = -(-since // SECONDS_PER_HOUR), until // SECONDS_PER_HOUR
+        wanted = select(HOURLY).where(HOURLY.c.hour.between(first, last)).order_by(*HOURLY.primary_key)
+        with read(self._engine) as conn:
+            rows = conn.execute(wanted)
+            return [Hour(row.hour * SECONDS_PER_HOUR, row.scope_id, row.name, row.value) for row in rows]
+
     def events(
         self,
         since: int = 0,
@@ -360,6 +382,10 @@ class HostStore:
                 gone = conn.exec_driver_sql(PRUNE_EVENTS, (chunk, keep, before)).rowcount
             deleted, more = deleted + gone, gone == chunk
         return deleted
+
+    def prune_hours(self, now: int, keep: int = KEEP_HOURS) -> int:
+        with write(self._engine) as conn:
+            return int(conn.exec_driver_sql(PRUNE_HOURS, (now // SECONDS_PER_HOUR - keep,)).rowcount)
 
     def checkpoint(self) -> int:
         """Folds the log into the database; every few seconds under load.  Returns the pages left in the log."""

@@ -4,7 +4,7 @@
 import argparse
 
 from volact.cli import options
-from volact.cli.host import dns, serve, settings, show
+from volact.cli.host import dns, history, serve, settings, show
 from volact.cli.host.common import HOSTING
 from volact.cli.issuer import activate, backup, revocation, setup
 
@@ -15,5 +15,5 @@ def build(parser: argparse.ArgumentParser) -> None:
     activate.build(group, HOSTING)
     revocation.build(group, HOSTING)
     backup.build(group, HOSTING)
-    for family in (serve, show, settings, dns):
+    for family in (serve, show, history, settings, dns):
         family.build(group)

@@ -245,7 +245,7 @@ def _json(env: Environment, status: HostStatus) -> dict[str, Any]:
     settings["dns"] = [dict(table) for table in settings["dns"]]
     return {
         "keys": [_key_json(env, key) for key in status.keys],
-        "groups": [asdict(group) for group in status.groups],
+        "groups": [_group_json(group) for group in status.groups],
         "products": [
             {
                 "product": t.definition.product,
@@ -260,6 +260,12 @@ def _json(env: Environment, status: HostStatus) -> dict[str, Any]:
         "shared_hardware": status.shared_hardware,
         "unproven_requests": status.unproven,
     }
+
+
+def _group_json(group: GroupStatus) -> dict[str, Any]:
+    values = asdict(group)
+    del values["scope_id"]
+    return values
 
 
 def _key_json(env: Environment, key: KeyStatus) -> dict[str, Any]:
