@@ -283,6 +283,22 @@ SAMPLES = Table(
     sqlite_strict=True,
 )
 
+# What the organisation bought, as its publishers or a file said: licences of a product group, for a time.
+AGREEMENTS = Table(
+    "agreements",
+    METADATA,
+    Column("name", Text, primary_key=True),
+    Column("product", Text, primary_key=True),
+    Column("product_group", Integer, primary_key=True, autoincrement=False),
+    Column("publisher", Text, nullable=False),
+    Column("quantity", Integer, nullable=False),
+    Column("starts_at", Long),
+    Column("ends_at", Long),
+    Column("source", Text, nullable=False),
+    Column("refreshed_at", Long, nullable=False),
+    sqlite_strict=True,
+)
+
 # The REST interface's bearer tokens, as hashes; ``role``: viewer, operator, administrator.
 TOKENS = Table(
     "tokens",

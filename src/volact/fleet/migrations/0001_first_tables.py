@@ -248,6 +248,19 @@ def _create_office() -> None:
     )
     op.create_index("samples_at", "samples", ["at"])
     op.create_table(
+        "agreements",
+        Column("name", Text, primary_key=True),
+        Column("product", Text, primary_key=True),
+        Column("product_group", Integer, primary_key=True, autoincrement=False),
+        Column("publisher", Text, nullable=False),
+        Column("quantity", Integer, nullable=False),
+        Column("starts_at", LONG),
+        Column("ends_at", LONG),
+        Column("source", Text, nullable=False),
+        Column("refreshed_at", LONG, nullable=False),
+        sqlite_strict=True,
+    )
+    op.create_table(
         "tokens",
         Column("id", Integer, primary_key=True),
         Column("name", Text, nullable=False, unique=True),
