@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A report as PDF on A4: fpdf2, with the Unicode font that comes with matplotlib.  ADR 0029."""
+
+import io
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from fpdf import FPDF
+from fpdf.enums import TableBordersLayout, TableCellFillMode
+from fpdf.fonts import FontFace, TTFFont
+
+from volact import __version__
+from volact.fleet.reports import charts
+from volact.fleet.reports.report import Figure, Kind, Report, Tone, show
+
+# More than anybody reads on paper (at 45 a page: eleven pages); CSV and XLSX hold them all.
+MOST_ROWS = 500
+MARGIN = 14
+WIDE = 6  # columns, from which on the page is turned
+TILES = 5  # a line of figures
+MOST_CELL = 120  # characters: a cell never fills a page
+FONT = "DejaVu"
+MEASURED = 200  # rows that columns' widths are taken from
+
+INK, MUTED, LINE, STRIPE = (29, 39, 51), (93, 107, 122), (221, 227, 234), (246, 248, 251)
+
+
+def to_pdf(report: Report) -> bytes:
+    page = _Page(report)
+    page.head()
+    page.tiles()
+    page.sentences()
+    for chart in report.charts:
+        page.chart(chart.title, charts.to_png(chart))
+    page.listing()
+    return bytes(page.output())
+
+
+class _Page(FPDF):
+    """The document: fpdf2 calls ``footer`` at the end of each page."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__("L" if len(report.columns) > WIDE else "P", "mm", "A4")
+        self.report = report
+        fonts = _font_folder()
+        for style, file in (("", "DejaVuSans.ttf"), ("B", "DejaVuSans-Bold.ttf")):
+            self.add_font(FONT, style, fonts / file)
+        font = self.fonts[FONT.lower()]
+        self.drawable = frozenset(font.cmap) if isinstance(font, TTFFont) else None
+        self.set_margins(MARGIN, MARGIN)
+        self.set_auto_page_break(True, MARGIN + 6)
+        self.set_title(report.title)
+        self.set_creator(f"Volact {__version__}")
+        self.set_creation_date(datetime.fromtimestamp(report.made_at, UTC))
+        self.set_lang("en")
+        self.add_page()
+
+    def normalize_text(self, text: str) -> str:
+        """What the font has no glyph for is seen to be missing: it has Latin, Greek and Cyrillic, not Chinese."""
+        drawable = getattr(self, "drawable", None)
+        if drawable is not None:
+            text = "".join(char if ord(char) in drawable else "\N{REPLACEMENT CHARACTER}" for char in text)
+        return super().normalize_text(text)
+
+    def footer(self) -> None:
+        self.set_y(-MARGIN)
+        self._font(7.5, colour=MUTED)
+        left = f"{self.report.title} · {show(Kind.TIME, self.report.made_at)} UTC · Volact {__version__}"
+        self.cell(self.epw - 30, 5, left)
+        self.cell(30, 5, f"{self.page_no()} / {{nb}}", align="R")
+
+    def head(self) -> None:
+        self._font(19, bold=True)
+        self.multi_cell(self.epw, 9, self.report.title, align="L", new_x="LMARGIN", new_y="NEXT")
+        self._font(8.5, colour=MUTED)
+        self.multi_cell(self.epw, 5, " · ".join(self._about()), align="L", new_x="LMARGIN", new_y="NEXT")
+        self.ln(1.5)
+        self.set_draw_color(*_rgb(Tone.PLAIN))
+        self.set_line_width(0.8)
+        self.line(self.l_margin, self.get_y(), self.l_margin + self.epw, self.get_y())
+        self.ln(5)
+
+    def tiles(self) -> None:
+        figures = self.report.figures
+        for start in range(0, len(figures), TILES):
+            self._tile_line(figures[start : start + TILES], min(TILES, len(figures)))
+
+    def sentences(self) -> None:
+        self._font(9.5)
+        for sentence in self.report.summary:
+            self.multi_cell(self.epw, 5.2, sentence, align="L", new_x="LMARGIN", new_y="NEXT")
+            self.ln(0.8)
+        self.ln(3)
+
+    def chart(self, title: str, png: bytes) -> None:
+        from PIL import Image
+
+        image = Image.open(io.BytesIO(png))
+        width = min(self.epw, 190)
+        height = width * image.height / image.width
+        if self.will_page_break(height + 12):
+            self.add_page()
+        self._title(title)
+        self.image(image, x=self.l_margin, w=width, alt_text=title)
+        self.ln(4)
+
+    def listing(self) -> None:
+        report = self.report
+        if self.will_page_break(30):
+            self.add_page()
+        self._title(report.table_title or report.title)
+        if not report.rows:
+            self._font(9, colour=MUTED)
+            self.multi_cell(self.epw, 5, report.empty, align="L")
+            return
+        texts = [
+            [_cut(show(c.kind, v)) for c, v in zip(report.columns, row, strict=True)] for row in report.rows[:MOST_ROWS]
+        ]
+        self._table(texts)
+        left_out = len(report.rows) - len(texts)
+        if left_out:
+            self.ln(2)
+            self._font(8, colour=MUTED)
+            text = f"{left_out:,} further rows are left out here; the report's CSV and XLSX files hold them all."
+            self.multi_cell(self.epw, 5, text, align="L")
+
+    def _table(self, texts: list[list[str]]) -> None:
+        columns = self.report.columns
+        self._font(8)
+        self.set_draw_color(*LINE)
+        self.set_fill_color(255, 255, 255)
+        self.set_line_width(0.2)
+        heading = FontFace(emphasis="BOLD", color=MUTED, fill_color=(255, 255, 255))
+        with self.table(
+            col_widths=self._widths([[column.title for column in columns], *texts[:MEASURED]]),
+            text_align=tuple("RIGHT" if column.right else "LEFT" for column in columns),
+            borders_layout=TableBordersLayout.HORIZONTAL_LINES,
+            cell_fill_color=STRIPE,
+            cell_fill_mode=TableCellFillMode.EVEN_ROWS,
+            headings_style=heading,
+            line_height=4.4,
+            padding=(0.9, 1.2),
+        ) as table:
+            table.row([column.title for column in columns])
+            for row in texts:
+                table.row(row)
+
+    def _widths(self, rows: Sequence[Sequence[str]]) -> tuple[float, ...]:
+        """What each column would like, but none so much that the others starve."""
+        wanted = [min(70.0, max(self.get_string_width(row[i]) for row in rows) + 5) for i in range(len(rows[0]))]
+        return tuple(width * self.epw / sum(wanted) for width in wanted)
+
+    def _tile_line(self, figures: Sequence[Figure], across: int) -> None:
+        gap, height, top = 3.0, 17.0, self.get_y()
+        width = (self.epw - gap * (across - 1)) / across
+        for place, figure in enumerate(figures):
+            left = self.l_margin + place * (width + gap)
+            self.set_draw_color(*LINE)
+            self.set_line_width(0.2)
+            self.rect(left, top, width, height)
+            self.set_fill_color(*_rgb(figure.tone))
+            self.rect(left, top, width, 1.2, "F")
+            self.set_xy(left + 2, top + 3)
+            self._font(_fitting(self, figure.value, width - 4), bold=True, colour=_value_colour(figure.tone))
+            self.cell(width - 4, 7, figure.value)
+            self.set_xy(left + 2, top + 10.2)
+            self._font(7.5, colour=MUTED)
+            self.cell(width - 4, 4.5, self._on_line(figure.label, width - 5))
+        self.set_xy(self.l_margin, top + height + 5)
+
+    def _about(self) -> list[str]:
+        report = self.report
+        period = [" to ".join(show(Kind.DAY, second) for second in report.period)] if report.period else []
+        selection = [f"Selection: {report.selection}"] if report.selection else []
+        return [*period, f"As of {show(Kind.TIME, report.made_at)} UTC", *selection]
+
+    def _title(self, text: str) -> None:
+        self._font(11, bold=True)
+        self.multi_cell(self.epw, 7, text, align="L", new_x="LMARGIN", new_y="NEXT")
+        self.ln(1)
+
+    def _on_line(self, text: str, width: float) -> str:
+        """As much of a label as its tile has room for."""
+        while text and self.get_string_width(text) > width:
+            text = text.rstrip("…")[:-1].rstrip() + "…" if len(text) > 2 else ""
+        return text
+
+    def _font(self, size: float, *, bold: bool = False, colour: tuple[int, int, int] = INK) -> None:
+        self.set_font(FONT, "B" if bold else "", size)
+        self.set_text_color(*colour)
+
+
+def _fitting(page: FPDF, text: str, width: float) -> float:
+    """The largest size at which a figure stands on one line."""
+    for size in (15.0, 13.0, 11.0, 9.0):
+        page.set_font(FONT, "B", size)
+        if page.get_string_width(text) <= width:
+            return size
+    return 8.0
+
+
+def _rgb(tone: Tone) -> tuple[int, int, int]:
+    text = charts.COLOURS[tone]
+    return int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16)
+
+
+def _value_colour(tone: Tone) -> tuple[int, int, int]:
+    return {Tone.BAD: _rgb(Tone.BAD), Tone.WARN: (138, 90, 0), Tone.GOOD: (47, 125, 91)}.get(tone, INK)
+
+
+def _cut(text: str) -> str:
+    clean = "".join(char if char.isprintable() else " " for char in text)
+    return clean if len(clean) <= MOST_CELL else clean[: MOST_CELL - 1] + "…"
+
+
+def _font_folder() -> Path:
+    import matplotlib as mpl
+
+    path: Any = mpl.get_data_path()
+    return Path(path) / "fonts" / "ttf"
