@@ -10,6 +10,8 @@ import re
 import shutil
 import sqlite3
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -692,3 +694,21 @@ def test_history_draws_each_group_and_names_causes(acme: RealPublisher, tmp_path
     assert [group["days"] for group in told["groups"]] == [[{"day": "2024-10-04", "count": 3}]]
     assert told["requests"][0]["states"] == {"unlicensed": 1}
     assert host.run("history", "--days", "500").code == 2
+
+
+def test_a_host_far_away_is_given_files_and_gives_them_through_a_pipe(acme: RealPublisher, tmp_path: Path) -> None:
+    where = ("--dir", str(tmp_path / "host"))
+    run_piped("host", "init", *where)
+    run_piped("host", "add-product", "-", "--root", acme.root, *where, given=acme.file.read_bytes())
+    run_piped("host", "install-key", "-", *where, given=acme.host_key().encode())
+    request = tmp_path / "host.volreq"
+    request.write_bytes(run_piped("host", "activate", "--request", "-", "--json", *where))
+    acme.run("answer", request, "-o", tmp_path / "host.volans")
+    answer = (tmp_path / "host.volans").read_bytes()
+    told = json.loads(run_piped("host", "activate", "--answer", "-", "--json", *where, given=answer))
+    assert told["organisation"] == "Contoso"
+
+
+def run_piped(*words: str, given: bytes = b"") -> bytes:
+    command = [sys.executable, "-m", "volact.cli.main", *words]
+    return subprocess.run(command, input=given, capture_output=True, check=True, timeout=60).stdout

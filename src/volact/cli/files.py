@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that a user names on the command line: read within a bound, written whole or not at all."""
+"""Files that a user names on the command line: read within a bound, written whole or not at all.
+
+``-`` is standard input or output, so that a command works at the other end of a pipe or of SSH.
+"""
 
 import re
+import sys
 from pathlib import Path
 
 from volact.core.errors import ConfigError, InputError, MalformedError
 
+STANDARD = "-"
 COMPACT_JWS = r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+){2}"  # header, payload, signature
 
 
@@ -24,6 +29,8 @@ class FileUnwritableError(ConfigError):
 def read_file(path: str, most: int) -> bytes:
     """A file of at most ``most`` bytes, and one more where it is longer, so that its parser says so."""
     try:
+        if path == STANDARD:
+            return sys.stdin.buffer.read(most + 1)
         with Path(path).open("rb") as file:
             return file.read(most + 1)
     except OSError as exc:
@@ -44,6 +51,10 @@ def write_file(path: str, data: bytes, mode: int = 0o644) -> None:
     from volact.sealing import keys
 
     try:
+        if path == STANDARD:
+            sys.stdout.flush()
+            sys.stdout.buffer.write(data)
+            return
         keys.write_file(Path(path), data, mode)
     except OSError as exc:
         raise FileUnwritableError(path=path, why=exc.strerror or str(exc)) from None

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from volact.cli.environment import Environment
-from volact.cli.files import read_file, write_file
+from volact.cli.files import STANDARD, read_file, write_file
 from volact.cli.issuer.common import Hosting
 from volact.cli.options import add_verb
 from volact.core.errors import VolactError
@@ -35,8 +35,8 @@ def build(group: Any, hosting: Hosting[Any, Any]) -> None:
     verb.add_argument("--key", metavar="LAST5", help="which key, where several are installed")
     verb.add_argument("--publisher", metavar="URL", help="this key's publisher; remembered for renewals")
     carried = verb.add_mutually_exclusive_group()
-    carried.add_argument("--request", metavar="FILE", help="write a request to carry to the publisher")
-    carried.add_argument("--answer", metavar="FILE", help="apply the answer that was carried back")
+    carried.add_argument("--request", metavar="FILE", help="write a request to carry to the publisher (-: stdout)")
+    carried.add_argument("--answer", metavar="FILE", help="apply the answer that was carried back (-: stdin)")
     hosting.add_passphrase(verb)
 
 
@@ -63,6 +63,8 @@ def _write(
 ) -> int:
     me = hosting.facts(env, host_key.root)
     write_request(folder, host_key, me, lambda data: write_file(args.request, data), now=env.clock())
+    if args.request == STANDARD:
+        return 0
     if env.json:
         env.write_json({"request": args.request, "key": host_key.key.partial})
     else:

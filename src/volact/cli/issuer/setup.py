@@ -31,7 +31,7 @@ def build(group: Any, hosting: Hosting[Any, Any]) -> None:
         partial(run_add_product, hosting),
         examples=[f"{command} add-product acme-cad.volproduct --root sha256:1f0c…"],
     )
-    product.add_argument("file", metavar="FILE", help="the .volproduct file that came with the product")
+    product.add_argument("file", metavar="FILE", help="the .volproduct file that came with the product (-: stdin)")
     product.add_argument(
         "--root",
         type=root_fingerprint,
