@@ -7,6 +7,7 @@
     products/<product>/                  definition.volproduct  trust.json  product.json  key  attempt.json  issuer.json
     products/<product>/answers/          <channel>.vollicence (the last good one)  latest.vollicence (the newest)
     products/<product>/phone.json  answers/phone.json    the open installation ID; the phone licence
+    products/<product>/carried.json      a request that is carried to the publisher, with its one-time answer key
     products/<product>/returned.json     activations that were given back, with their proofs
     products/<product>/answers/directory.volreading      what was read in the forest's directory
     products/<product>/answers/firmware.volsighting      what the last look into the firmware showed
@@ -42,6 +43,7 @@ LOCK_SECONDS = 10.0  # what is done under the lock takes milliseconds: whoever h
 LATEST = "latest"
 TPM_KEY = "machine.tpm"  # the machine's key as its TPM wrapped it, instead of machine.pem
 PHONE_REQUEST, PHONE_LICENCE = "request", "licence"  # the two files of an activation by telephone
+CARRIED_REQUEST = "carried.json"
 SECRET, PUBLIC, FOLDER = 0o600, 0o644, 0o755  # products run as any user: they read all but the two keys
 
 _PRODUCT_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -214,6 +216,26 @@ class ClientStore:
         self._save_machine_id(jws.thumbprint(jws.jwk_of(key.public_key)))
         return key
 
+    def machine_key_file(self) -> tuple[str, bytes]:
+        """The machine's key as it lies here, for a backup: ``tpm`` as its TPM wrapped it, else ``pem``."""
+        with self.lock():
+            self.machine_key()
+            wrapped = _read(self.folder / TPM_KEY)
+            if wrapped is not None:
+                return "tpm", wrapped
+            data = self._load(self.folder / "machine.pem", bytes)
+        if data is None:
+            raise ClientFolderError(path=str(self.folder / "machine.pem"), why="it is damaged")
+        return "pem", data
+
+    def restore_machine_key(self, form: str, data: bytes, machine: bytes) -> None:
+        """Put a key back, in the place of what is there; ``machine`` is its ID."""
+        with self.lock():
+            name, other = (TPM_KEY, "machine.pem") if form == "tpm" else ("machine.pem", TPM_KEY)
+            self._save(self.folder / name, data, SECRET)
+            self._remove(self.folder / other)
+            self._save_machine_id(machine)
+
     def machine_id(self) -> bytes | None:
         """The ID of the machine's key; ``None`` before its first activation."""
         return self._load(self.folder / "machine.json", _machine_id)
@@ -341,6 +363,7 @@ class ClientStore:
             for name in self.answer_names(product):
                 self._remove(self.answer_file(product, name))
             self._remove(self.sighting_file(product))
+            self._remove(self._file(product, CARRIED_REQUEST))
 
     def has_phone_licence(self, product: str) -> bool:
         return _exists(self._phone_file(product, PHONE_LICENCE))
@@ -354,6 +377,13 @@ class ClientStore:
 
     def remove_phone(self, product: str, what: str) -> None:
         self._remove(self._phone_file(product, what))
+
+    def load_carried(self, product: str, parse: Callable[[bytes], T]) -> T | None:
+        """The request that is carried to the publisher, in the format of ``carried``."""
+        return self._load(self._file(product, CARRIED_REQUEST), parse)
+
+    def save_carried(self, product: str, data: bytes) -> None:
+        self._save(self._file(product, CARRIED_REQUEST), data, SECRET)
 
     def attempt(self, product: str) -> Attempt | None:
         return self._load(self._file(product, "attempt.json"), _attempt)

@@ -25,6 +25,7 @@ class ActivationRequest:
     the publisher only and empty towards hosts, whose clients use public generic keys.  ``state`` is what the client
     was before it asked, for the host's counters; ``name`` is the machine's host name, for its administrators;
     ``virtual`` is a VM host's word on whether it is a virtual machine itself.
+    ``carried``: made to be carried, by file or by a proxy, and so maybe days on its way.
     ``forest``: asks, with a KMS host key, for an activation object of that forest, to be called ``object_name``."""
 
     issuer: str
@@ -43,6 +44,7 @@ class ActivationRequest:
     forest: Forest | None = None
     object_name: str = ""
     virtual: bool = False
+    carried: bool = False
 
     def to_claim(self) -> dict[str, Any]:
         claim: dict[str, Any] = {
@@ -63,7 +65,7 @@ class ActivationRequest:
         }
         if self.forest is not None:
             claim |= {"forest": self.forest.to_claim(), "object_name": self.object_name}
-        return {**claim, "virtual": True} if self.virtual else claim
+        return {**claim, **{name: True for name in _FLAGS if getattr(self, name)}}
 
     @classmethod
     def from_claim(cls, claim: Fields) -> "ActivationRequest":
@@ -85,10 +87,11 @@ class ActivationRequest:
             threshold=claim.integer("threshold", most=1_000_000),
             forest=Forest.from_claim(claim.fields("forest")) if bound else None,
             object_name=claim.text("object_name", least=0, most=MOST_OBJECT_NAME) if bound else "",
-            virtual=claim.boolean("virtual") if "virtual" in claim else False,
+            **{name: claim.boolean(name) for name in _FLAGS if name in claim},
         )
 
 
+_FLAGS = ("virtual", "carried")  # written only where they are true
 _CHANNELS = {str(channel): channel for channel in Channel}
 _STATES = {str(state): state for state in State}
 

@@ -92,7 +92,7 @@ def write_request(folder: DirectoryFolder, wanted: Wanted, now: int) -> RequestF
         suites=SUITES,
         status_max_age=ANY_AGE,
     ).descriptor
-    request, sealed = _request(folder, wanted, trusted, descriptor, now)
+    request, sealed = _request(folder, wanted, trusted, descriptor, now, carried=True)
     root = trusted.trust.fingerprint
     folder.save_pending(id_of(request.nonce), Pending(root, request))
     return RequestFile(root, request.product, descriptor.id, sealed)
@@ -128,7 +128,13 @@ def finish(trust: Trust, request: ActivationRequest, sealed: bytes, tolerance: i
 
 
 def _request(
-    folder: DirectoryFolder, wanted: Wanted, trusted: TrustedDefinition, issuer: IssuerDescriptor, now: int
+    folder: DirectoryFolder,
+    wanted: Wanted,
+    trusted: TrustedDefinition,
+    issuer: IssuerDescriptor,
+    now: int,
+    *,
+    carried: bool = False,
 ) -> tuple[ActivationRequest, bytes]:
     request = ActivationRequest(
         issuer=issuer.id,
@@ -145,6 +151,7 @@ def _request(
         key=str(wanted.key),
         forest=wanted.forest,
         object_name=wanted.name,
+        carried=carried,
     )
     signed = folder.signer().request(request)
     return request, envelope.seal_request(issuer.suite, issuer.public_key, signed.encode())

@@ -130,7 +130,8 @@ class Bench:
             return self._refuse_statement(signed.value, issued)
         request = signed.request
         definition = definitions.get(request.product)
-        refusal = issuing.check_request(request, self.issuer, definition, self.now, carried=self.carried)
+        carried = self.carried or request.carried
+        refusal = issuing.check_request(request, self.issuer, definition, self.now, carried=carried)
         if refusal is not None or definition is None:
             return refusal
         if request.forest is not None and request.channel is not Channel.KMS_HOST:

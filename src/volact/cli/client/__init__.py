@@ -28,6 +28,7 @@ def build(parser: argparse.ArgumentParser) -> None:
     _products_and_keys(group)
     _activation(group)
     _telephone(group)
+    _carrying(group)
     _looking(group)
     _service(group)
     _images(group)
@@ -204,6 +205,7 @@ def _telephone(group: Any) -> None:
             "volact client apply acme-cad",
             "volact client apply acme-cad - < confirmation.txt",
             "volact client apply acme-cad --file confirmation.txt",
+            "volact client apply acme-cad --answer answer.json     what answers `volact client request`",
         ),
     )
     apply.add_argument("product", metavar="PRODUCT")
@@ -211,6 +213,44 @@ def _telephone(group: Any) -> None:
         "confirmation", metavar="ID", nargs="*", help="all its digits, also as several words; - reads standard input"
     )
     apply.add_argument("--file", metavar="FILE", help="read the digits from a file")
+    apply.add_argument("--answer", metavar="FILE", help="the publisher's answer to `request`; - reads standard input")
+
+
+def _carrying(group: Any) -> None:
+    asked = _verb(
+        group,
+        "request",
+        "carrying.request",
+        "make a sealed request that somebody else brings to the publisher",
+        about="For MAK and retail keys on machines that reach no publisher.  Only the publisher can read it, and\n"
+        "only this machine the answer.  The same request is given again while key and hardware are the same.",
+        examples=("volact client request acme-cad --file request.json", "volact client request acme-cad --json"),
+    )
+    asked.add_argument("product", metavar="PRODUCT")
+    asked.add_argument("--file", metavar="FILE", help="write the request to a file")
+    asked.add_argument("--new", action="store_true", help="another request than the last time")
+
+    kept = _verb(
+        group,
+        "backup",
+        "carrying.make_backup",
+        "seal this machine's key and perpetual licences to a vault, for the day it is set up anew",
+        about="Restored on the same hardware, they license again without asking the publisher.",
+        examples=("volact client backup --to x25519:…",),
+    )
+    kept.add_argument(
+        "--to", required=True, metavar="x25519:…", help="the vault's public key (`volact fleet keys vault`)"
+    )
+
+    back = _verb(
+        group,
+        "restore",
+        "carrying.restore",
+        "put a backup back that the vault has opened; only on the hardware it was made on",
+        about="Exit code: 0 every product in it is licensed; 1 not.",
+        examples=("volact client restore - < opened-backup.json",),
+    )
+    back.add_argument("file", metavar="FILE", help="the opened backup; - reads standard input")
 
 
 def _looking(group: Any) -> None:

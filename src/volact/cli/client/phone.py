@@ -39,8 +39,12 @@ def installation_id(args: argparse.Namespace, env: Environment) -> int:
 
 
 def apply(args: argparse.Namespace, env: Environment) -> int:
-    if args.file and args.confirmation:
-        args.parser.error("give either ID or --file")
+    if bool(args.file) + bool(args.confirmation) + bool(args.answer) > 1:
+        args.parser.error("give one of ID, --file and --answer")
+    if args.answer:
+        from volact.cli.client.carrying import apply_answer
+
+        return apply_answer(args, env)
     store, product = open_store(args, env), args.product
     waiting = phone.open_request(store, product)
     text = read_text_file(args.file) if args.file else _read(args, env, waiting, store)
