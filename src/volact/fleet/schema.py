@@ -150,28 +150,85 @@ KEYS = Table(
     sqlite_strict=True,
 )
 
-# What the proxy collected and got for machines, kept so that a reimaged machine is activated again without the pool.
+# What the proxy collected for machines and got: one row a request.  ``reference``: a random name, all that leaves the
+# house.  ``kind``: machine, forest.  ``traits``: the fingerprint, JSON.  ``request``, ``answer``: sealed, of no use to
+# us.  ``result``: of applying it, "ok" or an error's code.  ``bundle``: the file it left in last.
 CONFIRMATIONS = Table(
     "confirmations",
     METADATA,
     Column("id", Integer, primary_key=True),
-    Column("machine", Text, nullable=False),
     Column("reference", Text, nullable=False, unique=True),
-    Column("machine_id", LargeBinary),
-    Column("fingerprint", LargeBinary),
+    Column("machine", Text, nullable=False),
+    Column("kind", Text, nullable=False),
     Column("root", Text, nullable=False),
     Column("product", Text, nullable=False),
     Column("edition", Text),
+    Column("channel", Text),
     Column("key_id", Text),
     Column("partial_key", Text),
-    Column("kind", Text, nullable=False),
+    Column("machine_id", LargeBinary),
+    Column("traits", Text),
+    Column("url", Text),
     Column("request", LargeBinary, nullable=False),
     Column("answer", LargeBinary),
     Column("collected_at", Long, nullable=False),
     Column("confirmed_at", Long),
     Column("applied_at", Long),
+    Column("result", Text),
     Column("source", Text, nullable=False),
+    Column("bundle", Text),
     Index("confirmations_machine", "machine", "root", "product"),
+    sqlite_strict=True,
+)
+
+# A machine's own key and licences, sealed by the machine to the vault: what brings a reimaged one back.
+BACKUPS = Table(
+    "backups",
+    METADATA,
+    Column("machine_id", LargeBinary, primary_key=True),
+    Column("machine", Text, nullable=False),
+    Column("vault", Text, nullable=False),
+    Column("products", Text, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("made_at", Long, nullable=False),
+    Column("restored_at", Long),
+    Index("backups_machine", "machine"),
+    sqlite_strict=True,
+)
+
+# Product definitions, signed by their publishers: whose keys are what, where the publisher is, and its root.
+DEFINITIONS = Table(
+    "definitions",
+    METADATA,
+    Column("root", Text, primary_key=True),
+    Column("product", Text, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("token", Text, nullable=False),
+    Column("url", Text),
+    Column("added_at", Long, nullable=False),
+    Column("added_by", Text, nullable=False),
+    sqlite_strict=True,
+)
+
+# The key vault's own key, sealed under its passphrase: one row.
+VAULT = Table(
+    "vault",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("sealed", Text, nullable=False),
+    Column("recipient", Text, nullable=False),
+    Column("made_at", Long, nullable=False),
+    Column("made_by", Text, nullable=False),
+    sqlite_strict=True,
+)
+
+# Other fleets whose inventories are imported here: the fingerprints of their bundles' keys.
+SIGNERS = Table(
+    "signers",
+    METADATA,
+    Column("fingerprint", Text, primary_key=True),
+    Column("added_at", Long, nullable=False),
+    Column("added_by", Text, nullable=False),
     sqlite_strict=True,
 )
 

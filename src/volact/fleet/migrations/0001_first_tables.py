@@ -133,25 +133,68 @@ def _create_keys() -> None:
     op.create_table(
         "confirmations",
         Column("id", Integer, primary_key=True),
-        Column("machine", Text, nullable=False),
         Column("reference", Text, nullable=False, unique=True),
-        Column("machine_id", LargeBinary),
-        Column("fingerprint", LargeBinary),
+        Column("machine", Text, nullable=False),
+        Column("kind", Text, nullable=False),
         Column("root", Text, nullable=False),
         Column("product", Text, nullable=False),
         Column("edition", Text),
+        Column("channel", Text),
         Column("key_id", Text),
         Column("partial_key", Text),
-        Column("kind", Text, nullable=False),
+        Column("machine_id", LargeBinary),
+        Column("traits", Text),
+        Column("url", Text),
         Column("request", LargeBinary, nullable=False),
         Column("answer", LargeBinary),
         Column("collected_at", LONG, nullable=False),
         Column("confirmed_at", LONG),
         Column("applied_at", LONG),
+        Column("result", Text),
         Column("source", Text, nullable=False),
+        Column("bundle", Text),
         sqlite_strict=True,
     )
     op.create_index("confirmations_machine", "confirmations", ["machine", "root", "product"])
+    op.create_table(
+        "backups",
+        Column("machine_id", LargeBinary, primary_key=True),
+        Column("machine", Text, nullable=False),
+        Column("vault", Text, nullable=False),
+        Column("products", Text, nullable=False),
+        Column("sealed", LargeBinary, nullable=False),
+        Column("made_at", LONG, nullable=False),
+        Column("restored_at", LONG),
+        sqlite_strict=True,
+    )
+    op.create_index("backups_machine", "backups", ["machine"])
+    op.create_table(
+        "definitions",
+        Column("root", Text, primary_key=True),
+        Column("product", Text, primary_key=True),
+        Column("version", Integer, nullable=False),
+        Column("token", Text, nullable=False),
+        Column("url", Text),
+        Column("added_at", LONG, nullable=False),
+        Column("added_by", Text, nullable=False),
+        sqlite_strict=True,
+    )
+    op.create_table(
+        "vault",
+        Column("id", Integer, primary_key=True),
+        Column("sealed", Text, nullable=False),
+        Column("recipient", Text, nullable=False),
+        Column("made_at", LONG, nullable=False),
+        Column("made_by", Text, nullable=False),
+        sqlite_strict=True,
+    )
+    op.create_table(
+        "signers",
+        Column("fingerprint", Text, primary_key=True),
+        Column("added_at", LONG, nullable=False),
+        Column("added_by", Text, nullable=False),
+        sqlite_strict=True,
+    )
 
 
 def _create_jobs() -> None:
