@@ -18,6 +18,9 @@ from sqlalchemy import (
     text,
 )
 
+from volact.web.idempotency import idempotency_table
+from volact.web.tokens import token_table
+
 METADATA = MetaData()
 
 Long = BigInteger().with_variant(Integer, "sqlite")  # SQLite's integers are long already
@@ -218,3 +221,7 @@ LEDGER = Table(
     Index("ledger_by_act", "act", "key_id", "at"),
     sqlite_strict=True,
 )
+
+# Tokens of the HTTP API, and the answers that may be given again; what is in them: volact.web.tokens, .idempotency.
+API_TOKEN = token_table(METADATA)
+API_ANSWER = idempotency_table(METADATA)
