@@ -7,9 +7,11 @@ products/ROOT/P.volproduct    definitions, by the first 16 digits of their root
 keys/KEY-ID/          one installed host key each: key.json, signing.pem, sealing.pem and, once it is
                       activated, certificates.pem, licence.jws and status.jws
 stamp                 touched by each change, so that a running host reads anew
+serving               locked by the host that runs from this folder
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -84,6 +86,12 @@ class FolderUnusableError(ConfigError):
     remedy = "choose another folder with --dir, or run the command as a user who may write there"
 
 
+class AlreadyServedError(ConfigError):
+    code = "host-already-served"
+    fmt = "another `{command} serve` runs from {path} already"
+    remedy = "stop that one first; a second host on this computer needs a folder and keys of its own"
+
+
 @dataclass(frozen=True, slots=True)
 class HostKey:
     """An installed host key; ``product`` is one whose definition has the key's group."""
@@ -130,6 +138,21 @@ class IssuerFolder:
     def __init__(self, path: Path, passphrase_file: Path | None = None) -> None:
         self.path = path
         self._passphrase_file = passphrase_file or path / "passphrase"
+
+    @contextlib.contextmanager
+    def serving(self) -> Iterator[None]:
+        """Two hosts on one folder would both publish themselves, at two ports; the lock goes with its process.
+        Raises :class:`AlreadyServedError`."""
+        descriptor = os.open(self.path / "serving", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise AlreadyServedError(command=self.kind.command, path=str(self.path)) from None
+        try:
+            yield
+        finally:
+            os.close(descriptor)
 
     @classmethod
     def create(

@@ -116,6 +116,16 @@ def test_two_hosts_do_not_share_a_port_by_mistake(running, host):
     assert done.json["error"]["code"] == "address-in-use"
 
 
+def test_one_folder_is_served_once_whatever_the_port(vendor, tmp_path, pick_port):
+    folder = vendor.give_host(tmp_path / "host")
+    with serving(folder.path, pick_port()) as first:
+        done = volact("host", "serve", "--dir", folder.path, "--listen", ADDRESS, "--port", pick_port(), "--json")
+        assert done.json["error"]["code"] == "host-already-served"
+        assert first.get("/healthz")[0] == 200
+    with serving(folder.path, pick_port()) as again:
+        assert again.get("/readyz")[0] == 200
+
+
 def test_a_stop_answers_who_was_let_in_and_ends_well(host, vendor, pick_port):
     """Under way are 300 requests; the stop comes after the first answers.  Nobody gets half an answer, all that were
     answered are in the table, and the process ends with 0."""

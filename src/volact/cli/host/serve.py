@@ -47,7 +47,8 @@ def run(args: argparse.Namespace, env: Environment) -> int:
             env.hint("it can answer nobody yet: `volact host activate`; it notices while it runs")
         env.stderr.flush()
 
-    serve(functools.partial(load_application, host), listener, on_start=started, on_stop=companion.stop)
+    with folder.serving():
+        serve(functools.partial(load_application, host), listener, on_start=started, on_stop=companion.stop)
     return 0
 
 

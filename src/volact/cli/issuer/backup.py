@@ -14,7 +14,8 @@ from volact.issuer.folder import IssuerFolder
 from volact.sql import archive
 from volact.sql.archive import Contents
 
-PASSPHRASE, STAMP = "passphrase", "stamp"
+PASSPHRASE = "passphrase"
+OF_THE_MOMENT = frozenset({"stamp", "serving"})  # what a running host keeps on the disk for itself
 
 
 def build(group: Any, hosting: Hosting[Any, Any]) -> None:
@@ -45,7 +46,7 @@ def build(group: Any, hosting: Hosting[Any, Any]) -> None:
 
 def run_backup(hosting: Hosting[Any, Any], args: argparse.Namespace, env: Environment) -> int:
     folder: IssuerFolder = hosting.open_folder(args, env)
-    out = frozenset({STAMP} if args.with_passphrase else {STAMP, PASSPHRASE})
+    out = OF_THE_MOMENT if args.with_passphrase else OF_THE_MOMENT | {PASSPHRASE}
     target = Path(args.file)
     contents = archive.write(
         target, folder.path, folder.database, hosting.role, env.clock(), __version__, leave_out=out

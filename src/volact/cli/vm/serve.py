@@ -67,7 +67,6 @@ def run(args: argparse.Namespace, env: Environment) -> int:
         )
     )
     activated = len(load_serving(folder, name))
-    stop_metrics = _metrics(args.metrics_listen, folder, host, env)
 
     def started() -> None:
         places = [*args.sockets, *([f"vsock port {args.vsock}"] if args.vsock is not None else [])]
@@ -76,10 +75,12 @@ def run(args: argparse.Namespace, env: Environment) -> int:
             env.hint("it can license nobody yet: `volact vm activate`; it notices while it runs")
         env.stderr.flush()
 
-    try:
-        asyncio.run(_until_stopped(host, started))
-    finally:
-        stop_metrics()
+    with folder.serving():
+        stop_metrics = _metrics(args.metrics_listen, folder, host, env)
+        try:
+            asyncio.run(_until_stopped(host, started))
+        finally:
+            stop_metrics()
     return 0
 
 
