@@ -14,7 +14,7 @@ from volact.issuer.folder import IssuerFolder
 from volact.sql import archive
 from volact.sql.archive import Contents
 
-PASSPHRASE = "passphrase"
+PASSPHRASE = "passphrase"  # noqa: S105 - a file's name
 OF_THE_MOMENT = frozenset({"stamp", "serving"})  # what a running host keeps on the disk for itself
 
 
