@@ -76,9 +76,9 @@ class Settings:
 
     ``account``, ``port``: of SSH; empty and 0 leave them to the administrator's SSH configuration.
     ``ssh_config``, ``known_hosts``, ``identities``: empty means OpenSSH's own places.
-    ``command``: the remote volact; ``sudo``: before it, "auto" for every account but root.
-    ``parallel``: machines at once; ``starts``: of them, connections that are being set up; ``timeout``: seconds for one
-    machine.
+    ``gssapi``: log in with a Kerberos ticket too.  ``command``: the remote volact; ``sudo``: before it, "auto" for all
+    accounts but root.  ``parallel``: machines at once; ``starts``: of them, connections that are being set up;
+    ``timeout``: seconds for one machine.
     """
 
     account: str = ""
@@ -91,6 +91,7 @@ class Settings:
     parallel: int = 64
     starts: int = 16
     timeout: int = 60
+    gssapi: bool = False
 
     @classmethod
     def from_fields(cls, claim: Fields) -> Self:
@@ -100,7 +101,9 @@ class Settings:
             if name not in known:
                 claim.fail(name, "a setting of this version")
             default = known[name]
-            if isinstance(default, int):
+            if isinstance(default, bool):
+                values[name] = claim.boolean(name)
+            elif isinstance(default, int):
                 values[name] = claim.integer(name, most=65535)
             else:
                 values[name] = claim.texts(name) if isinstance(default, tuple) else claim.text(name, least=0)
