@@ -101,8 +101,8 @@ class NeverActivated:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """``kind``: ``reach`` (the machine was not reached, or an act on it failed), ``activation`` (its last attempt failed)
-    or ``state`` (why it is not licensed)."""
+    """``kind``: ``reach`` (the machine was not reached, or an act on it failed), ``activation`` (its last attempt
+    failed) or ``state`` (why it is not licensed)."""
 
     kind: str
     cause: str
@@ -234,7 +234,7 @@ def expiry_buckets(conn: Connection, now: int, scope: Scope = None) -> list[Buck
 
 
 def expiring(conn: Connection, now: int, days: int, scope: Scope = None) -> list[Ending]:
-    """Whose licence or grace ends within that many days, or has ended since it was last refreshed; the soonest first."""
+    """Whose licence or grace ends within that many days, or has ended since its refresh; the soonest first."""
     m, p = MACHINES.c, PRODUCTS.c
     end = _end()
     query = (
@@ -333,7 +333,8 @@ def pools(conn: Connection, since: int = 0) -> list[Pool]:
     """The keys that have a pool, each with its history since then and its forecast; what runs out first comes first."""
     k = KEYS.c
     query = select(
-        k.key_id, k.partial, k.channel, k.product, k.description, k.activations, k.remaining, k.blocked_at, k.refreshed_at
+        k.key_id, k.partial, k.channel, k.product, k.description, k.activations, k.remaining, k.blocked_at,
+        k.refreshed_at,
     ).where(k.channel.in_(POOLED))  # fmt: skip
     history = _history_of_pools(conn, since)
     found = []
@@ -441,8 +442,8 @@ def _in_buckets(conn: Connection, now: int, scope: Scope, *, grace: bool) -> dic
     ends = [(end <= now + until * DAY, label) for label, until in BUCKETS if until is not None]
     label = case(*ends, else_=BUCKETS[-1][0])
     rows = select(label.label("label")).where(_ends_as(grace=grace), end.is_not(None), _products(scope)).subquery()
-    query = select(rows.c.label, func.count()).group_by(rows.c.label)
-    return {name: number for name, number in conn.execute(query)}
+    query = select(rows.c.label, func.count().label("number")).group_by(rows.c.label)
+    return {row.label: row.number for row in conn.execute(query)}
 
 
 def _shared_fingerprints(conn: Connection, scope: Scope) -> list[CloneGroup]:

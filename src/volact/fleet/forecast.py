@@ -11,6 +11,7 @@ little past.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 from statistics import median
 
 DAY = 86_400
@@ -83,7 +84,7 @@ def _used(points: Sequence[Point]) -> list[float]:
     """Activations used since the first point: by the pool's size where it is known at both ends of a step, else by what
     fell; a rise is then taken for a raised pool."""
     used = [0.0]
-    for before, after in zip(points, points[1:], strict=False):
+    for before, after in pairwise(points):
         if before.activations is not None and after.activations is not None:
             step = (after.activations - after.remaining) - (before.activations - before.remaining)
         else:
