@@ -2,8 +2,10 @@
 """``status``, ``info``, ``expiry``, ``licence``: what is there, without asking anybody."""
 
 import argparse
+from contextlib import suppress
 from typing import Any
 
+from volact import __version__
 from volact.cli.client.shared import View, machine_of, open_store, say_notes, view
 from volact.cli.environment import Environment
 from volact.client.generalize import rearms_left
@@ -34,7 +36,8 @@ def status(args: argparse.Namespace, env: Environment) -> int:
     seen = {product: _view_or_error(product, store, machine, env) for product in store.products()}
     if env.json:
         rows = [_json_row(product, found, env) for product, found in seen.items()]
-        env.write_json({"folder": str(store.folder), "products": rows, "notes": store.notes})
+        shown = {"folder": str(store.folder), "machine": _machine_json(store, env), "products": rows}
+        env.write_json({**shown, "notes": store.notes})
         return 0
     if seen:
         columns = ["product", "edition", "state", "until", "count", "host", "last attempt"]
@@ -95,6 +98,17 @@ def _view_or_error(product: str, store: ClientStore, machine: LocalMachine, env:
         return exc
 
 
+def _machine_json(store: ClientStore, env: Environment) -> dict[str, Any]:
+    """This computer as an inventory lists it."""
+    machine = store.machine_id()
+    return {
+        "name": env.hostname(),
+        "id": machine.hex() if machine else None,
+        "os": system_name(),
+        "volact": __version__,
+    }
+
+
 def _json_row(product: str, found: View | VolactError, env: Environment) -> dict[str, Any]:
     if isinstance(found, VolactError):
         return {"product": product, "state": None, "licensed": False, "error": found.to_dict()}
@@ -113,6 +127,15 @@ def _row(product: str, found: View | VolactError, env: Environment) -> list[obje
         found.known.address if found.known else None,
         _cause(found.attempt),
     ]
+
+
+def system_name() -> str:
+    """The operating system as its maker calls it."""
+    import platform
+
+    with suppress(OSError):
+        return platform.freedesktop_os_release().get("PRETTY_NAME", platform.system())
+    return f"{platform.system()} {platform.release()}"
 
 
 def _cause(attempt: Attempt | None) -> str:

@@ -2,7 +2,7 @@
 """What the client's verbs share: the folder, this machine, and one product as it is shown."""
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from volact.cli.environment import Environment
@@ -11,6 +11,7 @@ from volact.client.products import LoadedProduct, load_product, record
 from volact.client.store import Attempt, ClientStore, KnownIssuer, find_folder
 from volact.core.errors import VolactError
 from volact.core.evaluation import Evaluation
+from volact.core.fingerprint import Fingerprint
 
 
 def open_store(args: argparse.Namespace, env: Environment) -> ClientStore:
@@ -29,6 +30,7 @@ class View:
     evaluation: Evaluation
     attempt: Attempt | None
     known: KnownIssuer | None
+    fingerprint: Fingerprint = field(default_factory=lambda: Fingerprint({}), repr=False)
 
     @property
     def threshold(self) -> int | None:
@@ -51,11 +53,14 @@ class View:
         return f"{self.counted}/{self.threshold}"
 
     def to_json(self, env: Environment) -> dict[str, Any]:
-        evaluation, installation = self.evaluation, self.loaded.installation
+        evaluation, installation, edition = self.evaluation, self.loaded.installation, self.loaded.edition
         return {
             "product": self.loaded.product,
             "version": self.loaded.definition.version,
+            "publisher": self.loaded.definition.publisher,
+            "root": self.loaded.trust.fingerprint,
             "edition": installation.edition,
+            "group": edition.group if edition else None,
             "channel": installation.channel,
             "partial_key": installation.partial or None,
             "state": evaluation.state,
@@ -69,15 +74,18 @@ class View:
             "host_source": self.known.source if self.known else None,
             "last_attempt": attempt_json(self.attempt, env),
             "next_attempt": env.json_time(self.attempt.next_due) if self.attempt else None,
+            "organisation": (evaluation.licence.organisation or None) if evaluation.licence else None,
+            "fingerprint": self.fingerprint.digest.hex() if self.fingerprint.traits else None,
         }
 
 
 def view(product: str, store: ClientStore, machine: LocalMachine, env: Environment) -> View:
     """Load and evaluate a product, and keep what that observed of clock and hardware."""
     loaded, now = load_product(store, product), env.clock()
-    evaluation = loaded.evaluate(machine.fingerprint(loaded.trust.fingerprint), now)
+    fingerprint = machine.fingerprint(loaded.trust.fingerprint)
+    evaluation = loaded.evaluate(fingerprint, now)
     record(store, loaded, evaluation, now)
-    return View(loaded, evaluation, store.attempt(product), store.issuer(product))
+    return View(loaded, evaluation, store.attempt(product), store.issuer(product), fingerprint)
 
 
 def reason_json(reason: VolactError | None) -> dict[str, str] | None:
