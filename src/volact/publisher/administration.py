@@ -122,6 +122,14 @@ class NewKey:
     issued: IssuedKey
 
 
+@dataclass(frozen=True, slots=True)
+class DraftKey:
+    """A key that was made and is not issued yet; ``lookup``: by which the service will find it quickly."""
+
+    new: NewKey
+    lookup: bytes | None
+
+
 class Publisher:
     """A publisher's folder and database, opened.  ``keys`` are handed to the acts that sign."""
 
@@ -183,6 +191,26 @@ class Publisher:
     ) -> NewKey:
         """A host key, of a KMS host or a VM host, of a product group (by name or number); limits default to the
         product's policy."""
+        draft = self.draft_host_key(
+            organisation, product, group, now, channel=channel, hosts=hosts, activations=activations,
+            agreement=agreement,
+        )  # fmt: skip
+        return self.issue([draft], actor)[0]
+
+    def draft_host_key(
+        self,
+        organisation: str,
+        product: str,
+        group: str,
+        now: int,
+        *,
+        channel: Channel,
+        keys: PublisherKeys | None = None,
+        hosts: int | None = None,
+        activations: int | None = None,
+        agreement: str | None = None,
+    ) -> DraftKey:
+        """Such a key, to be issued; indexed where ``keys`` are at hand, else found by its slow ID."""
         definition = self.newest(product)
         number = catalogue.find_group(definition, group).number
         limits = issuing.default_limits(number, definition)
@@ -195,8 +223,7 @@ class Publisher:
             key.key_id, key.partial, key.channel, product, number, organisation, most_hosts, most_activations, now,
             agreement=agreement,
         )  # fmt: skip
-        self.store.issue_key(issued, actor)
-        return NewKey(key, issued)
+        return DraftKey(NewKey(key, issued), keys.index(key) if keys else None)
 
     def issue_pool_keys(
         self,
@@ -217,6 +244,27 @@ class Publisher:
 
         A retail key is for one copy and has 1 activation unless more are given; a MAK takes the agreement's quantity.
         """
+        drafts = self.draft_pool_keys(
+            organisation, product, group, now, channel=channel, keys=keys, activations=activations, count=count,
+            agreement=agreement, done=done,
+        )  # fmt: skip
+        return self.issue(drafts, actor)
+
+    def draft_pool_keys(
+        self,
+        organisation: str,
+        product: str,
+        group: str,
+        now: int,
+        *,
+        channel: Channel,
+        keys: PublisherKeys,
+        activations: int | None = None,
+        count: int = 1,
+        agreement: str | None = None,
+        done: Callable[[int], None] = lambda _: None,
+    ) -> list[DraftKey]:
+        """Such keys, to be issued.  Their IDs take 8 ms each, which no transaction should last."""
         number = catalogue.find_group(self.newest(product), group).number
         self._check_covers(agreement, number)
         pool = _limit("activations", activations, self._default_pool(channel, agreement, number))
@@ -224,28 +272,32 @@ class Publisher:
             raise KeyCountError(most=MOST_KEYS, value=count)
         tag = publisher_tag(self.folder.fingerprint)
         made = [ProductKey.new(channel, tag, number, secrets.token_bytes(SECRET_BYTES)) for _ in range(count)]
-        issued = [
-            NewKey(
-                key,
-                IssuedKey(
-                    key_id, key.partial, channel, product, number, organisation, 0, pool, now, agreement=agreement
-                ),
+        drafts = []
+        for key, key_id in zip(made, _key_ids(made, done), strict=True):
+            issued = IssuedKey(
+                key_id, key.partial, channel, product, number, organisation, 0, pool, now, agreement=agreement
             )
-            for key, key_id in zip(made, _key_ids(made, done), strict=True)
-        ]
-        self.store.issue_keys([(new.issued, keys.index(new.key)) for new in issued], actor)
-        return issued
+            drafts.append(DraftKey(NewKey(key, issued), keys.index(key)))
+        return drafts
+
+    def issue(self, drafts: Sequence[DraftKey], actor: str) -> list[NewKey]:
+        """All of them or none."""
+        self.store.issue_keys([(draft.new.issued, draft.lookup) for draft in drafts], actor)
+        return [draft.new for draft in drafts]
 
     def raise_key(
         self, key: IssuedKey, now: int, actor: str, *, activations: int | None = None, hosts: int | None = None
     ) -> IssuedKey:
         """Give a key more activations, or more hosts: the new figures, not what is added."""
-        more = _limit("activations", activations, key.activations)
-        places = _limit("hosts", hosts, key.hosts) if hosts is not None else key.hosts
-        if more < key.activations or places < key.hosts or (more, places) == (key.activations, key.hosts):
-            raise KeyNotRaisedError(activations=key.activations, hosts=key.hosts)
-        self.store.raise_key(key.key_id, more, places, now, actor)
-        return self.store.find_key(key.key_id, "", key.key_id)
+
+        def more(held: IssuedKey) -> tuple[int, int]:
+            larger = _limit("activations", activations, held.activations)
+            places = _limit("hosts", hosts, held.hosts) if hosts is not None else held.hosts
+            if larger < held.activations or places < held.hosts or (larger, places) == (held.activations, held.hosts):
+                raise KeyNotRaisedError(activations=held.activations, hosts=held.hosts)
+            return larger, places
+
+        return self.store.raise_key(key.key_id, more, now, actor)
 
     def supersede_key(self, old: IssuedKey, keys: PublisherKeys, now: int, actor: str) -> NewKey:
         """A new key in the place of one that was lost or published: the old one is blocked, and what is left of its
@@ -280,11 +332,21 @@ class Publisher:
         self.store.add_agreement(agreement, actor)
         return agreement
 
-    def change_agreement(self, name: str, ends_at: int | None, now: int, actor: str) -> Agreement:
-        """Extend an agreement, or end it."""
-        _check_dates(self.store.agreement(name).starts_at, ends_at)
-        self.store.change_agreement(name, ends_at, now, actor)
-        return self.store.agreement(name)
+    def change_agreement(
+        self,
+        name: str,
+        ends_at: int | None,
+        now: int,
+        actor: str,
+        check: Callable[[Agreement], None] = lambda _: None,
+    ) -> Agreement:
+        """Extend an agreement, or end it; ``check`` is shown the agreement as it is at that moment, and may raise."""
+
+        def all_checks(agreement: Agreement) -> None:
+            check(agreement)
+            _check_dates(agreement.starts_at, ends_at)
+
+        return self.store.change_agreement(name, ends_at, all_checks, now, actor)
 
     def find_group(self, text: str) -> int:
         """The number of a product group, by number or by its name in any of the products."""
@@ -351,9 +413,12 @@ class Publisher:
 
     def unblock_key(self, key: IssuedKey, now: int, actor: str) -> bool:
         """One that was superseded stays blocked: what was left of its pool is another key's."""
-        if key.superseded_by is not None:
-            raise KeySupersededError(partial=key.partial)
-        return self.store.set_blocked(key.key_id, "", now, actor, blocked=False)
+
+        def check(key: IssuedKey) -> None:
+            if key.superseded_by is not None:
+                raise KeySupersededError(partial=key.partial)
+
+        return self.store.set_blocked(key.key_id, "", now, actor, blocked=False, check=check)
 
     def read_checkpoint(self, data: bytes) -> Checkpoint:
         """The checkpoint in a licence or a receipt that this publisher signed: ``TrustError``, ``MalformedError``."""

@@ -16,7 +16,7 @@ from volact.publisher.activations import Activations
 from volact.publisher.catalogue import GenericKeys, VersionNotNewerError
 from volact.publisher.issuing import HostAct, HostUse, IssuedKey, Kind
 from volact.publisher.ledger import Act, Row
-from volact.publisher.pools import Activation
+from volact.publisher.pools import Activation, Credit
 from volact.publisher.records import (
     Agreement,
     AgreementMissingError,
@@ -139,7 +139,7 @@ class Change:
         if found.blocked_at is not None:
             raise OrganisationBlockedError(name=organisation)
         if agreement is not None:
-            owner = self._agreement(agreement).organisation
+            owner = self.agreement(agreement).organisation
             if owner != organisation:
                 raise AgreementOrganisationError(name=agreement, organisation=owner)
 
@@ -166,11 +166,11 @@ class Change:
         self.append(agreement.added_at, Act.AGREEMENT_ADDED, actor, None, told)
 
     def change_agreement(self, name: str, ends_at: int | None, at: int, actor: str) -> None:
-        self._agreement(name)
+        self.agreement(name)
         self.conn.execute(update(AGREEMENT).where(AGREEMENT.c.name == name).values(ends_at=ends_at))
         self.append(at, Act.AGREEMENT_CHANGED, actor, None, {"agreement": name, "ends_at": ends_at})
 
-    def _agreement(self, name: str) -> Agreement:
+    def agreement(self, name: str) -> Agreement:
         found = next((one for one in queries.agreements(self.conn) if one.name == name), None)
         if found is None:
             raise AgreementMissingError(name=name)
@@ -257,14 +257,16 @@ class Change:
         }
         self.append(at, _MACHINE_ACTS[kind], actor, made.key_id, data)
 
-    def record_return(self, activation: Activation, at: int, actor: str, *, credited: bool) -> None:
-        self.activations.give_back(activation, at, credited=credited)
+    def record_return(self, activation: Activation, at: int, actor: str, credited: Credit) -> None:
+        self.activations.give_back(activation, at, credited)
         data = {
             "activation": activation.id,
             "units": -activation.used if credited else 0,
             "machine": activation.machine.hex(),
             "product": activation.product,
         }
+        if credited is Credit.COUNTER:
+            data["by"] = "tpm-counter"
         self.append(at, Act.MACHINE_RETURNED, actor, activation.key_id, data)
 
     def set_blocked(self, key: IssuedKey, reason: str, at: int, actor: str, *, blocked: bool) -> None:

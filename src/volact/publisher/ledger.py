@@ -54,6 +54,8 @@ class Act(StrEnum):
     FOREST_ACTIVATED = "forest-activated"
     FOREST_RENEWED = "forest-renewed"
     REQUEST_REFUSED = "request-refused"
+    TOKEN_MADE = "token-made"  # noqa: S105 - an act, no secret
+    TOKEN_REVOKED = "token-revoked"  # noqa: S105
 
 
 FOREST_ACTS = (Act.FOREST_ACTIVATED, Act.FOREST_RENEWED)

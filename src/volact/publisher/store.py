@@ -8,6 +8,7 @@ when it writes.  SQLite and PostgreSQL alike.  Times come from the caller.  Spec
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -79,6 +80,10 @@ class PublisherStore:
     @contextmanager
     def change(self) -> Iterator[Change]:
         """One durable change, alone; nothing of it stays where the block raises."""
+        open_one = _OPEN.get()
+        if open_one is not None and open_one[0] is self:
+            yield open_one[1]
+            return
         with write(self._engine) as conn:
             if conn.dialect.name == "postgresql":
                 conn.execute(text(_ALONE))
@@ -87,7 +92,24 @@ class PublisherStore:
             change.flush()
 
     @contextmanager
-    def _look(self) -> Iterator[Connection]:
+    def together(self) -> Iterator[Change]:
+        """One change of everything that this thread does with the store inside the block.  What is only read there by
+        the store's questions is as it was before."""
+        with self.change() as change:
+            token = _OPEN.set((self, change))
+            try:
+                yield change
+            finally:
+                _OPEN.reset(token)
+
+    @contextmanager
+    def touch(self) -> Iterator[Connection]:
+        """A write beside the ledger: what is no act of anybody, such as when a token was used last."""
+        with write(self._engine) as conn:
+            yield conn
+
+    @contextmanager
+    def look(self) -> Iterator[Connection]:
         """One moment, whatever is committed meanwhile."""
         with read(self._engine) as conn:
             if conn.dialect.name == "postgresql":
@@ -132,13 +154,22 @@ class PublisherStore:
         with self.change() as change:
             change.add_agreement(agreement, actor)
 
-    def change_agreement(self, name: str, ends_at: int | None, at: int, actor: str) -> None:
+    def change_agreement(
+        self, name: str, ends_at: int | None, check: Callable[[Agreement], None], at: int, actor: str
+    ) -> Agreement:
+        """``check`` is shown the agreement as it is now, and may raise."""
         with self.change() as change:
+            before = change.agreement(name)
+            check(before)
             change.change_agreement(name, ends_at, at, actor)
+            return change.agreement(name)
 
-    def raise_key(self, key_id: str, activations: int, hosts: int, at: int, actor: str) -> None:
+    def raise_key(self, key_id: str, more: Callable[[IssuedKey], tuple[int, int]], at: int, actor: str) -> IssuedKey:
+        """``more`` says the new activations and hosts of the key as it is now, or raises."""
         with self.change() as change:
+            activations, hosts = more(_issued(change, key_id))
             change.raise_key(key_id, activations, hosts, at, actor)
+            return _issued(change, key_id)
 
     def supersede_key(
         self, old: str, succeed: Callable[[IssuedKey], IssuedKey], lookup: bytes | None, actor: str
@@ -146,9 +177,7 @@ class PublisherStore:
         """Issue what ``succeed`` makes of the key as it is now, and block that, as one act: no machine takes a place in
         between that the new key hands out again."""
         with self.change() as change:
-            before = change.key(old)
-            if before is None:
-                raise KeyMissingError(key=old)
+            before = _issued(change, old)
             new = succeed(before)
             change.check_owner(new.organisation, new.agreement)
             change.issue_key(new, actor, lookup)
@@ -164,12 +193,21 @@ class PublisherStore:
         with self.change() as change:
             return change.revoke_organisation(name, signers, reason, at, actor)
 
-    def set_blocked(self, key_id: str, reason: str, at: int, actor: str, *, blocked: bool) -> bool:
-        """Blocks or unblocks a key; false where it was so before, and then nothing is written."""
+    def set_blocked(
+        self,
+        key_id: str,
+        reason: str,
+        at: int,
+        actor: str,
+        *,
+        blocked: bool,
+        check: Callable[[IssuedKey], None] = lambda _: None,
+    ) -> bool:
+        """Blocks or unblocks a key; false where it was so before, and then nothing is written.  ``check`` is shown the
+        key as it is now, and may raise."""
         with self.change() as change:
-            key = change.key(key_id)
-            if key is None:
-                raise KeyMissingError(key=key_id)
+            key = _issued(change, key_id)
+            check(key)
             if (key.blocked_at is not None) == blocked:
                 return False
             change.set_blocked(key, reason, at, actor, blocked=blocked)
@@ -257,7 +295,7 @@ class PublisherStore:
             return [queries.host_activation(row) for row in conn.execute(statement)]
 
     def agreements(self) -> list[Agreement]:
-        with self._look() as conn:
+        with self.look() as conn:
             return queries.agreements(conn)
 
     def agreement(self, name: str) -> Agreement:
@@ -316,7 +354,7 @@ class PublisherStore:
     def revocations(self, issued_at: int) -> RevocationStatus:
         """What the revocation status says, to be signed; it is not issued before its epoch began."""
         epochs = select(REVOCATION_EPOCH.c.epoch, REVOCATION_EPOCH.c.at).order_by(REVOCATION_EPOCH.c.epoch.desc())
-        with self._look() as conn:
+        with self.look() as conn:
             epoch, began = conn.execute(epochs.limit(1)).one()
             rows = conn.execute(select(REVOCATION.c.signer, REVOCATION.c.revoked_at)).all()
         return RevocationStatus(epoch, max(issued_at, began), {signer: at for signer, at in rows})  # noqa: C416
@@ -329,7 +367,7 @@ class PublisherStore:
         """Raises ``LedgerBrokenError`` where the chain or the tables of activations beside it were changed."""
         row = ACTIVATION.c
         held = select(row.id, row.machine_id).where(row.returned_at.is_(None))
-        with self._look() as conn:
+        with self.look() as conn:
             rows = queries.ledger_rows(conn)
             serials = list(conn.execute(select(HOST_ACTIVATION.c.serial)).scalars())
             used = {key: n for key, n in conn.execute(select(PRODUCT_KEY.c.key_id, PRODUCT_KEY.c.used)) if n}
@@ -341,6 +379,16 @@ class PublisherStore:
         ledger.check_forests(rows, bound)
         return rows
 
+
+def _issued(change: Change, key_id: str) -> IssuedKey:
+    found = change.key(key_id)
+    if found is None:
+        raise KeyMissingError(key=key_id)
+    return found
+
+
+# The change that is open in this thread, and of which store.
+_OPEN: ContextVar[tuple[PublisherStore, Change] | None] = ContextVar("open_change", default=None)
 
 # PostgreSQL's writers wait for each other here, as SQLite's do for the one write lock: the ledger has one end.
 _ALONE = "SELECT pg_advisory_xact_lock(hashtext('volact publisher'))"

@@ -330,6 +330,38 @@ def test_a_raised_key_has_more_activations(site):
         site.publisher.raise_key(site.issued(key), site.clock(), "tester", activations=2)
 
 
+def test_a_key_is_raised_from_what_it_has_at_that_moment_not_from_what_was_read_before(site):
+    key = site.pool_key(1)
+    read_before = site.issued(key)
+    site.publisher.raise_key(read_before, site.clock(), "tester", activations=500)
+    with pytest.raises(KeyNotRaisedError) as caught:
+        site.publisher.raise_key(read_before, site.clock(), "tester", activations=100)
+    assert caught.value.fields == {"activations": 500, "hosts": 0}
+    assert site.issued(key).activations == 500
+
+
+def test_a_key_that_was_superseded_meanwhile_is_not_unblocked(site):
+    key = site.pool_key(1)
+    read_before = site.issued(key)
+    site.publisher.supersede_key(read_before, site.keys, site.clock(), "tester")
+    with pytest.raises(KeySupersededError):
+        site.publisher.unblock_key(read_before, site.clock(), "tester")
+
+
+def test_several_acts_together_are_one_change_or_none(site):
+    key = site.pool_key(1)
+    with pytest.raises(KeyNotRaisedError), site.publisher.store.together():
+        site.publisher.raise_key(site.issued(key), site.clock(), "tester", activations=5)
+        site.publisher.raise_key(site.issued(key), site.clock(), "tester", activations=4)
+    assert site.issued(key).activations == 1
+    with site.publisher.store.together():
+        site.publisher.raise_key(site.issued(key), site.clock(), "tester", activations=5)
+        site.publisher.block_key(site.issued(key), "enough", site.clock(), "tester")
+    assert (site.issued(key).activations, site.issued(key).blocked_reason) == (5, "enough")
+    assert site.acts()[-2:] == ["key-raised", "key-blocked"]
+    site.publisher.store.check_ledger()
+
+
 def test_a_superseded_key_hands_on_what_is_left_of_its_pool(site):
     old = site.pool_key(5)
     licensed(site.machine(1).ask(old))
