@@ -19,6 +19,9 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+from volact.web.idempotency import idempotency_table
+from volact.web.tokens import token_table
+
 METADATA = MetaData()
 
 Long = BigInteger().with_variant(Integer, "sqlite")  # SQLite's integers are long already
@@ -356,18 +359,7 @@ AGREEMENTS = Table(
     sqlite_strict=True,
 )
 
-# The REST interface's bearer tokens, as hashes; ``role``: viewer, operator, administrator.
-TOKENS = Table(
-    "tokens",
-    METADATA,
-    Column("id", Integer, primary_key=True),
-    Column("name", Text, nullable=False, unique=True),
-    Column("hash", Text, nullable=False, unique=True),
-    Column("role", Text, nullable=False),
-    Column("made_at", Long, nullable=False),
-    Column("made_by", Text, nullable=False),
-    Column("used_at", Long),
-    Column("revoked_at", Long),
-    Column("expires_at", Long),
-    sqlite_strict=True,
-)
+# The REST interface's bearer tokens, as digests (``role``: viewer, operator, administrator), and the answers that a
+# repeated request gets again.
+API_TOKENS = token_table(METADATA)
+API_ANSWERS = idempotency_table(METADATA)

@@ -304,15 +304,28 @@ def _create_office() -> None:
         sqlite_strict=True,
     )
     op.create_table(
-        "tokens",
-        Column("id", Integer, primary_key=True),
-        Column("name", Text, nullable=False, unique=True),
-        Column("hash", Text, nullable=False, unique=True),
-        Column("role", Text, nullable=False),
+        "api_token",
+        Column("id", Text, primary_key=True),
+        Column("digest", LargeBinary, nullable=False),
+        Column("label", Text, nullable=False),
+        Column("organisation", Text),
+        Column("role", Text),
+        Column("scopes", Text, nullable=False),
         Column("made_at", LONG, nullable=False),
         Column("made_by", Text, nullable=False),
-        Column("used_at", LONG),
+        Column("expires_at", LONG, nullable=False),
+        Column("last_used_at", LONG),
         Column("revoked_at", LONG),
-        Column("expires_at", LONG),
+        UniqueConstraint("digest"),
         sqlite_strict=True,
     )
+    op.create_table(
+        "api_answer",
+        Column("token", Text, primary_key=True),
+        Column("key", Text, primary_key=True),
+        Column("request", LargeBinary, nullable=False),
+        Column("at", LONG, nullable=False),
+        Column("sealed", LargeBinary, nullable=False),
+        sqlite_strict=True,
+    )
+    op.create_index("api_answer_by_time", "api_answer", ["at"])

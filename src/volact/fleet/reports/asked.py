@@ -37,8 +37,8 @@ CONTACTED = Column("contacted_at", "Last contact", Kind.TIME)
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """``now`` makes the same question at the same moment give the same report; ``days`` and ``since`` are of the reports
-    that have them; ``scope`` and ``selection`` are the machines meant, as a query and in words."""
+    """``now`` makes the same question at the same moment give the same report; ``days`` and ``since`` are of those
+    reports that have them; ``scope`` and ``selection`` are the machines meant, as a query and in words."""
 
     now: int
     days: int = DEFAULT_DAYS
