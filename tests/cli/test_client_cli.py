@@ -3,6 +3,7 @@
 
 import io
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,14 +118,22 @@ def test_status_json_is_stable(volact, site, host, port):
     volact.ready()
     host.fill(101, 24)
     volact.good("activate", "--host", f"{ADDRESS}:{port}")
-    (row,) = volact.good("status", "--json").json["products"]
+    shown = volact.good("status", "--json").json
+    (row,) = shown["products"]
     attempt = row.pop("last_attempt")
     due = row.pop("next_attempt")
     partial = row.pop("partial_key")
+    assert set(shown["machine"]) == {"name", "id", "os", "volact"}
+    assert re.fullmatch("[0-9a-f]{64}", shown["machine"]["id"])
+    assert row.pop("root") == site.publisher.fingerprint
+    assert re.fullmatch("[0-9a-f]{32}", row.pop("fingerprint"))
     assert row == {
         "product": PRODUCT,
         "version": 1,
+        "publisher": site.definition.publisher,
         "edition": "client",
+        "group": site.definition.edition("client").group,
+        "organisation": "Contoso",
         "channel": "volume",
         "state": "licensed",
         "licensed": True,
