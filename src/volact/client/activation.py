@@ -31,6 +31,7 @@ from volact.client.store import (
     Tried,
 )
 from volact.core.binding import NONCE_SIZE, RESPONSE_KEY_SIZE
+from volact.core.counter import CounterOffer
 from volact.core.definition import Edition
 from volact.core.errors import MalformedError, StoreError, TransportError, TrustError, VolactError
 from volact.core.evaluation import Evaluation, trusted_time
@@ -320,13 +321,14 @@ def _exchange(server: IssuerServer, asking: _Asking, issuer: TrustedDescriptor, 
 def _request(asking: _Asking, issuer: str) -> ActivationRequest:
     generic = asking.channel in _LEASED
     key = None if generic else asking.store.key(asking.loaded.product)
+    nonce = secrets.token_bytes(NONCE_SIZE)
     return ActivationRequest(
         issuer=issuer,
         product=asking.loaded.product,
         version=asking.loaded.definition.version,
         edition=asking.edition.id,
         channel=asking.channel,
-        nonce=secrets.token_bytes(NONCE_SIZE),
+        nonce=nonce,
         response_key=secrets.token_bytes(RESPONSE_KEY_SIZE),
         at=asking.clock(),
         state=asking.state,
@@ -334,7 +336,17 @@ def _request(asking: _Asking, issuer: str) -> ActivationRequest:
         name=_printable(asking.machine.name())[:253],
         key="" if key is None else str(key),
         threshold=asking.policy.threshold if asking.channel is Channel.VOLUME else 0,
+        counter=None if generic else _counter(asking, nonce),
     )
+
+
+def _counter(asking: _Asking, nonce: bytes) -> CounterOffer | None:
+    """Of the machine's TPM, where its key is in there."""
+    if not asking.store.is_bound_to_tpm():
+        return None
+    from volact.client import counters
+
+    return counters.offer(asking.store, asking.root, asking.loaded.product, asking.signer.machine, nonce)
 
 
 def _accept(

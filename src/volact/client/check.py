@@ -222,6 +222,7 @@ def _stamps(store: ClientStore, product: str, root: str, answers: tuple[str, ...
         f"{of_answers}{os.sep}phone.json",
         f"{of_answers}{os.sep}directory.volreading",
         f"{of_answers}{os.sep}firmware.volsighting",
+        f"{of_answers}{os.sep}tpm.volcounter",
         *(f"{of_answers}{os.sep}{name}.vollicence" for name in answers),
     ]
     return tuple(map(_stamp, paths))

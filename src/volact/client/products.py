@@ -7,10 +7,11 @@ it.  Asking an issuer is ``activation``'s work.  Spec: docs/spec/states.md.
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from volact.client.machine import LocalMachine
 from volact.client.store import Anchor, ClientStore, Installation
+from volact.core.counter import READING
 from volact.core.definition import GENERIC, Edition, ProductDefinition
 from volact.core.errors import ConfigError, StoreError, TrustError, VolactError
 from volact.core.evaluation import (
@@ -103,11 +104,12 @@ class DefinitionMissingError(StoreError):
 
 @dataclass(frozen=True, slots=True)
 class StoredAnswer:
-    """A stored answer that was verified, under the name of its file."""
+    """A stored answer that was verified, under the name of its file; ``vouched_until`` by its TPM counter's reading."""
 
     name: str
     token: str
     trusted: TrustedLicence
+    vouched_until: int | None = None
 
     @property
     def licence(self) -> Licence:
@@ -115,7 +117,10 @@ class StoredAnswer:
 
     @property
     def answer(self) -> Answer:
-        return Answer(self.trusted.licence, self.trusted.issuer_ends_at, self.trusted.revoked_at)
+        licence, until = self.trusted.licence, self.vouched_until
+        if until is None and licence.counter is not None:
+            until = licence.issued_at + READING  # a licence is the first reading of the counter that it is bound to
+        return Answer(licence, self.trusted.issuer_ends_at, self.trusted.revoked_at, vouched_until=until)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +148,7 @@ class LoadedProduct:
     phone: Answer | None = None
     directory: Answer | None = None
     firmware: Firmware | None = None
+    over: tuple[StoredAnswer, ...] = ()  # those whose TPM counter has moved on
 
     @property
     def definition(self) -> ProductDefinition:
@@ -256,12 +262,14 @@ def load_under_root(store: ClientStore, product: str, root: str, min_version: in
     trust = _newest_status(store, trusted.trust)
     machine = store.machine_id()
     installation = store.installation(product)
+    answers = _answers(store, product, trust)
     return LoadedProduct(
         trusted=trusted,
         trust=trust,
         installation=installation,
         machine=machine,
-        answers=_answers(store, product, trust),
+        answers=tuple(answer for answer, moved in answers if not moved),
+        over=tuple(answer for answer, moved in answers if moved),
         latest_time=store.latest_time(),
         phone=_phone_licence(store, trusted.definition, machine),
         directory=_reading(store, trusted.definition, trust, machine, installation),
@@ -408,8 +416,9 @@ def _phone_licence(store: ClientStore, definition: ProductDefinition, machine: b
     return load_licence(store, definition, machine)
 
 
-def _answers(store: ClientStore, product: str, trust: Trust) -> tuple[StoredAnswer, ...]:
-    """Every stored answer that verifies and was not given back; the others are noted and count for nothing."""
+def _answers(store: ClientStore, product: str, trust: Trust) -> list[tuple[StoredAnswer, bool]]:
+    """Every stored answer that verifies and was not given back, and whether its TPM counter has moved on; the others
+    are noted and count for nothing."""
     found, returned = [], store.returned(product)
     for name in store.answer_names(product):
 
@@ -423,5 +432,16 @@ def _answers(store: ClientStore, product: str, trust: Trust) -> tuple[StoredAnsw
         if any(one.covers(licence.key_id, licence.nonce, licence.issued_at) for one in returned):
             store.note(f"{store.answer_file(product, name)} is left aside: its activation was given back")
             continue
-        found.append(answer)
-    return tuple(found)
+        found.append(_by_counter(store, product, answer))
+    return found
+
+
+def _by_counter(store: ClientStore, product: str, answer: StoredAnswer) -> tuple[StoredAnswer, bool]:
+    if answer.licence.counter is None:
+        return answer, False
+    from volact.client.counters import held
+
+    found = held(store, product, answer.licence)
+    if found.moved:
+        store.note(f"{store.answer_file(product, answer.name)} is left aside: the TPM's counter says it was given back")
+    return replace(answer, vouched_until=found.vouched_until), found.moved

@@ -15,6 +15,7 @@ from volact.client.products import LoadedProduct, load_product, remove_key
 from volact.client.routes import IssuerServer
 from volact.client.store import ClientStore, Returned
 from volact.core.binding import NONCE_SIZE, RESPONSE_KEY_SIZE
+from volact.core.counter import CounterProof
 from volact.core.definition import Edition
 from volact.core.errors import ConfigError, MalformedError
 from volact.core.licence import Licence
@@ -62,6 +63,7 @@ def give_back(product: str, store: ClientStore, clock: Callable[[], int]) -> Giv
             if waiting is None:
                 raise NothingToReturnError(product=product)
             return GivenBack(product, waiting)
+        # (0) where a TPM counts: the licence ends by its counter, which is done again if the power goes here
         proof = _prove(held, loaded, store, clock())
         # (1) from here on the licence counts no more, (2) it is gone, (3) and so is the key, which would get another
         store.save_returned(product, (*kept, proof, *_by_telephone(loaded, proof)))
@@ -109,7 +111,7 @@ def _held(loaded: LoadedProduct) -> Licence | None:
 
     Of one by telephone only the day is known, and it counts as made at that day's first second.
     """
-    stored = [one.licence for one in loaded.answers] + ([loaded.phone.licence] if loaded.phone else [])
+    stored = [one.licence for one in (*loaded.answers, *loaded.over)] + ([loaded.phone.licence] if loaded.phone else [])
     mine = [one for one in stored if one.channel in POOLED and one.machine == loaded.machine]
     return max(mine, key=lambda licence: licence.issued_at, default=None)
 
@@ -123,17 +125,27 @@ def _by_telephone(loaded: LoadedProduct, proof: Returned) -> list[Returned]:
 
 
 def _prove(licence: Licence, loaded: LoadedProduct, store: ClientStore, now: int) -> Returned:
+    root, nonce = loaded.trust.fingerprint, secrets.token_bytes(NONCE_SIZE)
     proof = ReturnProof(
-        root=loaded.trust.fingerprint,
+        root=root,
         product=licence.product,
         key_id=licence.key_id,
         activation=licence.nonce,
-        nonce=secrets.token_bytes(NONCE_SIZE),
+        nonce=nonce,
         at=now,
         response_key=secrets.token_bytes(RESPONSE_KEY_SIZE),
+        counter=_counter(store, root, licence, nonce, now),
     )
     token = returns.sign_return(proof, store.machine_key())
     return Returned(licence.key_id, licence.nonce.hex(), licence.issued_at, token)
+
+
+def _counter(store: ClientStore, root: str, licence: Licence, nonce: bytes, now: int) -> CounterProof | None:
+    if licence.counter is None or not store.is_bound_to_tpm():
+        return None
+    from volact.client import counters
+
+    return counters.give_up(store, root, licence.product, licence, nonce, now)
 
 
 def _issuer(loaded: LoadedProduct, edition: Edition, server: IssuerServer, now: int) -> TrustedDescriptor:

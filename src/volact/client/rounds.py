@@ -24,7 +24,7 @@ from volact.client.products import LoadedProduct, NoKeyError, load_product, reco
 from volact.client.store import PUBLIC, Attempt, ClientStore, write_whole
 from volact.core.encoding import Fields, b64decode, b64encode, dump_object, parse_object
 from volact.core.errors import MalformedError, StoreError, VolactError
-from volact.core.evaluation import Evaluation
+from volact.core.evaluation import Evaluation, trusted_time
 from volact.core.fingerprint import DEFAULT_TOLERANCE, Fingerprint, compare
 from volact.core.policy import DAY, LEAST_INTERVAL, MINUTE, MOST_INTERVAL
 from volact.core.product_key import Channel
@@ -38,7 +38,11 @@ STUCK_SECONDS = LEAST_INTERVAL * MINUTE  # until the next try where the folder c
 LONGEST_DUE = int(MOST_INTERVAL * MINUTE * 1.2) + DAY  # an attempt due later was noted by a clock that was wrong
 
 FILE = "service.json"
-NETWORK, ASKED = "network", "asked"  # the network has changed: what failed for it; somebody asks: all that failed
+START, NETWORK, ASKED = (
+    "start",
+    "network",
+    "asked",
+)  # the network has changed: what failed for it; somebody asks: all that failed
 _POOLED = (Channel.MAK, Channel.RETAIL)
 
 
@@ -184,6 +188,7 @@ def _product(product: str, working: _Working) -> _Look:
 
 def _look_after(product: str, working: _Working) -> _Look:
     seen = working.memory.products.get(product, Seen())
+    read_counter(working.store, product, working.clock(), anew=working.because == START)
     loaded, evaluation = _evaluate(product, working)
     attempt, key = working.store.attempt(product), _key_of(loaded)
     stuck = False
@@ -205,6 +210,20 @@ def _evaluate(product: str, working: _Working) -> tuple[LoadedProduct, Evaluatio
     evaluation = loaded.evaluate(working.machine.fingerprint(loaded.trust.fingerprint), now)
     record(working.store, loaded, evaluation, now)
     return loaded, evaluation
+
+
+def read_counter(store: ClientStore, product: str, now: int, *, anew: bool = False) -> None:
+    """Where a licence is bound to the TPM's counter: see where that stands, about once a day."""
+    if not store.is_bound_to_tpm():
+        return
+    loaded = load_product(store, product)
+    bound = next((one.licence.counter for one in (*loaded.answers, *loaded.over) if one.licence.counter), None)
+    if bound is not None:
+        from volact.client import counters
+
+        counters.refresh(
+            store, loaded.trust.fingerprint, product, bound, trusted_time(now, loaded.latest_time), anew=anew
+        )
 
 
 def _key_of(loaded: LoadedProduct) -> str:
@@ -233,8 +252,9 @@ def _is_due(
 
 def asks_by_itself(loaded: LoadedProduct, evaluation: Evaluation) -> bool:
     """A permanent licence is never asked for again: each time would use up an activation of its key."""
-    channel = loaded.installation.channel
-    return channel is not None and not (channel in _POOLED and evaluation.licensed and evaluation.until is None)
+    channel, licence = loaded.installation.channel, evaluation.licence
+    permanent = evaluation.licensed and (licence is None or licence.expires_at is None)
+    return channel is not None and not (channel in _POOLED and permanent)
 
 
 def _waits_for_network(attempt: Attempt | None, now: int) -> bool:

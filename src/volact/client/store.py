@@ -11,6 +11,7 @@
     products/<product>/returned.json     activations that were given back, with their proofs
     products/<product>/answers/directory.volreading      what was read in the forest's directory
     products/<product>/answers/firmware.volsighting      what the last look into the firmware showed
+    products/<product>/answers/tpm.volcounter            where the TPM's counter stood when it was read last
 
 Nothing here is believed because it is stored: definitions, statuses and answers are verified at each load by
 ``products``.  Every file is written whole or not at all, and what cannot be made anew twice: where it is damaged or
@@ -205,6 +206,9 @@ class ClientStore:
             self._save(self.folder / TPM_KEY, key.to_bytes(), SECRET)
             self._save_machine_id(machine)
         return machine
+
+    def is_bound_to_tpm(self) -> bool:
+        return _exists(self.folder / TPM_KEY)
 
     def _tpm_key(self) -> "jws.SigningKey":
         from volact.sealing.tpm import TpmKey
@@ -438,6 +442,19 @@ class ClientStore:
 
     def save_sighting(self, product: str, token: str) -> None:
         self._save(self.sighting_file(product), token.encode())
+
+    def load_counter(self, product: str, verify: Callable[[str], T]) -> T | None:
+        """What ``verify`` makes of the last reading of the TPM's counter (``client.counters``)."""
+        return self._load(self.counter_file(product), _token(verify))
+
+    def save_counter(self, product: str, token: str) -> None:
+        self._save(self.counter_file(product), token.encode())
+
+    def remove_counter(self, product: str) -> None:
+        self._remove(self.counter_file(product))
+
+    def counter_file(self, product: str) -> Path:
+        return self._file(product, "answers") / "tpm.volcounter"
 
     def sighting_file(self, product: str) -> Path:
         return self._file(product, "answers") / "firmware.volsighting"

@@ -51,6 +51,12 @@ class LeaseEndedReason(Reason):
     remedy = "make a KMS host reachable again and run `volact client activate {product}`"
 
 
+class CounterUnreadReason(Reason):
+    code = "tpm-counter-unread"
+    fmt = "nobody has read the counter of this machine's TPM for 30 days, which the licence is bound to"
+    remedy = "let the licensing service run, or run `volact client activate` as a user who may use the TPM"
+
+
 class HardwareChangedReason(Reason):
     code = "hardware-out-of-tolerance"
     fmt = "this machine's hardware differs from the licensed one in: {traits}"
@@ -94,12 +100,14 @@ class MarkerMismatchReason(Reason, ConfigError):  # noqa: N818
 class Answer:
     """A verified licence and what its verification found out: the end of its issuer's certificate (or of the
     activation object that it was read from), and the second from which that issuer is revoked, if it is.
-    ``by_directory``: made from an activation object; a directory counts nobody, so no count is asked of it."""
+    ``by_directory``: made from an activation object; a directory counts nobody, so no count is asked of it.
+    ``vouched_until``: of a licence that is bound to the TPM's counter, how long its last reading is good for."""
 
     licence: Licence
     issuer_ends_at: int
     issuer_revoked_at: int | None = None
     by_directory: bool = False
+    vouched_until: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +192,8 @@ def marker_lacking(policy: Policy, channel: Channel, machine: Machine, product: 
 def lease_end(answer: Answer, policy: Policy) -> int | None:
     """When an answer stops licensing: its own ``exp``, clamped to the policy's lease and its issuer's certificate.
 
-    ``None`` for perpetual licences, which only the publisher's channels have and which outlive its certificates.
+    ``None`` for perpetual licences, which only the publisher's channels have and which outlive its certificates; bound
+    to a TPM's counter they run from one reading of it to the next.
     """
     return _end(answer, policy)
 
@@ -235,7 +244,8 @@ def _revoked(answer: Answer) -> bool:
 def _end(answer: Answer, policy: Policy) -> int | None:
     licence = answer.licence
     if licence.channel not in _LEASED:
-        return licence.expires_at
+        ends = [end for end in (licence.expires_at, answer.vouched_until) if end is not None]
+        return min(ends, default=None)
     end = min(licence.issued_at + policy.lease, answer.issuer_ends_at)
     return end if licence.expires_at is None else min(end, licence.expires_at)
 
@@ -252,7 +262,8 @@ def _with_answer(
     elif end is None or now < end:
         return _result(policy, State.LICENSED, end, None, answer.licence, count)
     else:
-        reason, ended = LeaseEndedReason(product=product), end
+        unread = answer.vouched_until is not None and end == answer.vouched_until
+        reason, ended = CounterUnreadReason(product=product) if unread else LeaseEndedReason(product=product), end
     return _after(
         policy, State.OUT_OF_TOLERANCE_GRACE, ended, policy.out_of_tolerance_grace_days, now, reason, answer, count
     )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from volact.core.binding import NONCE_SIZE, machine_id
+from volact.core.counter import Counter
 from volact.core.encoding import Fields, b64encode
 from volact.core.fingerprint import Fingerprint
 from volact.core.issuer import MAX_STATUS
@@ -42,7 +43,8 @@ class Checkpoint:
 class Licence:
     """``machine`` is the machine ID; ``expires_at`` is absent for perpetual licences; ``count`` includes the requester
     and is absent where nothing is counted; ``certificates`` (base64 DER, leaf first) and ``status`` come only with the
-    licence of a KMS host key: they make the machine a host.  ``ledger``: only in what the publisher itself issues."""
+    licence of a KMS host key: they make the machine a host.  ``ledger``: only in what the publisher itself issues.
+    ``counter``: the licence counts only while that counter of the machine's TPM stands where it says."""
 
     issuer: str
     machine: bytes
@@ -62,6 +64,7 @@ class Licence:
     certificates: tuple[str, ...] = ()
     status: str = ""
     ledger: Checkpoint | None = None
+    counter: Counter | None = None
 
     def to_claim(self) -> dict[str, Any]:
         inner: dict[str, Any] = {
@@ -83,6 +86,8 @@ class Licence:
             inner["status"] = self.status
         if self.ledger is not None:
             inner["ledger"] = self.ledger.to_claim()
+        if self.counter is not None:
+            inner["counter"] = self.counter.to_claim()
         claim: dict[str, Any] = {
             "iss": self.issuer,
             "sub": self.machine.hex(),
@@ -116,6 +121,7 @@ class Licence:
             certificates=inner.texts("certificates", most=4) if certified else (),
             status=inner.text("status", least=0, most=MAX_STATUS) if certified else "",
             ledger=Checkpoint.from_claim(inner.fields("ledger")) if "ledger" in inner else None,
+            counter=Counter.from_claim(inner.fields("counter")) if "counter" in inner else None,
             **optional,
         )
 

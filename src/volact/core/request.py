@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from volact.core.binding import NONCE_SIZE, RESPONSE_KEY_SIZE
+from volact.core.counter import CounterOffer
 from volact.core.encoding import Fields, b64encode
 from volact.core.fingerprint import Fingerprint
 from volact.core.forest import Forest
@@ -26,7 +27,8 @@ class ActivationRequest:
     was before it asked, for the host's counters; ``name`` is the machine's host name, for its administrators;
     ``virtual`` is a VM host's word on whether it is a virtual machine itself.
     ``carried``: made to be carried, by file or by a proxy, and so maybe days on its way.
-    ``forest``: asks, with a KMS host key, for an activation object of that forest, to be called ``object_name``."""
+    ``forest``: asks, with a KMS host key, for an activation object of that forest, to be called ``object_name``.
+    ``counter``: of the machine's TPM, for the licence to be bound to."""
 
     issuer: str
     product: str
@@ -45,6 +47,7 @@ class ActivationRequest:
     object_name: str = ""
     virtual: bool = False
     carried: bool = False
+    counter: CounterOffer | None = None
 
     def to_claim(self) -> dict[str, Any]:
         claim: dict[str, Any] = {
@@ -65,6 +68,8 @@ class ActivationRequest:
         }
         if self.forest is not None:
             claim |= {"forest": self.forest.to_claim(), "object_name": self.object_name}
+        if self.counter is not None:
+            claim["counter"] = self.counter.to_claim()
         return {**claim, **{name: True for name in _FLAGS if getattr(self, name)}}
 
     @classmethod
@@ -87,6 +92,7 @@ class ActivationRequest:
             threshold=claim.integer("threshold", most=1_000_000),
             forest=Forest.from_claim(claim.fields("forest")) if bound else None,
             object_name=claim.text("object_name", least=0, most=MOST_OBJECT_NAME) if bound else "",
+            counter=CounterOffer.from_claim(claim.fields("counter")) if "counter" in claim else None,
             **{name: claim.boolean(name) for name in _FLAGS if name in claim},
         )
 

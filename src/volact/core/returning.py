@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from volact.core.binding import NONCE_SIZE, RESPONSE_KEY_SIZE
+from volact.core.counter import CounterProof
 from volact.core.encoding import Fields, b64encode
 from volact.core.licence import Checkpoint
 
@@ -21,7 +22,7 @@ MAX_PROOF = 8 * 1024  # as a file; a proof has less than 1 KiB
 @dataclass(frozen=True, slots=True)
 class ReturnProof:
     """``activation`` is the nonce of the licence that is given back.  ``response_key`` is empty in a proof that is
-    carried: nobody waits for its answer."""
+    carried: nobody waits for its answer.  ``counter``: the word of the machine's TPM that the licence is over."""
 
     root: str
     product: str
@@ -30,6 +31,7 @@ class ReturnProof:
     nonce: bytes
     at: int
     response_key: bytes = b""
+    counter: CounterProof | None = None
 
     def to_claim(self) -> dict[str, Any]:
         claim: dict[str, Any] = {
@@ -43,6 +45,8 @@ class ReturnProof:
         }
         if self.response_key:
             claim["response_key"] = b64encode(self.response_key)
+        if self.counter is not None:
+            claim["counter"] = self.counter.to_claim()
         return claim
 
     @classmethod
@@ -56,6 +60,7 @@ class ReturnProof:
             nonce=claim.octets("nonce", size=NONCE_SIZE),
             at=claim.integer("iat"),
             response_key=claim.octets("response_key", size=RESPONSE_KEY_SIZE) if "response_key" in claim else b"",
+            counter=CounterProof.from_claim(claim.fields("counter")) if "counter" in claim else None,
         )
 
 

@@ -18,7 +18,7 @@ from volact.core.fingerprint import Fingerprint
 from volact.core.phone import name_of
 from volact.core.request import ActivationRequest
 from volact.publisher import ledger
-from volact.publisher.pools import Activation, Place
+from volact.publisher.pools import Activation, Credit, Place
 from volact.publisher.schema import ACTIVATION, ACTIVATION_REQUEST, ACTIVATION_TRAIT, PRODUCT_KEY
 
 
@@ -116,18 +116,19 @@ class Activations:
             self._by_trait[ask.key_id, trait] = self._traits[ask.key_id, trait] = made.id
         return made
 
-    def give_back(self, activation: Activation, at: int, *, credited: bool) -> None:
+    def give_back(self, activation: Activation, at: int, credited: Credit) -> None:
         self._remember(replace(activation, returned_at=at, credited=credited))
         self._changed.add(activation.id)
         if credited:
             self._take(activation.key_id, -activation.used)
 
     def credited_since(self, key_id: str, at: int) -> int:
-        """Returns of a key that gave something back, in this batch too."""
+        """Returns of a key that gave something back under its cap, in this batch too."""
         row = ACTIVATION.c
-        statement = select(func.count()).where(row.key_id == key_id, row.returned_at > at, row.credited == 1)
+        capped = row.credited == Credit.CAPPED
+        statement = select(func.count()).where(row.key_id == key_id, row.returned_at > at, capped)
         here = sum(
-            self._by_id[one].key_id == key_id and bool(self._by_id[one].credited) and one in self._changed
+            self._by_id[one].key_id == key_id and self._by_id[one].credited is Credit.CAPPED and one in self._changed
             for one in self._by_id
         )
         return int(self._conn.execute(statement).scalar_one()) + here
@@ -188,7 +189,7 @@ def read_activation(row: Sequence[Any]) -> Activation:
     values = dict(zip(_NAMES, row, strict=True))
     values["machine"], values["nonce"] = bytes(values.pop("machine_id")), bytes(values["nonce"])
     values["fingerprint"] = Fingerprint.from_claim(json.loads(values["fingerprint"]))
-    values["credited"] = None if values["credited"] is None else bool(values["credited"])
+    values["credited"] = None if values["credited"] is None else Credit(values["credited"])
     return Activation(**values)
 
 

@@ -91,7 +91,7 @@ class Message:
 @dataclass(frozen=True, slots=True)
 class Bench:
     """Who judges: the publisher's root and sealing key, its CA, its definitions; when, and for the ledger, by which
-    way the messages came."""
+    way the messages came; ``vouches``: whether a machine's TPM says that its licence is over."""
 
     root: str
     issuer: str
@@ -100,6 +100,7 @@ class Bench:
     now: int
     actor: str
     carried: bool
+    vouches: Callable[[Proven[ReturnProof]], bool]
 
     def judge(self, change: Change, messages: Sequence[Message]) -> list[Verdict]:
         """One verdict for each message, in order; each sees what those before it did."""
@@ -178,7 +179,7 @@ class Bench:
             if isinstance(signed.value, Inquiry):
                 return KeyState(self._now(change, issued))
             assert ask is not None
-            return self._take_back(change, signed.value, signed.machine, ask, issued, definitions)
+            return self._take_back(change, signed, ask, issued, definitions)
         if issued.channel in issuing.POOLED:
             assert ask is not None
             return self._place(change, signed, ask, issued, definitions[signed.request.product])
@@ -248,13 +249,13 @@ class Bench:
     def _take_back(
         self,
         change: Change,
-        proof: ReturnProof,
-        machine: bytes,
+        proven: Proven[ReturnProof],
         ask: Ask,
         issued: IssuedKey,
         definitions: dict[str, ProductDefinition],
     ) -> KeyState | Refusal:
         """Once, from the machine that holds the activation, for what it was granted last."""
+        proof, machine = proven.value, proven.machine
         held = change.activations.earlier(ask)
         if held is not None and held.returned_at is not None:
             return Refusal.of(ActivationReturnedError)
@@ -263,9 +264,9 @@ class Bench:
         definition = definitions.get(held.product)
         policy = _policy(definition, held.edition) if definition else Policy()
         before = change.activations.credited_since(issued.key_id, self.now - pools.RETURN_PERIOD)
-        credited = pools.is_credited(before, policy)
-        change.record_return(held, self.now, self.actor, credited=credited)
-        return KeyState(self._now(change, issued), credited)
+        credit = pools.credit_for(before, policy, vouched=self.vouches(proven))
+        change.record_return(held, self.now, self.actor, credit)
+        return KeyState(self._now(change, issued), bool(credit))
 
     def _now(self, change: Change, issued: IssuedKey) -> IssuedKey:
         """The key with what this batch has taken from its pool."""

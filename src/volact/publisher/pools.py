@@ -9,6 +9,7 @@ installation (same ID, other hardware) is another machine.  Spec: docs/guide/pub
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import IntEnum
 
 from volact.core import phone
 from volact.core.definition import ProductDefinition
@@ -19,6 +20,14 @@ from volact.core.request import ActivationRequest
 from volact.publisher.issuing import IssuedKey, Kind
 
 RETURN_PERIOD = 365 * DAY  # of the policy's cap on credited returns
+
+
+class Credit(IntEnum):
+    """Whether a return gave the pool its activation back, and by what; as it stands in the rows."""
+
+    NONE = 0  # taken, and beyond the cap
+    CAPPED = 1  # within the cap of its key and year
+    COUNTER = 2  # the machine's TPM vouched for it: under no cap, and counted in none
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +48,7 @@ class Activation:
     times: int
     used: int
     returned_at: int | None = None
-    credited: bool | None = None
+    credited: Credit | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +112,13 @@ def find_held(
     return found
 
 
-def is_credited(credited_before: int, policy: Policy) -> bool:
-    """Whether a return gives the pool its activation back; ``credited_before``: of the key, in the last 365 days.
+def credit_for(credited_before: int, policy: Policy, *, vouched: bool) -> Credit:
+    """Whether a return gives the pool its activation back; ``credited_before``: under the cap, of the key, in the last
+    365 days.
 
-    A machine whose key lives in a file can be rolled back to before its return, so this bounds what that can gain.
+    A machine whose key lives in a file can be rolled back to before its return, so the cap bounds what that can gain;
+    where a TPM's counter vouches, rolling back gains nothing.
     """
-    return credited_before < policy.returns_per_key_year
+    if vouched:
+        return Credit.COUNTER
+    return Credit.CAPPED if credited_before < policy.returns_per_key_year else Credit.NONE

@@ -34,6 +34,7 @@ from volact.publisher.issuing import Kind
 from volact.publisher.judging import Bench, CertifiedHost, KeyState, Message, PlacedMachine, Signed, Verdict, ends_at
 from volact.publisher.keyfinder import KeyFinder
 from volact.publisher.store import PublisherStore
+from volact.publisher.vouching import Makers, Vouching
 from volact.sealing import certificates, returns
 from volact.sealing.envelope import seal_answer
 from volact.sealing.proof import REQUEST, ProvenRequest, verify_request
@@ -94,6 +95,7 @@ class PublisherService:
         self._folder, self._keys, self._store, self._clock = folder, keys, store, clock
         self._root = folder.fingerprint
         self._finder = KeyFinder(store, keys.index)
+        self._vouching = Vouching(Makers(folder.path), keys.lookup)
         self._definitions: dict[tuple[str, int], ProductDefinition] = {}
         self._sign_status = lru_cache(maxsize=4)(self._make_status)
         self._batches = Batcher(self._answer_batch, MAX_BATCH)
@@ -216,6 +218,7 @@ class PublisherService:
             now,
             CARRIED if carried else ONLINE,
             carried,
+            self._vouching.vouches,
         )
         with self._store.change() as change:
             verdicts = bench.judge(change, messages)
@@ -281,6 +284,7 @@ class PublisherService:
             certificates=tuple(map(_text, chain)),
             status=self.status(now) if certificate else "",
             ledger=checkpoint,
+            counter=self._vouching.bind(proven, now),
         )
 
     def _answer_statement(

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Return proofs, inquiries and receipts: signed by a machine's key or by the publisher, and accepted here.
+"""Return proofs, inquiries, readings of a counter and receipts: signed by a machine's key or by the publisher, and
+accepted here.
 
 The machine's tokens bring its public key, as requests do; the machine ID is that key's hash.  Receipts go through the
 one verifier.  What they mean is decided by the publisher and the client.  Spec: docs/spec/returns.md.
@@ -8,6 +9,7 @@ one verifier.  What they mean is decided by the publisher and the client.  Spec:
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from volact.core.counter import CounterReading
 from volact.core.encoding import Fields
 from volact.core.errors import MalformedError
 from volact.core.refusal import SignedRefusal
@@ -21,6 +23,7 @@ from volact.sealing.verify import RECEIPT, REFUSAL, Trust, verify
 
 RETURN = "volact-return+jwt"
 INQUIRY = "volact-inquiry+jwt"
+COUNTER = "volact-counter+jwt"
 
 T = TypeVar("T")
 
@@ -41,6 +44,10 @@ def sign_inquiry(inquiry: Inquiry, key: SigningKey) -> str:
     return jws.sign(jws.header(INQUIRY, jwk=jws.jwk_of(key.public_key)), inquiry.to_claim(), key)
 
 
+def sign_counter(reading: CounterReading, key: SigningKey) -> str:
+    return jws.sign(jws.header(COUNTER, jwk=jws.jwk_of(key.public_key)), reading.to_claim(), key)
+
+
 def sign_receipt(receipt: Receipt, issuer: Issuer) -> str:
     x5c = tuple(certificates.der(certificate) for certificate in issuer.chain)
     return jws.sign(jws.header(RECEIPT, x5c=x5c), receipt.to_claim(), issuer.key)
@@ -59,6 +66,11 @@ def verify_return(token: str) -> Proven[ReturnProof]:
 def verify_inquiry(token: str) -> Proven[Inquiry]:
     claims, machine = _machine_token(token, INQUIRY)
     return Proven(Inquiry.from_claim(claims), machine)
+
+
+def verify_counter(token: str) -> Proven[CounterReading]:
+    claims, machine = _machine_token(token, COUNTER)
+    return Proven(CounterReading.from_claim(claims), machine)
 
 
 def verify_receipt(token: str, trust: Trust, nonce: bytes) -> Receipt | SignedRefusal:

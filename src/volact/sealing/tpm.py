@@ -6,16 +6,23 @@ area, and how to reach the TPM.  A copy of the folder on another machine cannot 
 storage key is made anew for each use from the owner hierarchy's seed, which gives the same key each time, so that
 nothing is kept in the TPM and no authorisation has to be managed.
 
-Not here: attestation, and counters against rolled-back disks.  Needs the package tpm2-pytss (extra ``tpm``).
+A :class:`TpmCounter` is one of the TPM's own monotonic counters, which no restored disk image takes back, and what the
+TPM says of it (docs/spec/returns.md §5).  Its key is made anew for each use as well.
+
+Not here: what a statement is worth (``attestation``).  Needs the package tpm2-pytss (extra ``tpm``).
 """
 
 import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from volact.core.counter import Attested
 from volact.core.encoding import Fields, dump_object, parse_object
 from volact.core.errors import ConfigError, MalformedError
 
@@ -25,6 +32,14 @@ MOST_AREA, MOST_TEXT = 1024, 200
 
 _STORAGE = "restricted|decrypt|fixedtpm|fixedparent|sensitivedataorigin|userwithauth|noda"
 _SIGNING = "sign|fixedtpm|fixedparent|sensitivedataorigin|userwithauth|noda"
+_ATTESTING = f"restricted|{_SIGNING}"
+# AUTHREAD, AUTHWRITE, OWNERREAD, OWNERWRITE, NO_DA and the type "counter": whoever may use the TPM may count on.
+_COUNTER = 1 << 18 | 1 << 2 | 1 << 17 | 1 << 1 | 1 << 25 | 1 << 4
+COUNTER_SIZE = 8
+FIRST_INDEX, INDEXES = 0x01A00000, 1 << 20  # of the part that TCG leaves to the owner (registry of reserved handles)
+# Where TPM makers put the certificates of their endorsement keys (TCG EK credential profile, §2.2.1.4): the kinds that
+# can be used here, the quicker one first.
+_ENDORSEMENTS = ("EK-ECC256", "EK-RSA2048")
 
 
 class TpmPartMissingError(ConfigError):
@@ -94,7 +109,46 @@ class TpmKey:
         return cls(claim.text("tcti", most=MOST_TEXT), public, private)
 
 
+@dataclass(frozen=True, slots=True)
+class TpmCounter:
+    """The counter at ``index`` of the TPM at ``tcti``."""
+
+    tcti: str
+    index: int
+
+    def read(self) -> tuple[bytes, int] | None:
+        """Its name and where it stands; ``None`` where there is none."""
+        with _opened(self.tcti) as tpm:
+            return tpm.read_counter(self.index)
+
+    def prepare(self) -> int:
+        """Where it stands; made where there is none."""
+        with _opened(self.tcti) as tpm:
+            return tpm.prepare_counter(self.index)
+
+    def count_on(self) -> None:
+        with _opened(self.tcti) as tpm:
+            tpm.count_on(self.index)
+
+    def certify(self, made_for: bytes) -> Attested:
+        """The TPM's own word on where it stands."""
+        with _opened(self.tcti) as tpm:
+            return tpm.certify_counter(self.index, made_for)
+
+    def endorsement(self) -> bytes | None:
+        """The certificate of the TPM's endorsement key, DER; ``None`` where its maker left none that is of use."""
+        with _opened(self.tcti) as tpm:
+            found = tpm.endorsement()
+            return None if found is None else found[0]
+
+    def take_out(self, credential: bytes) -> bytes:
+        """The secret of a credential that was made for this TPM and the key that certifies."""
+        with _opened(self.tcti) as tpm:
+            return tpm.take_out(credential)
+
+
 def _module() -> Any:
+    os.environ.setdefault("TSS2_LOG", "all+none")  # the libraries would print each "no" of the TPM to stderr
     try:
         import tpm2_pytss
     except (ImportError, NotImplementedError, RuntimeError):  # the binding, or the libraries that it binds
@@ -151,6 +205,130 @@ class _Tpm:
         finally:
             self._tpm.flush_context(parent)
 
+    # ---- the counter
+
+    def read_counter(self, index: int) -> tuple[bytes, int] | None:
+        with self._named():
+            handle = self._counter(index)
+            if handle is None:
+                return None
+            _, name = self._tpm.nv_read_public(handle)
+            return bytes(name), int.from_bytes(bytes(self._tpm.nv_read(handle, COUNTER_SIZE)), "big")
+
+    def prepare_counter(self, index: int) -> int:
+        """An index that was made and never counted (the power went) has no value yet."""
+        module = self._module
+        with self._named():
+            handle = self._counter(index)
+            if handle is None:
+                public = module.TPMS_NV_PUBLIC(
+                    nvIndex=index,
+                    nameAlg=module.TPM2_ALG.SHA256,
+                    attributes=_COUNTER,
+                    authPolicy=b"",
+                    dataSize=COUNTER_SIZE,
+                )
+                handle = self._tpm.nv_define_space(None, module.TPM2B_NV_PUBLIC(nvPublic=public))
+            public, _ = self._tpm.nv_read_public(handle)
+            if not public.nvPublic.attributes & module.TPMA_NV.WRITTEN:
+                self._tpm.nv_increment(handle)
+            return int.from_bytes(bytes(self._tpm.nv_read(handle, COUNTER_SIZE)), "big")
+
+    def count_on(self, index: int) -> None:
+        with self._named():
+            self._tpm.nv_increment(self._existing(index))
+
+    def certify_counter(self, index: int, made_for: bytes) -> Attested:
+        module = self._module
+        with self._named():
+            handle = self._existing(index)
+            public, _ = self._tpm.nv_read_public(handle)
+            key, area = self._attesting_key()
+            try:
+                scheme = module.TPMT_SIG_SCHEME(scheme=module.TPM2_ALG.NULL)
+                statement, made = self._tpm.nv_certify(key, handle, made_for, scheme, COUNTER_SIZE)
+            finally:
+                self._tpm.flush_context(key)
+            index_area, statement_bytes = bytes(public.nvPublic.marshal()), bytes(statement.attestationData)
+            return Attested(area, index_area, statement_bytes, _raw_signature(made))
+
+    def endorsement(self) -> tuple[bytes, Any] | None:
+        """The first endorsement certificate, and the template of its key."""
+        from tpm2_pytss import utils
+
+        for kind in _ENDORSEMENTS:
+            try:
+                certificate, template = utils.create_ek_template(kind, utils.NVReadEK(self._tpm))
+            except (self._module.TSS2_Exception, utils.NoSuchIndex, ValueError):
+                continue
+            if certificate:
+                return _without_padding(bytes(certificate)), template
+        return None
+
+    def take_out(self, credential: bytes) -> bytes:
+        module = self._module
+        with self._named():
+            found = self.endorsement()
+            if found is None:
+                raise TpmError(tcti=self._tcti, why="it has no endorsement certificate")
+            identity, rest = module.TPM2B_ID_OBJECT.unmarshal(credential)
+            encrypted, _ = module.TPM2B_ENCRYPTED_SECRET.unmarshal(credential[rest:])
+            key, _ = self._attesting_key()
+            try:
+                endorsement, *_ = self._tpm.create_primary(
+                    module.TPM2B_SENSITIVE_CREATE(), found[1], module.ESYS_TR.ENDORSEMENT
+                )
+                try:
+                    return self._activate(endorsement, key, identity, encrypted)
+                finally:
+                    self._tpm.flush_context(endorsement)
+            finally:
+                self._tpm.flush_context(key)
+
+    def _activate(self, endorsement: Any, key: Any, identity: Any, encrypted: Any) -> bytes:
+        """The endorsement key's own policy asks for the endorsement hierarchy's authorisation, which is empty."""
+        module = self._module
+        session = self._tpm.start_auth_session(
+            module.ESYS_TR.NONE, module.ESYS_TR.NONE, module.TPM2_SE.POLICY, None, module.TPM2_ALG.SHA256
+        )
+        try:
+            self._tpm.policy_secret(module.ESYS_TR.ENDORSEMENT, session)
+            return bytes(
+                self._tpm.activate_credential(
+                    key, endorsement, identity, encrypted, session1=module.ESYS_TR.PASSWORD, session2=session
+                )
+            )
+        finally:
+            self._tpm.flush_context(session)
+
+    def _attesting_key(self) -> tuple[Any, bytes]:
+        """Restricted to what the TPM says itself; made from the owner hierarchy's seed, the same key each time."""
+        module = self._module
+        template = module.TPM2B_PUBLIC.parse("ecc256:ecdsa-sha256:null", objectAttributes=_ATTESTING)
+        handle, public, *_ = self._tpm.create_primary(module.TPM2B_SENSITIVE_CREATE(), template, module.ESYS_TR.OWNER)
+        return handle, bytes(public.publicArea.marshal())
+
+    def _counter(self, index: int) -> Any:
+        module = self._module
+        _, found = self._tpm.get_capability(module.TPM2_CAP.HANDLES, index, 1)
+        handles = list(found.data.handles)
+        return self._tpm.tr_from_tpmpublic(index) if handles and int(handles[0]) == index else None
+
+    def _existing(self, index: int) -> Any:
+        handle = self._counter(index)
+        if handle is None:
+            raise TpmError(tcti=self._tcti, why=f"it has no counter at {index:#x}")
+        return handle
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except self._module.TSS2_Exception as exc:
+            raise TpmError(tcti=self._tcti, why=str(exc)) from None
+
+    # ---- keys
+
     def _load(self, parent: Any, public_area: bytes, private_area: bytes) -> Any:
         module = self._module
         try:
@@ -167,11 +345,22 @@ class _Tpm:
         ticket = module.TPMT_TK_HASHCHECK(tag=module.TPM2_ST.HASHCHECK, hierarchy=module.TPM2_RH.NULL)
         scheme = module.TPMT_SIG_SCHEME(scheme=module.TPM2_ALG.NULL)
         made = self._tpm.sign(key, module.TPM2B_DIGEST(digest), scheme, ticket)  # owns what is read below
-        halves = (made.signature.ecdsa.signatureR, made.signature.ecdsa.signatureS)
-        return b"".join(bytes(half).rjust(32, b"\0") for half in halves)
+        return _raw_signature(made)
 
     def _storage_key(self) -> Any:
         module = self._module
         template = module.TPM2B_PUBLIC.parse("ecc256:aes128cfb", objectAttributes=_STORAGE)
         handle, *_ = self._tpm.create_primary(module.TPM2B_SENSITIVE_CREATE(), template, module.ESYS_TR.OWNER)
         return handle
+
+
+def _raw_signature(made: Any) -> bytes:
+    halves = (made.signature.ecdsa.signatureR, made.signature.ecdsa.signatureS)
+    return b"".join(bytes(half).rjust(32, b"\0") for half in halves)
+
+
+def _without_padding(certificate: bytes) -> bytes:
+    """The index may be larger than the certificate in it: DER says how long it is."""
+    if len(certificate) > 4 and certificate[:2] == b"\x30\x82":
+        return certificate[: 4 + int.from_bytes(certificate[2:4])]
+    return certificate

@@ -12,7 +12,7 @@ from volact.core.refusal import Refusal
 from volact.core.request import ActivationRequest
 from volact.core.states import State
 from volact.publisher.issuing import IssuedKey, Kind, check_agreement
-from volact.publisher.pools import Activation, Place, decide_activation, find_held, is_credited
+from volact.publisher.pools import Activation, Credit, Place, credit_for, decide_activation, find_held
 
 NOW = 1_800_000_000
 KEY = IssuedKey("id", "ABCDE", Channel.MAK, "acme-cad", 102, "Example Ltd", hosts=0, activations=2, issued_at=NOW)
@@ -114,11 +114,16 @@ def test_the_own_activation_goes_before_that_of_alike_hardware() -> None:
 
 @pytest.mark.parametrize(("before", "credited"), [(0, True), (9, True), (10, False), (11, False)])
 def test_returns_are_credited_up_to_the_policy_s_cap(before: int, credited: bool) -> None:
-    assert is_credited(before, Policy(returns_per_key_year=10)) is credited
+    found = credit_for(before, Policy(returns_per_key_year=10), vouched=False)
+    assert found is (Credit.CAPPED if credited else Credit.NONE)
 
 
 def test_no_return_is_credited_where_the_cap_is_zero() -> None:
-    assert not is_credited(0, Policy(returns_per_key_year=0))
+    assert credit_for(0, Policy(returns_per_key_year=0), vouched=False) is Credit.NONE
+
+
+def test_a_return_that_a_tpm_counter_vouches_for_is_credited_whatever_the_cap() -> None:
+    assert credit_for(5, Policy(returns_per_key_year=0), vouched=True) is Credit.COUNTER
 
 
 @pytest.mark.parametrize(
