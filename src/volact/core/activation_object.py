@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Activation objects: a licence bound to a forest instead of a machine; and what a member made of one.
 
-An object is signed by the publisher (``typ: volact-activation-object+jwt``) and lies in the forest's directory, where
+An object is signed by the publisher (``typ: volact-activation-object+jwt``; by telephone
+:mod:`~volact.core.phone_object`) and lies in the forest's directory, where
 every member may read it.  A member that has read one writes down that it has (``typ: volact-reading+jwt``, signed by
 its own machine key); from both, :func:`licence_of` makes the licence of one product on this machine.
 Spec: docs/spec/activation-object.md.
@@ -58,7 +59,10 @@ class OtherRequestError(TrustError):
 @dataclass(frozen=True, slots=True)
 class ActivationObject:
     """``id`` names this object (it is the request's nonce); ``root`` the publisher, whose product groups ``groups``
-    are; ``key_id`` and ``partial`` the KMS host key that it was made with."""
+    are; ``key_id`` and ``partial`` the KMS host key that it was made with.
+
+    A signed object says ``partial`` and one that was confirmed by telephone ``key_id``, never both: every member reads
+    it, and the last symbols would leave so few of a key's secret bits that its ID, slow as it is, gives the rest."""
 
     issuer: str
     id: str
@@ -79,7 +83,6 @@ class ActivationObject:
             "root": self.root,
             "groups": sorted(self.groups),
             "forest": self.forest.to_claim(),
-            "key": self.key_id,
             "partial": self.partial,
             "name": self.name,
             "organisation": self.organisation,
@@ -100,7 +103,7 @@ class ActivationObject:
             root=inner.text("root", most=80),
             groups=frozenset(inner.integers("groups", most=MOST_GROUPS)),
             forest=Forest.from_claim(inner.fields("forest")),
-            key_id=inner.text("key", most=64),
+            key_id="",  # objects that were signed before say it here; nothing needs it
             partial=inner.text("partial", most=5),
             name=inner.text("name", least=0, most=MOST_OBJECT_NAME),
             organisation=inner.text("organisation", least=0),

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from volact.core.encoding import Fields, b64encode
+from volact.core.encoding import Fields, b64decode, b64encode
 from volact.core.errors import ConfigError, InputError, MalformedError
 from volact.core.issuer import MAX_DESCRIPTOR
 from volact.core.policy import CLIENT_THRESHOLD, SERVER_THRESHOLD, Policy
@@ -19,6 +19,9 @@ from volact.core.product_key import Channel, ProductKey
 
 FORMAT = 1
 PHONE_KEY_BYTES = 96
+MOST_ROOTS = 8  # seven roll-overs, of 25 years each
+MOST_LINKS = 2 * (MOST_ROOTS - 1)  # each with the one after it, in both directions
+MOST_CERTIFICATE = 8192
 GENERIC = (Channel.VOLUME, Channel.VM)  # channels whose keys are public and live in the definition
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?\Z")
@@ -60,7 +63,9 @@ class Edition:
 class ProductDefinition:
     """``issuer`` is the publisher's signed descriptor, so that a request can be sealed to it behind an air gap.
 
-    ``phone_key``: the public key of its confirmation IDs, where it activates by telephone.
+    ``phone_key``: the public key of its confirmation IDs, where it activates by telephone.  ``root`` names the
+    publisher, whichever of its roots signs; ``roots`` (DER) are all of them and ``links`` their cross certificates, where
+    there is more than one.
     """
 
     product: str
@@ -74,6 +79,8 @@ class ProductDefinition:
     editions: tuple[Edition, ...]
     issued_at: int
     phone_key: bytes | None = None
+    roots: tuple[bytes, ...] = ()
+    links: tuple[bytes, ...] = ()
 
     def __post_init__(self) -> None:
         for what, name in (("product", self.product), *(("edition", e.id) for e in self.editions)):
@@ -118,6 +125,8 @@ class ProductDefinition:
             **({"url": self.url} if self.url else {}),
             "issuer": self.issuer,
             **({"phone_key": b64encode(self.phone_key)} if self.phone_key else {}),
+            **({"roots": [b64encode(der) for der in self.roots]} if self.roots else {}),
+            **({"links": [b64encode(der) for der in self.links]} if self.links else {}),
             "groups": [_group_claim(group) for group in self.groups],
             "editions": [_edition_claim(edition) for edition in self.editions],
         }
@@ -138,9 +147,20 @@ class ProductDefinition:
                 editions=tuple(_edition(Fields(item, "edition")) for item in claim.items("editions", most=200)),
                 issued_at=issued_at,
                 phone_key=claim.octets("phone_key", size=PHONE_KEY_BYTES) if "phone_key" in claim else None,
+                roots=roots_in(claim),
+                links=links_in(claim),
             )
         except ConfigError as exc:
             raise MalformedError(what="product definition", why=str(exc)) from None
+
+
+def roots_in(claim: Fields) -> tuple[bytes, ...]:
+    """The publisher's roots in a definition's claims, which the verifier needs before the rest."""
+    return _certificates(claim, "roots", MOST_ROOTS)
+
+
+def links_in(claim: Fields) -> tuple[bytes, ...]:
+    return _certificates(claim, "links", MOST_LINKS)
 
 
 def read_groups(table: Mapping[str, Any]) -> tuple[ProductGroup, ...]:
@@ -165,6 +185,15 @@ def _toml_group(name: str, entry: Any) -> ProductGroup:
     if type(entry.get("name", name)) is not str or type(entry.get("parent", 0)) is not int:
         raise DefinitionError(why=f"product group {name!r} has a name that is no text or a parent that is no number")
     return ProductGroup(entry["number"], entry.get("name", name), entry.get("parent"))
+
+
+def _certificates(claim: Fields, name: str, most: int) -> tuple[bytes, ...]:
+    if name not in claim:
+        return ()
+    texts = claim.texts(name, most=most)
+    if any(len(text) > 4 * MOST_CERTIFICATE // 3 for text in texts):
+        claim.fail(name, f"certificates of up to {MOST_CERTIFICATE} bytes")
+    return tuple(b64decode(text, name) for text in texts)
 
 
 def _check_unique(what: str, values: list[Any]) -> None:

@@ -36,6 +36,8 @@ ROOT_BYTES = 32
 REFERENCE_DIGITS, REFERENCES = 4, 10_000
 LAST_DAY = (1 << 8 * DAY_BYTES) - 1  # in the year 2149
 
+INSTALLATION, CONFIRMATION = "the installation ID", "the confirmation ID"  # what errors call them
+
 _EDITION_CONTEXT = b"volact/phone-edition/v1"
 _REFERENCE_CONTEXT = b"volact/phone-reference/v1"
 _MESSAGE_CONTEXT = b"volact/phone-licence/v1"
@@ -115,7 +117,7 @@ class PhoneReferenceError(InputError):
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What a phone licence is for, as both sides know it without dictating it.
+    """What a machine's phone licence is for, as both sides know it without dictating it.
 
     ``root`` is the publisher's root fingerprint, ``key_id`` the whole ID of the product key.
     """
@@ -129,8 +131,8 @@ class Subject:
     @property
     def edition_tag(self) -> bytes:
         """By which a publisher finds product and edition among its own."""
-        names = _framed(self.product) + _framed(self.edition)
-        return hashlib.sha256(_EDITION_CONTEXT + _root(self.root) + names).digest()[:EDITION_BYTES]
+        names = framed(self.product) + framed(self.edition)
+        return hashlib.sha256(_EDITION_CONTEXT + root_bytes(self.root) + names).digest()[:EDITION_BYTES]
 
     @property
     def key_tag(self) -> bytes:
@@ -181,20 +183,20 @@ class InstallationId:
 
         Raises :class:`PhoneSymbolError`, :class:`PhoneLengthError`, :class:`PhoneTypoError`, :class:`PhoneFormatError`.
         """
-        number = int(parse_groups(text, INSTALLATION_GROUPS, _INSTALLATION))
+        number = int(parse_groups(text, INSTALLATION_GROUPS, INSTALLATION))
         if number >> 8 * INSTALLATION_BYTES:
-            raise PhoneFormatError(what=_INSTALLATION, why="its number is too large")
+            raise PhoneFormatError(what=INSTALLATION, why="its number is too large")
         return cls.from_bytes(number.to_bytes(INSTALLATION_BYTES, "big"))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
         if len(data) != INSTALLATION_BYTES:
-            raise PhoneFormatError(what=_INSTALLATION, why=f"it is not {INSTALLATION_BYTES} bytes")
+            raise PhoneFormatError(what=INSTALLATION, why=f"it is not {INSTALLATION_BYTES} bytes")
         version, tag = divmod(data[0], 16)
         if version != FORMAT_VERSION:
-            raise PhoneFormatError(what=_INSTALLATION, why=f"format {version}")
+            raise PhoneFormatError(what=INSTALLATION, why=f"format {version}")
         if tag not in _CHANNELS:
-            raise PhoneFormatError(what=_INSTALLATION, why=f"channel {tag}")
+            raise PhoneFormatError(what=INSTALLATION, why=f"channel {tag}")
         parts, start = [], 1
         for width in (EDITION_BYTES, KEY_BYTES, MACHINE_BYTES, FINGERPRINT_BYTES, DAY_BYTES, SERIAL_BYTES):
             parts.append(data[start : start + width])
@@ -218,13 +220,12 @@ class InstallationId:
     @property
     def reference(self) -> int:
         """What a confirmation ID begins with: it says at the first group which installation ID is answered."""
-        digest = hashlib.sha256(_REFERENCE_CONTEXT + self.to_bytes()).digest()
-        return int.from_bytes(digest[:8], "big") % REFERENCES
+        return reference_of(self.to_bytes())
 
     @property
     def nonce(self) -> bytes:
         """16 bytes that name this request where others have a random nonce."""
-        return hashlib.sha256(_NONCE_CONTEXT + self.to_bytes()).digest()[:16]
+        return nonce_of(self.to_bytes())
 
     @property
     def requested_at(self) -> int:
@@ -245,10 +246,10 @@ class ConfirmationId:
     @classmethod
     def parse(cls, text: str) -> Self:
         """As :meth:`InstallationId.parse`."""
-        digits = parse_groups(text, CONFIRMATION_GROUPS, _CONFIRMATION)
+        digits = parse_groups(text, CONFIRMATION_GROUPS, CONFIRMATION)
         number = int(digits[REFERENCE_DIGITS:])
         if number >> 8 * SIGNATURE_BYTES:
-            raise PhoneFormatError(what=_CONFIRMATION, why="its number is too large")
+            raise PhoneFormatError(what=CONFIRMATION, why="its number is too large")
         return cls(int(digits[:REFERENCE_DIGITS]), number.to_bytes(SIGNATURE_BYTES, "big"))
 
     @property
@@ -266,19 +267,30 @@ def message(subject: Subject, installation: InstallationId) -> bytes:
     return b"".join(
         (
             _MESSAGE_CONTEXT,
-            _root(subject.root),
-            _framed(subject.product),
-            _framed(subject.edition),
+            root_bytes(subject.root),
+            framed(subject.product),
+            framed(subject.edition),
             subject.group.to_bytes(2, "big"),
-            _key_id(subject.key_id),
+            key_id_bytes(subject.key_id),
             installation.to_bytes(),
         )
     )
 
 
-def check_reference(first_group: str, installation: InstallationId) -> None:
-    """Whether a confirmation ID that begins with this group answers ``installation``; :class:`PhoneReferenceError`."""
-    if int(first_group[:REFERENCE_DIGITS]) != installation.reference:
+def reference_of(installation: bytes) -> int:
+    """Of the 27 bytes of any installation ID; see :attr:`InstallationId.reference`."""
+    digest = hashlib.sha256(_REFERENCE_CONTEXT + installation).digest()
+    return int.from_bytes(digest[:8], "big") % REFERENCES
+
+
+def nonce_of(installation: bytes) -> bytes:
+    return hashlib.sha256(_NONCE_CONTEXT + installation).digest()[:16]
+
+
+def check_reference(first_group: str, reference: int) -> None:
+    """Whether a confirmation ID that begins with this group answers an installation ID of that reference;
+    :class:`PhoneReferenceError`."""
+    if int(first_group[:REFERENCE_DIGITS]) != reference:
         raise PhoneReferenceError()
 
 
@@ -305,11 +317,11 @@ def shows(fingerprint: Fingerprint, commitment: bytes) -> bool:
 
 def parse_installation_group(number: int, text: str) -> str:
     """Group ``number`` (from 1) of an installation ID while it is typed: its seven digits, or the named error."""
-    return parse_group(number, text, _INSTALLATION)
+    return parse_group(number, text, INSTALLATION)
 
 
 def parse_confirmation_group(number: int, text: str) -> str:
-    return parse_group(number, text, _CONFIRMATION)
+    return parse_group(number, text, CONFIRMATION)
 
 
 def parse_group(number: int, text: str, what: str) -> str:
@@ -353,9 +365,6 @@ def format_groups(number: int, groups: int) -> tuple[str, ...]:
     return tuple(piece + _check_digit(piece, index) for index, piece in enumerate(pieces))
 
 
-_INSTALLATION, _CONFIRMATION = "the installation ID", "the confirmation ID"
-
-
 def _check_digit(data: str, index: int) -> str:
     return str(_state(data, index))
 
@@ -373,19 +382,19 @@ def _state(digits: str, index: int) -> int:
     return state
 
 
-def _framed(text: str) -> bytes:
+def framed(text: str) -> bytes:
     data = text.encode("ascii")
     return bytes([len(data)]) + data
 
 
-def _root(root: str) -> bytes:
+def root_bytes(root: str) -> bytes:
     data = bytes.fromhex(root.removeprefix("sha256:"))
     if len(data) != ROOT_BYTES:
         raise RuntimeError("a root's fingerprint has 32 bytes")
     return data
 
 
-def _key_id(key_id: str) -> bytes:
+def key_id_bytes(key_id: str) -> bytes:
     data = bytes.fromhex(key_id)
     if len(data) != KEY_ID_BYTES:
         raise RuntimeError("a key ID has 16 bytes")

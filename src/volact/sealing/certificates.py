@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Certificates: publisher root → issuing CA → end certificates with one role each.  Spec: docs/spec/certificates.md.
+A cross certificate joins two roots of one publisher.
 
 X.509 v3 on P-256 (RFC 5280).  An end certificate has exactly one extended key usage, its role, and a non-critical
 extension (:class:`Grant`) that says for which organisation and product groups it may speak and which key may sign its
@@ -107,16 +108,40 @@ CaKey = ec.EllipticCurvePrivateKey | SigningKey  # in this process, or wherever 
 
 
 def make_root(key: CaKey, publisher: str, now: int, serial: int) -> x509.Certificate:
-    name = _name(f"{publisher} Volact root", publisher)
+    name = name_of(f"{publisher} Volact root", publisher)
     public_key = _public_key(key)
     builder = _builder(name, name, public_key, now, ROOT_YEARS, serial)
     return _sign_ca(builder, key, public_key, public_key, path_length=1)
 
 
+def make_cross(by: Certified, other: x509.Certificate, now: int, serial: int) -> x509.Certificate:
+    """The key of one root certified by another root of the same publisher (RFC 4210 §4.4).
+
+    Both roots have one name, so that it is self-issued and no step of a path's length (RFC 5280 §6.1.4 l)."""
+    if by.certificate.subject != other.subject:
+        raise RuntimeError("the roots of one publisher have one name")
+    public_key = public_key_of(other)
+    ends = min(by.certificate.not_valid_after_utc, other.not_valid_after_utc)
+    builder = _builder(other.subject, by.certificate.subject, public_key, now, ROOT_YEARS, serial, ends)
+    return _sign_ca(builder, by.key, public_key, by.certificate.public_key(), path_length=1)
+
+
+def is_cross(certificate: x509.Certificate) -> bool:
+    """Whether it may join two roots: self-issued, of a CA that may have one CA below it.  An issuing CA may not."""
+    if certificate.subject != certificate.issuer:
+        return False
+    try:
+        constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
+        usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
+    except (x509.ExtensionNotFound, ValueError):
+        return False
+    return constraints.critical and constraints.value.ca and constraints.value.path_length == 1 and usage.key_cert_sign
+
+
 def make_issuing(
     root: Certified, public_key: ec.EllipticCurvePublicKey, publisher: str, now: int, serial: int
 ) -> x509.Certificate:
-    name = _name(f"{publisher} Volact issuing CA", publisher)
+    name = name_of(f"{publisher} Volact issuing CA", publisher)
     builder = _builder(name, root.certificate.subject, public_key, now, ISSUING_YEARS, serial)
     return _sign_ca(builder, root.key, public_key, root.certificate.public_key(), path_length=0)
 
@@ -132,18 +157,51 @@ def make_end(
     lifetime: int = END_YEARS * YEAR,
 ) -> x509.Certificate:
     """An end certificate of ``role``; never outlives the CA that signs it."""
-    name = _name(common_name, grant.organisation)
+    name = name_of(common_name, grant.organisation)
     ends = min(_at(now + lifetime), issuing.certificate.not_valid_after_utc)
-    builder = (
-        _builder(name, issuing.certificate.subject, public_key, now, END_YEARS, serial, ends)
+    subject = issuing.certificate.subject
+    builder = end_builder(name, subject, public_key, role, grant, serial, _at(now - BACKDATE), ends)
+    return _sign(builder.add_extension(_authority(issuing.certificate.public_key()), critical=False), issuing.key)
+
+
+def end_builder(
+    name: x509.Name,
+    issuer: x509.Name,
+    public_key: ec.EllipticCurvePublicKey,
+    role: Role,
+    grant: Grant,
+    serial: int,
+    begins: datetime.datetime,
+    ends: datetime.datetime,
+) -> x509.CertificateBuilder:
+    """An end certificate before it is signed, without the identifier of whoever signs."""
+    return (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(issuer)
+        .public_key(public_key)
+        .serial_number(serial)
+        .not_valid_before(begins)
+        .not_valid_after(ends)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(sign=True), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ROLE_OIDS[role]]), critical=True)
         .add_extension(x509.UnrecognizedExtension(GRANT_OID, grant.to_der()), critical=False)
-        .add_extension(_authority(issuing.certificate.public_key()), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
     )
-    return _sign(builder, issuing.key)
+
+
+def is_end(certificate: x509.Certificate) -> bool:
+    """Whether its key may sign, and is no CA's; both said critically, as the role is."""
+    wanted = (x509.BasicConstraints(ca=False, path_length=None), _usage(sign=True))
+    for value in wanted:
+        try:
+            found = certificate.extensions.get_extension_for_class(type(value))
+        except (x509.ExtensionNotFound, ValueError):
+            return False
+        if not found.critical or found.value != value:
+            return False
+    return certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).critical
 
 
 def role_of(certificate: x509.Certificate) -> Role:
@@ -165,6 +223,20 @@ def grant_of(certificate: x509.Certificate) -> Grant:
         raise MalformedError(what="certificate", why="it has no grant") from None
     assert isinstance(extension, x509.UnrecognizedExtension)
     return Grant.from_der(extension.value)
+
+
+def subject_key_id(certificate: x509.Certificate) -> bytes | None:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+    except (x509.ExtensionNotFound, ValueError):
+        return None
+
+
+def authority_key_id(certificate: x509.Certificate) -> bytes | None:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
+    except (x509.ExtensionNotFound, ValueError):
+        return None
 
 
 def load_der(data: bytes) -> x509.Certificate:
@@ -217,7 +289,7 @@ def _check_grant(value: _GrantDer) -> None:
         raise MalformedError(what="certificate grant", why="its descriptor signer is not a SHA-256")
 
 
-def _name(common_name: str, organisation: str) -> x509.Name:
+def name_of(common_name: str, organisation: str) -> x509.Name:
     return x509.Name(
         [
             x509.NameAttribute(NameOID.ORGANIZATION_NAME, _short(organisation) or "-"),

@@ -9,11 +9,23 @@ from dataclasses import dataclass
 from volact.core.activation_object import LIFETIME, ActivationObject, OtherRequestError, Reading, id_of
 from volact.core.encoding import Fields
 from volact.core.errors import MalformedError, TrustError
+from volact.core.phone_object import PhoneObject, is_phone_object
+from volact.core.phone_site import fits, message
 from volact.core.refusal import SignedRefusal
 from volact.core.request import ActivationRequest
 from volact.sealing import jws
 from volact.sealing.answers import LeaseTooLongError, NonceError, StaleAnswerError, check_binding
-from volact.sealing.verify import OBJECT, READING, REFUSAL, GroupGrantError, Trust, UntrustedRootError, verify
+from volact.sealing.confirmation import ConfirmationInvalidError, verify_confirmation
+from volact.sealing.verify import (
+    OBJECT,
+    READING,
+    REFUSAL,
+    GroupGrantError,
+    RevokedError,
+    Trust,
+    UntrustedRootError,
+    verify,
+)
 
 
 class ReadingMachineError(TrustError):
@@ -36,6 +48,8 @@ def verify_activation_object(token: str, trust: Trust) -> TrustedObject:
 
     Left to the caller: forest, time and product group (:meth:`ActivationObject.check`).
     """
+    if is_phone_object(token):
+        return _verify_phone_object(token, trust)
     # (1) signed by the publisher's issuer, under the root that the object names
     verified = verify(token, trust, OBJECT)
     found = ActivationObject.from_claim(verified.claims)
@@ -51,6 +65,23 @@ def verify_activation_object(token: str, trust: Trust) -> TrustedObject:
         raise LeaseTooLongError(days=-(-length // 86400), limit=LIFETIME // 86400)
     revoked_at = verified.revoked_at(trust.status)
     return TrustedObject(found, token, revoked_at)
+
+
+def _verify_phone_object(token: str, trust: Trust) -> TrustedObject:
+    made = PhoneObject.from_token(token)
+    # (1) of this publisher, which confirms by telephone
+    if made.root != trust.fingerprint or trust.phone_key is None:
+        raise UntrustedRootError(what=OBJECT, root=trust.fingerprint)
+    # (2) made of what was read out, for this forest
+    installation, subject = made.installation, made.subject
+    if not made.is_of_forest or not fits(subject, installation):
+        raise ConfirmationInvalidError()
+    # (3) and confirmed
+    verify_confirmation(trust.phone_key, message(subject, installation), made.signature)
+    revoked_at = trust.status.revoked_at(installation.revocation_id) if trust.status else None
+    if revoked_at is not None and installation.begins_at >= revoked_at:
+        raise RevokedError(what=OBJECT)
+    return TrustedObject(made.to_object(), token, revoked_at)
 
 
 def verify_object_answer(

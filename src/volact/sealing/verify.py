@@ -22,7 +22,7 @@ from cryptography.x509.verification import (
     VerificationError,
 )
 
-from volact.core.definition import ProductDefinition
+from volact.core.definition import ProductDefinition, links_in, roots_in
 from volact.core.encoding import Fields
 from volact.core.errors import MalformedError, TrustError
 from volact.core.issuer import RevocationStatus
@@ -117,17 +117,29 @@ class OtherProductError(TrustError):
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """Whom to believe for one publisher: the root, and what its revocations say so far."""
+    """Whom to believe for one publisher: its root, and what its revocations say so far.
+
+    ``others``: its roots before and after this one, as a definition's cross certificates prove them.  ``identity``: the
+    fingerprint that names the publisher whichever root signs, its first root's; ``fingerprint`` gives it.
+    ``phone_key``: of its confirmation IDs, from a verified definition; it makes hosts and forests that called.
+    """
 
     root: x509.Certificate
     status: RevocationStatus | None = None
+    others: tuple[x509.Certificate, ...] = ()
+    identity: str = ""
+    phone_key: bytes | None = None
     fingerprint: str = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "fingerprint", certificates.fingerprint(self.root))
+        object.__setattr__(self, "fingerprint", self.identity or certificates.fingerprint(self.root))
 
-    def with_status(self, status: RevocationStatus) -> "Trust":
-        return Trust(self.root, status)
+    def with_status(self, status: RevocationStatus | None) -> "Trust":
+        return Trust(self.root, status, self.others, self.identity, self.phone_key)
+
+    @property
+    def roots(self) -> tuple[x509.Certificate, ...]:
+        return (self.root, *self.others)
 
     @property
     def epoch(self) -> int:
@@ -145,13 +157,15 @@ class Verified:
     issued_at: int
     chain_ends_at: int
     authorities: tuple[x509.Certificate, ...] = ()
+    confirmation: str = ""
 
     def revoked_at(self, status: RevocationStatus | None) -> int | None:
-        """From when the signer's key is revoked, or that of a CA above it, which takes everybody below along."""
+        """From when the signer's key is revoked, or that of a CA or root above it, which takes everybody below along;
+        or the ``confirmation`` by telephone that stands in their place."""
         if status is None or not status.revoked:
             return None
-        above = (certificates.key_thumbprint(certificates.public_key_of(one)) for one in self.authorities)
-        found = [status.revoked_at(key.hex()) for key in (self.signer, *above)]
+        above = (certificates.key_thumbprint(certificates.public_key_of(one)).hex() for one in self.authorities)
+        found = [status.revoked_at(name) for name in (self.signer.hex(), *above, self.confirmation) if name]
         return min((at for at in found if at is not None), default=None)
 
     def speaks_for(self, group: int) -> bool:
@@ -165,26 +179,46 @@ def verify(token: str, trust: Trust, *typs: str) -> Verified:
 
     Left to the caller: whether the contents fit what was asked for.
     """
+    return _accept(_read(token, *typs), trust)
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A token whose signature fits its own first certificate; nobody has vouched for that yet."""
+
+    typ: str
+    chain: list[x509.Certificate]
+    claims: Fields
+    issued_at: int
+
+
+def _read(token: str, *typs: str) -> _Read:
     # (1) take it apart; only the types the caller is ready for
     parsed = jws.parse(token, *typs)
     # (2) the signature fits the leaf's key; unread claims are not believed before
     chain = _chain(parsed)
-    leaf = chain[0]
-    parsed.verify(certificates.public_key_of(leaf))
+    parsed.verify(certificates.public_key_of(chain[0]))
     claims = parsed.claims()
-    issued_at = claims.integer("iat")
-    # (3) the chain leads to the trusted root and was valid when the token was made
-    ends = _validate(chain, trust, issued_at, parsed.typ)
+    return _Read(parsed.typ, chain, claims, claims.integer("iat"))
+
+
+def _accept(read: _Read, trust: Trust) -> Verified:
+    leaf = read.chain[0]
+    # (3) the chain leads to a trusted root and was valid when the token was made
+    path = _path(read, trust)
     # (4) the role may sign this type
     role = certificates.role_of(leaf)
-    if parsed.typ not in MAY_SIGN[role]:
-        raise RoleError(role=str(role), what=parsed.typ)
+    if read.typ not in MAY_SIGN[role]:
+        raise RoleError(role=str(role), what=read.typ)
     # (5) the publisher had not revoked the key by then
     signer = certificates.key_thumbprint(certificates.public_key_of(leaf))
-    verified = Verified(claims, role, certificates.grant_of(leaf), signer, issued_at, ends, tuple(chain[1:]))
+    grant = certificates.grant_of(leaf)
+    verified = Verified(
+        read.claims, role, grant, signer, read.issued_at, path.ends_at, path.authorities, path.confirmation
+    )
     revoked_at = verified.revoked_at(trust.status)
-    if revoked_at is not None and issued_at >= revoked_at and parsed.typ not in _JUDGED_LATER:
-        raise RevokedError(what=parsed.typ)
+    if revoked_at is not None and read.issued_at >= revoked_at and read.typ not in _JUDGED_LATER:
+        raise RevokedError(what=read.typ)
     return verified
 
 
@@ -193,22 +227,22 @@ def verify_definition(
 ) -> "TrustedDefinition":
     """A product definition under the root fingerprint that the *product* embeds.
 
-    The file brings its root certificate along; it is believed because its fingerprint is ``root``.
+    The file brings its root certificate along; it is believed because its fingerprint is ``root``, or because a root
+    with that fingerprint has certified its key.  Its roots on both sides of that are trusted from here on.
+    Left to the caller, who may know of revocations: :meth:`TrustedDefinition.check_status`.
     """
-    parsed = jws.parse(token, DEFINITION)
-    brought = _chain(parsed)[-1]
-    if certificates.fingerprint(brought) != root:
-        raise UntrustedRootError(what="the product definition", root=root)
-    trust = Trust(brought)
-    verified = verify(token, trust, DEFINITION)
+    read = _read(token, DEFINITION)
+    trust = _trust_of(read, root)
+    verified = _accept(read, trust)
     definition = ProductDefinition.from_claim(verified.claims, verified.issued_at)
-    if definition.root != root:
+    if definition.root not in map(certificates.fingerprint, trust.roots):
         raise UntrustedRootError(what="the product definition", root=root)
     if product is not None and definition.product != product:
         raise OtherProductError(product=product, got=definition.product)
     if definition.version < min_version:
         raise DefinitionOldError(product=definition.product, version=definition.version, least=min_version)
-    return TrustedDefinition(definition, trust, token)
+    trust = Trust(trust.root, None, trust.others, definition.root, definition.phone_key)
+    return TrustedDefinition(definition, trust, token, verified)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,11 +252,19 @@ class TrustedDefinition:
     definition: ProductDefinition
     trust: Trust
     token: str
+    verified: Verified
+
+    def check_status(self, status: RevocationStatus | None) -> None:
+        """Raises :class:`RevokedError` where the key that signed it, or a CA above, was revoked by then."""
+        revoked_at = self.verified.revoked_at(status)
+        if revoked_at is not None and self.definition.issued_at >= revoked_at:
+            raise RevokedError(what="the product definition")
 
 
 def root_of_definition(token: str) -> str:
-    """The fingerprint of the root that a definition *claims*: to show to an administrator, not to believe."""
-    return certificates.fingerprint(_chain(jws.parse(token, DEFINITION))[-1])
+    """The fingerprint by which a definition *claims* to name its publisher: to show to an administrator, not to
+    believe."""
+    return jws.parse(token, DEFINITION).claims().text("root", most=80)
 
 
 def verify_status(token: str, trust: Trust) -> RevocationStatus:
@@ -262,12 +304,112 @@ def _chain(parsed: jws.Parsed) -> list[x509.Certificate]:
     return [certificates.load_der(data) for data in parsed.x5c]
 
 
-def _validate(chain: list[x509.Certificate], trust: Trust, at: int, what: str) -> int:
+@dataclass(frozen=True, slots=True)
+class _Path:
+    """What stands behind a signature: until when, and who above the signer can be revoked."""
+
+    ends_at: int
+    authorities: tuple[x509.Certificate, ...] = ()
+    confirmation: str = ""
+
+
+def _path(read: _Read, trust: Trust) -> _Path:
+    chain, at, what = read.chain, read.issued_at, read.typ
+    if len(chain) == 1:
+        from volact.sealing import phone_certificates  # what it needs is an extra, and most machines never call
+
+        if phone_certificates.is_confirmed(chain[0]):
+            return _Path(*phone_certificates.check(chain[0], trust.fingerprint, trust.phone_key, at, what))
+    below, anchor = _anchor(chain, trust, at, what)
+    return _Path(_validate(below, anchor, at, what), (*chain[1:], anchor))
+
+
+def _anchor(
+    chain: list[x509.Certificate], trust: Trust, at: int, what: str
+) -> tuple[list[x509.Certificate], x509.Certificate]:
+    """The chain below the highest certificate that is trusted, and that one: a root, or a cross certificate of one.
+
+    A cross certificate is settled here, at the end of a chain: pyca counts it as a step of the path, which by RFC 5280
+    a self-issued certificate is not."""
+    below = list(chain)
+    # whatever brings a root's own key along, the root itself or a cross certificate, adds nothing
+    while len(below) > 1 and _with_key_of(below[-1], trust.roots) is not None:
+        below.pop()
+    anchor = _signer_among(trust.roots, below[-1])
+    if anchor is None and len(below) < len(chain):
+        raise ChainError(what=what, at=show_time(at), why="it does not lead to the root that it brings along")
+    if anchor is None:
+        raise UntrustedRootError(what=what, root=trust.fingerprint)
+    while len(below) > 1 and certificates.is_cross(below[-1]):
+        cross = below.pop()
+        if not _is_valid(cross, at):
+            raise ChainError(what=what, at=show_time(at), why="a cross certificate of the roots is over, or to come")
+        if not _is_issued_by(below[-1], cross):
+            raise ChainError(what=what, at=show_time(at), why="its cross certificate is for another root")
+        anchor = cross
+    return below, anchor
+
+
+def _trust_of(read: _Read, root: str) -> Trust:
+    """The roots that a definition proves to be of the publisher whose root has this fingerprint."""
+    brought = read.chain[-1]
+    listed = [certificates.load_der(der) for der in roots_in(read.claims)]
+    links = [certificates.load_der(der) for der in links_in(read.claims)]
+    candidates = (brought, *listed)
+    embedded = next((one for one in candidates if certificates.fingerprint(one) == root), None)
+    reached = [] if embedded is None else _reach(embedded, candidates, links, read.issued_at)
+    if brought not in reached:
+        raise UntrustedRootError(what="the product definition", root=root)
+    return Trust(brought, others=tuple(one for one in reached if one != brought))
+
+
+def _reach(
+    embedded: x509.Certificate,
+    candidates: tuple[x509.Certificate, ...],
+    links: list[x509.Certificate],
+    at: int,
+) -> list[x509.Certificate]:
+    """From one root to those that it certifies, and on from them."""
+    reached = [embedded]
+    for root in reached:  # grows meanwhile
+        for link in links:
+            other = _with_key_of(link, candidates)
+            good = certificates.is_cross(link) and _is_valid(link, at) and _is_issued_by(link, root)
+            if good and other is not None and other not in reached:
+                reached.append(other)
+    return reached
+
+
+def _with_key_of(one: x509.Certificate, among: tuple[x509.Certificate, ...]) -> x509.Certificate | None:
+    key = certificates.public_key_of(one)
+    return next((other for other in among if certificates.public_key_of(other) == key), None)
+
+
+def _signer_among(roots: tuple[x509.Certificate, ...], certificate: x509.Certificate) -> x509.Certificate | None:
+    """Tells "another root" from "invalid"; the root that is named is tried first, and mostly the only one."""
+    if len(roots) > 1:
+        named = certificates.authority_key_id(certificate)
+        roots = tuple(sorted(roots, key=lambda root: certificates.subject_key_id(root) != named))
+    return next((root for root in roots if _is_issued_by(certificate, root)), None)
+
+
+def _is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except Exception:  # pyca raises ValueError, TypeError or InvalidSignature here: all mean "not by this one"
+        return False
+    return True
+
+
+def _is_valid(certificate: x509.Certificate, at: int) -> bool:
+    return certificate.not_valid_before_utc.timestamp() <= at <= certificate.not_valid_after_utc.timestamp()
+
+
+def _validate(chain: list[x509.Certificate], anchor: x509.Certificate, at: int, what: str) -> int:
     """RFC 5280 path validation at second ``at`` by pyca; returns when the first of the chain's certificates ends."""
-    _check_leads_to_root(chain, trust, what)
     try:
         moment = datetime.fromtimestamp(at, UTC)
-        builder = PolicyBuilder().store(Store([trust.root])).time(moment).max_chain_depth(1)
+        builder = PolicyBuilder().store(Store([anchor])).time(moment).max_chain_depth(1)
         verifier = builder.extension_policies(ca_policy=_CA, ee_policy=_END).build_client_verifier()
         path = verifier.verify(chain[0], chain[1:]).chain
     except VerificationError as exc:
@@ -275,14 +417,6 @@ def _validate(chain: list[x509.Certificate], trust: Trust, at: int, what: str) -
     except (ValueError, OverflowError, OSError):
         raise MalformedError(what=what, why="its time is out of range") from None
     return int(min(certificate.not_valid_after_utc for certificate in path[:-1]).timestamp())
-
-
-def _check_leads_to_root(chain: list[x509.Certificate], trust: Trust, what: str) -> None:
-    """Tell "another root" from "invalid": does the last certificate carry the trusted root's signature?"""
-    try:
-        chain[-1].verify_directly_issued_by(trust.root)
-    except Exception:  # pyca raises ValueError, TypeError or InvalidSignature here: all mean "not by this root"
-        raise UntrustedRootError(what=what, root=trust.fingerprint) from None
 
 
 _CA = ExtensionPolicy.webpki_defaults_ca()

@@ -132,9 +132,9 @@ def test_every_group_that_is_wrong_is_named(mine):
 
 def test_the_first_group_tells_that_another_installation_is_answered(mine):
     confirmation = ConfirmationId(mine.reference, bytes(48))
-    phone.check_reference(confirmation.groups[0], mine)
+    phone.check_reference(confirmation.groups[0], mine.reference)
     with pytest.raises(PhoneReferenceError):
-        phone.check_reference(confirmation.groups[0], replace(mine, serial=mine.serial + 1))
+        phone.check_reference(confirmation.groups[0], replace(mine, serial=mine.serial + 1).reference)
 
 
 @pytest.mark.parametrize("now", [-1, (phone.LAST_DAY + 1) * DAY])

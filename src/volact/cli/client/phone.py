@@ -65,7 +65,7 @@ def _read(args: argparse.Namespace, env: Environment, waiting: phone.PhoneReques
     given = " ".join(args.confirmation) or None
     if given is None and env.stdin.isatty():
         waiting = phone.require_request(store, args.product)
-    check = None if waiting is None else lambda group: check_reference(group, waiting.installation)
+    check = None if waiting is None else lambda group: check_reference(group, waiting.installation.reference)
     return read_id(env, given, CONFIRMATION_GROUPS, parse_confirmation_group, check)
 
 
