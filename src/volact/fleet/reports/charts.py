@@ -29,6 +29,7 @@ INK, MUTED, GRID = "#1d2733", "#5d6b7a", "#dde3ea"
 _NAMES = {**{colour: f"--{tone}" for tone, colour in COLOURS.items()}, INK: "--ink", MUTED: "--muted", GRID: "--grid"}
 
 MOST_BARS = 20
+LEGEND_LETTERS = 100  # that a line of the legend has room for
 _drawing = threading.Lock()
 
 
@@ -139,7 +140,9 @@ def _plain_axes(axes: Any, grid: str) -> None:
 
 
 def _legend(figure: Any) -> None:
-    figure.legend(loc="outside upper left", ncols=4, frameon=False, fontsize=8.5, labelcolor=INK, handlelength=1.4)
+    longest = max(len(text) for text in figure.axes[0].get_legend_handles_labels()[1])
+    across = max(1, min(6, LEGEND_LETTERS // (longest + 5)))
+    figure.legend(loc="outside upper left", ncols=across, frameon=False, fontsize=8.5, labelcolor=INK, handlelength=1.4)
 
 
 def _short(name: str, most: int = 34) -> str:

@@ -10,10 +10,11 @@ from typing import Any
 from fpdf import FPDF
 from fpdf.enums import TableBordersLayout, TableCellFillMode
 from fpdf.fonts import FontFace, TTFFont
+from PIL import Image
 
 from volact import __version__
 from volact.fleet.reports import charts
-from volact.fleet.reports.report import Figure, Kind, Report, Tone, show
+from volact.fleet.reports.report import Figure, Kind, Report, Tone, Value, show
 
 # More than anybody reads on paper (at 45 a page: eleven pages); CSV and XLSX hold them all.
 MOST_ROWS = 500
@@ -21,6 +22,9 @@ MARGIN = 14
 WIDE = 6  # columns, from which on the page is turned
 TILES = 5  # a line of figures
 MOST_CELL = 120  # characters: a cell never fills a page
+GAP = 8  # between charts
+MOST_CHART = 185  # millimetres a chart is wide
+WIDEST = 62.0  # millimetres a column gets at most, where others need the room
 FONT = "DejaVu"
 MEASURED = 200  # rows that columns' widths are taken from
 
@@ -32,8 +36,7 @@ def to_pdf(report: Report) -> bytes:
     page.head()
     page.tiles()
     page.sentences()
-    for chart in report.charts:
-        page.chart(chart.title, charts.to_png(chart))
+    page.charts([(chart.title, charts.to_png(chart)) for chart in report.charts])
     page.listing()
     return bytes(page.output())
 
@@ -94,17 +97,11 @@ class _Page(FPDF):
             self.ln(0.8)
         self.ln(3)
 
-    def chart(self, title: str, png: bytes) -> None:
-        from PIL import Image
-
-        image = Image.open(io.BytesIO(png))
-        width = min(self.epw, 190)
-        height = width * image.height / image.width
-        if self.will_page_break(height + 12):
-            self.add_page()
-        self._title(title)
-        self.image(image, x=self.l_margin, w=width, alt_text=title)
-        self.ln(4)
+    def charts(self, drawn: Sequence[tuple[str, bytes]]) -> None:
+        """One below the other, or two side by side where the page is turned."""
+        across = 2 if self.w > self.h and len(drawn) > 1 else 1
+        for start in range(0, len(drawn), across):
+            self._chart_line(drawn[start : start + across], across)
 
     def listing(self) -> None:
         report = self.report
@@ -116,7 +113,8 @@ class _Page(FPDF):
             self.multi_cell(self.epw, 5, report.empty, align="L")
             return
         texts = [
-            [_cut(show(c.kind, v)) for c, v in zip(report.columns, row, strict=True)] for row in report.rows[:MOST_ROWS]
+            [_cell(column.kind, value) for column, value in zip(report.columns, row, strict=True)]
+            for row in report.rows[:MOST_ROWS]
         ]
         self._table(texts)
         left_out = len(report.rows) - len(texts)
@@ -128,13 +126,15 @@ class _Page(FPDF):
 
     def _table(self, texts: list[list[str]]) -> None:
         columns = self.report.columns
+        self._font(8, bold=True)
+        widths = self._widths([[column.title for column in columns], *texts[:MEASURED]])
         self._font(8)
         self.set_draw_color(*LINE)
         self.set_fill_color(255, 255, 255)
         self.set_line_width(0.2)
         heading = FontFace(emphasis="BOLD", color=MUTED, fill_color=(255, 255, 255))
         with self.table(
-            col_widths=self._widths([[column.title for column in columns], *texts[:MEASURED]]),
+            col_widths=widths,
             text_align=tuple("RIGHT" if column.right else "LEFT" for column in columns),
             borders_layout=TableBordersLayout.HORIZONTAL_LINES,
             cell_fill_color=STRIPE,
@@ -148,9 +148,19 @@ class _Page(FPDF):
                 table.row(row)
 
     def _widths(self, rows: Sequence[Sequence[str]]) -> tuple[float, ...]:
-        """What each column would like, but none so much that the others starve."""
-        wanted = [min(70.0, max(self.get_string_width(row[i]) for row in rows) + 5) for i in range(len(rows[0]))]
-        return tuple(width * self.epw / sum(wanted) for width in wanted)
+        """What each column needs: its longest word at least, and of what is left as much as its longest text wants."""
+        places = range(len(rows[0]))
+        least = [max(self._longest_word(row[place]) for row in rows) + 3.4 for place in places]
+        wanted = [max(max(self.get_string_width(row[place]) for row in rows) + 3.4, least[place]) for place in places]
+        least = [min(one, WIDEST) for one in least]
+        wanted = [max(min(one, 1.6 * WIDEST), need) for one, need in zip(wanted, least, strict=True)]
+        left = max(0.0, self.epw - sum(least))
+        wish = sum(wanted) - sum(least) or 1.0
+        widths = [need + (one - need) * min(1.0, left / wish) for one, need in zip(wanted, least, strict=True)]
+        return tuple(width * self.epw / sum(widths) for width in widths)
+
+    def _longest_word(self, text: str) -> float:
+        return max((self.get_string_width(word) for word in text.split(" ")), default=0.0)
 
     def _tile_line(self, figures: Sequence[Figure], across: int) -> None:
         gap, height, top = 3.0, 17.0, self.get_y()
@@ -169,6 +179,21 @@ class _Page(FPDF):
             self._font(7.5, colour=MUTED)
             self.cell(width - 4, 4.5, self._on_line(figure.label, width - 5))
         self.set_xy(self.l_margin, top + height + 5)
+
+    def _chart_line(self, drawn: Sequence[tuple[str, bytes]], across: int) -> None:
+        images = [(title, Image.open(io.BytesIO(png))) for title, png in drawn]
+        width = min(MOST_CHART, (self.epw - GAP * (across - 1)) / across)
+        height = max(width * image.height / image.width for _, image in images)
+        if self.will_page_break(height + 12):
+            self.add_page()
+        top = self.get_y()
+        for place, (title, image) in enumerate(images):
+            left = self.l_margin + place * (width + GAP)
+            self.set_xy(left, top)
+            self._font(11, bold=True)
+            self.cell(width, 7, title)
+            self.image(image, x=left, y=top + 8, w=width, alt_text=title)
+        self.set_xy(self.l_margin, top + 8 + height + 5)
 
     def _about(self) -> list[str]:
         report = self.report
@@ -210,7 +235,11 @@ def _value_colour(tone: Tone) -> tuple[int, int, int]:
     return {Tone.BAD: _rgb(Tone.BAD), Tone.WARN: (138, 90, 0), Tone.GOOD: (47, 125, 91)}.get(tone, INK)
 
 
-def _cut(text: str) -> str:
+def _cell(kind: Kind, value: Value) -> str:
+    """A time stays on its line; a text has no control characters and an end."""
+    text = show(kind, value)
+    if kind is not Kind.TEXT:
+        return text.replace(" ", "\N{NO-BREAK SPACE}")
     clean = "".join(char if char.isprintable() else " " for char in text)
     return clean if len(clean) <= MOST_CELL else clean[: MOST_CELL - 1] + "…"
 
