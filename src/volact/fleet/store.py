@@ -6,12 +6,13 @@ What is read and written in a transaction is in the modules of its matter (``mac
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from sqlalchemy import Connection, Engine, insert, select
 
@@ -21,7 +22,10 @@ from volact.sql.migrate import upgrade
 from volact.sql.transaction import read, write
 
 MIGRATIONS = "volact.fleet.migrations"
+BATCH = 500  # values of one statement, below every database's limit on parameters
 MOST_DETAIL = 4000  # characters of an audit row: a selection of 100,000 names is told by its number
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,3 +111,10 @@ def note(
 def names_of(names: Sequence[str], most: int = 20) -> dict[str, Any]:
     """Which machines an act was on, as the audit trail tells it: their number, and the first of them by name."""
     return {"machines": len(names), "names": list(names[:most])}
+
+
+def batches(values: Iterable[T], most: int = BATCH) -> Iterator[list[T]]:
+    """As many at once as fit into a statement."""
+    rest = iter(values)
+    while part := list(islice(rest, most)):
+        yield part
