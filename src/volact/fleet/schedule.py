@@ -131,7 +131,7 @@ def enable(conn: Connection, name: str, now: int, who: str, *, enabled: bool) ->
 
 
 def run_now(conn: Connection, name: str, now: int, who: str) -> Schedule:
-    """Makes it due at once, one that is disabled too, for who takes it by name; a run that is under way stays the one."""
+    """Makes it due at once (a disabled one for who takes it by name); a run that is under way stays the one."""
     found = find(conn, name)
     if not found.running:
         conn.execute(update(SCHEDULES).where(SCHEDULES.c.id == found.id).values(next_at=now))
