@@ -2,8 +2,10 @@
 """This machine's TPM counter: offered with a request, read while a licence is bound to it, moved on to give it back.
 
 Only a machine whose key is in its TPM (``bind-tpm``) has one, a counter for each product.  Products run as anybody and
-may not use the TPM, so whoever may reads it: a reading, signed by the machine's own key, says where the counter stood and
-when, and vouches for a licence for some time.  A licence is itself the first reading.  Spec: docs/spec/returns.md §5.
+may not use the TPM, so whoever may reads it: a reading, signed by the machine's own key, says where the counter stood
+and when, and vouches for a licence for some time.  A licence is itself the first reading.
+
+Spec: docs/spec/returns.md §5.
 """
 
 import hashlib
@@ -69,15 +71,14 @@ def held(store: ClientStore, product: str, licence: Licence) -> Held:
     return Held(max(licence.issued_at, kept.at) + READING, moved=kept.value > bound.value)
 
 
-def give_up(
-    store: ClientStore, root: str, product: str, licence: Licence, nonce: bytes, now: int
-) -> CounterProof | None:
+def give_up(store: ClientStore, root: str, licence: Licence, nonce: bytes, now: int) -> CounterProof | None:
     """Move the counter on, which ends every licence that is bound to where it stood, and have the TPM say so.
 
     May be done again: a counter that has moved on stays where it is.  ``None`` where the TPM cannot be used; then
     nothing vouches for the return.
     """
     assert licence.counter is not None
+    product = licence.product
     try:
         counter = _counter(store, root, product)
         state = None if counter is None else counter.read()

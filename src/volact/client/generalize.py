@@ -214,6 +214,7 @@ def _forget_machine(store: ClientStore, products: list[str]) -> None:
     for product in products:
         store.remove_answers(product)
         store.remove_reading(product)
+        store.remove_counter(product)
         for what in ("licence", "request"):
             store.remove_phone(product, what)
         for name in ("attempt.json", "issuer.json"):

@@ -145,7 +145,7 @@ def _counter(store: ClientStore, root: str, licence: Licence, nonce: bytes, now:
         return None
     from volact.client import counters
 
-    return counters.give_up(store, root, licence.product, licence, nonce, now)
+    return counters.give_up(store, root, licence, nonce, now)
 
 
 def _issuer(loaded: LoadedProduct, edition: Edition, server: IssuerServer, now: int) -> TrustedDescriptor:

@@ -38,11 +38,8 @@ STUCK_SECONDS = LEAST_INTERVAL * MINUTE  # until the next try where the folder c
 LONGEST_DUE = int(MOST_INTERVAL * MINUTE * 1.2) + DAY  # an attempt due later was noted by a clock that was wrong
 
 FILE = "service.json"
-START, NETWORK, ASKED = (
-    "start",
-    "network",
-    "asked",
-)  # the network has changed: what failed for it; somebody asks: all that failed
+START = "start"
+NETWORK, ASKED = "network", "asked"  # the network has changed: what failed for it; somebody asks: all that failed
 _POOLED = (Channel.MAK, Channel.RETAIL)
 
 
@@ -221,9 +218,8 @@ def read_counter(store: ClientStore, product: str, now: int, *, anew: bool = Fal
     if bound is not None:
         from volact.client import counters
 
-        counters.refresh(
-            store, loaded.trust.fingerprint, product, bound, trusted_time(now, loaded.latest_time), anew=anew
-        )
+        at = trusted_time(now, loaded.latest_time)
+        counters.refresh(store, loaded.trust.fingerprint, product, bound, at, anew=anew)
 
 
 def _key_of(loaded: LoadedProduct) -> str:

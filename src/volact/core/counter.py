@@ -56,8 +56,12 @@ class Attested:
 
     @classmethod
     def from_claim(cls, claim: Fields) -> "Attested":
-        areas = [claim.octets(name, most=MOST_AREA) for name in ("key", "index", "statement")]
-        return cls(*areas, claim.octets("signature", size=SIGNATURE_SIZE))
+        return cls(
+            key=claim.octets("key", most=MOST_AREA),
+            index=claim.octets("index", most=MOST_AREA),
+            statement=claim.octets("statement", most=MOST_AREA),
+            signature=claim.octets("signature", size=SIGNATURE_SIZE),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,12 +86,17 @@ class Activations:
                 ids.add(found)
         return [self._by_id[one] for one in sorted(ids) if one in self._by_id]
 
-    def place(self, ask: Ask, request: ActivationRequest, place: Place, now: int) -> Activation:
-        """Give a machine its place: a new activation, or the one that it holds, under its present ID and hardware."""
+    def place(
+        self, ask: Ask, request: ActivationRequest, place: Place, now: int, counter: bytes | None = None
+    ) -> Activation:
+        """Give a machine its place: a new activation, or the one that it holds, under its present ID and hardware.
+
+        ``counter``: of the TPM that the licence is bound to; one licence without it, or with another, and none vouches
+        for the return of the activation."""
         if place.held is None:
             made = Activation(
                 self._next, ask.key_id, ask.machine, request.product, request.edition, request.name,
-                ask.fingerprint, ask.nonce, now, now, 1, place.units,
+                ask.fingerprint, ask.nonce, now, now, 1, place.units, counter=counter,
             )  # fmt: skip
             self._next += 1
             self._new.add(made.id)
@@ -106,6 +111,7 @@ class Activations:
                 last_at=now,
                 times=place.held.times + 1,
                 used=place.held.used + place.units,
+                counter=counter if counter == place.held.counter else None,
             )
             self._changed.add(made.id)
         self._remember(made)
@@ -115,6 +121,11 @@ class Activations:
         for trait in ask.fingerprint.traits.values():
             self._by_trait[ask.key_id, trait] = self._traits[ask.key_id, trait] = made.id
         return made
+
+    def unbind(self, activation: Activation) -> None:
+        """A licence of it went out that is bound to no counter."""
+        self._remember(replace(activation, counter=None))
+        self._changed.add(activation.id)
 
     def give_back(self, activation: Activation, at: int, credited: Credit) -> None:
         self._remember(replace(activation, returned_at=at, credited=credited))
@@ -189,13 +200,14 @@ def read_activation(row: Sequence[Any]) -> Activation:
     values = dict(zip(_NAMES, row, strict=True))
     values["machine"], values["nonce"] = bytes(values.pop("machine_id")), bytes(values["nonce"])
     values["fingerprint"] = Fingerprint.from_claim(json.loads(values["fingerprint"]))
+    values["counter"] = None if values["counter"] is None else bytes(values["counter"])
     values["credited"] = None if values["credited"] is None else Credit(values["credited"])
     return Activation(**values)
 
 
 _NAMES = (
     "id", "key_id", "machine_id", "product", "edition", "name", "fingerprint", "nonce",
-    "first_at", "last_at", "times", "used", "returned_at", "credited",
+    "first_at", "last_at", "times", "used", "returned_at", "credited", "counter",
 )  # fmt: skip
 _COLUMNS = COLUMNS = tuple(ACTIVATION.c[name] for name in _NAMES)
 _MOST_VALUES = 500  # two parameters each: SQLite takes 32,766 of them, PostgreSQL 65,535
@@ -244,6 +256,7 @@ def _row(activation: Activation) -> dict[str, Any]:
         "used": activation.used,
         "returned_at": activation.returned_at,
         "credited": None if credited is None else int(credited),
+        "counter": activation.counter,
     }
 
 

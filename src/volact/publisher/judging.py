@@ -13,6 +13,7 @@ from typing import TypeAlias
 from cryptography import x509
 
 from volact.core.activation_object import ActivationObject, id_of
+from volact.core.counter import Counter
 from volact.core.definition import ProductDefinition
 from volact.core.errors import ConfigError
 from volact.core.fingerprint import Fingerprint
@@ -37,6 +38,7 @@ from volact.publisher.forests import BoundForest
 from volact.publisher.issuing import IssuedKey, Kind
 from volact.publisher.ledger import Act
 from volact.publisher.records import Intent
+from volact.publisher.vouching import Vouching
 from volact.sealing import certificates
 from volact.sealing.certificates import Certified, Grant
 from volact.sealing.proof import ProvenRequest
@@ -64,6 +66,7 @@ class PlacedMachine:
 
     kind: Kind
     key: IssuedKey
+    counter: Counter | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,7 @@ class Message:
 @dataclass(frozen=True, slots=True)
 class Bench:
     """Who judges: the publisher's root and sealing key, its CA, its definitions; when, and for the ledger, by which
-    way the messages came; ``vouches``: whether a machine's TPM says that its licence is over."""
+    way the messages came; ``vouching``: what a TPM's word is worth."""
 
     root: str
     issuer: str
@@ -100,7 +103,7 @@ class Bench:
     now: int
     actor: str
     carried: bool
-    vouches: Callable[[Proven[ReturnProof]], bool]
+    vouching: Vouching
 
     def judge(self, change: Change, messages: Sequence[Message]) -> list[Verdict]:
         """One verdict for each message, in order; each sees what those before it did."""
@@ -237,14 +240,18 @@ class Bench:
             if earlier.returned_at is not None:
                 return Refusal.of(ActivationReturnedError)
             if pools.asks_the_same(earlier, request, proven.machine):
-                return PlacedMachine(Kind.REPEATED, issued)
+                bound = self.vouching.bind(proven, self.now)
+                if earlier.counter is not None and (bound is None or bound.identity != earlier.counter):
+                    known.unbind(earlier)
+                return PlacedMachine(Kind.REPEATED, issued, bound.counter if bound else None)
         policy = _policy(definition, request.edition)
         place = pools.decide_activation(self._now(change, issued), known.known(ask), request, proven.machine, policy)
         if isinstance(place, Refusal):
             return place
-        made = known.place(ask, request, place, self.now)
+        bound = self.vouching.bind(proven, self.now)
+        made = known.place(ask, request, place, self.now, bound.identity if bound else None)
         change.record_machine(place.kind, made, place.units, self.now, self.actor)
-        return PlacedMachine(place.kind, issued)
+        return PlacedMachine(place.kind, issued, bound.counter if bound else None)
 
     def _take_back(
         self,
@@ -264,7 +271,7 @@ class Bench:
         definition = definitions.get(held.product)
         policy = _policy(definition, held.edition) if definition else Policy()
         before = change.activations.credited_since(issued.key_id, self.now - pools.RETURN_PERIOD)
-        credit = pools.credit_for(before, policy, vouched=self.vouches(proven))
+        credit = pools.credit_for(before, policy, vouched=self.vouching.vouches(proven, held.counter))
         change.record_return(held, self.now, self.actor, credit)
         return KeyState(self._now(change, issued), bool(credit))
 
@@ -278,6 +285,8 @@ class Bench:
         if change.revoked_since(certificates.key_thumbprint(proven.key).hex()) is not None:
             return Refusal.of(HostRevokedError)
         use = change.host_use(issued.key_id, proven.machine)
+        if change.is_revoked(use):
+            return Refusal.of(HostRevokedError)
         decision = issuing.decide_host_activation(issued, use, proven.request.nonce, self.now)
         if isinstance(decision, Refusal):
             return decision

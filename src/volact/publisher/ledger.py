@@ -53,6 +53,8 @@ class Act(StrEnum):
     OEM_CERTIFIED = "oem-certified"
     FOREST_ACTIVATED = "forest-activated"
     FOREST_RENEWED = "forest-renewed"
+    TPM_MAKER_ADDED = "tpm-maker-added"
+    TPM_MAKER_REMOVED = "tpm-maker-removed"
     REQUEST_REFUSED = "request-refused"
     TOKEN_MADE = "token-made"  # noqa: S105 - an act, no secret
     TOKEN_REVOKED = "token-revoked"  # noqa: S105

@@ -33,7 +33,7 @@ class Credit(IntEnum):
 @dataclass(frozen=True, slots=True)
 class Activation:
     """What one machine holds of a key's pool.  ``used``: activations that it took; ``times``: how often it asked;
-    ``nonce``: of the request that was granted last."""
+    ``nonce``: of the request that was granted last; ``counter``: of the TPM that every licence of it is bound to."""
 
     id: int
     key_id: str
@@ -49,6 +49,7 @@ class Activation:
     used: int
     returned_at: int | None = None
     credited: Credit | None = None
+    counter: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

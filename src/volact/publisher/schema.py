@@ -140,7 +140,8 @@ FOREST_ACTIVATION = Table(
 )
 
 # One row for each activation that a machine took from a key's pool.  ``used``: what it took; ``credited``: whether its
-# return gave that back.  A machine that was reinstalled keeps its row under its new ID.
+# return gave that back; ``counter``: of the TPM that all its licences are bound to.  A machine that was reinstalled
+# keeps its row under its new ID.
 ACTIVATION = Table(
     "activation",
     METADATA,
@@ -158,6 +159,7 @@ ACTIVATION = Table(
     Column("used", Integer, nullable=False),
     Column("returned_at", Long),
     Column("credited", Integer),
+    Column("counter", LargeBinary),
     Index("activation_by_machine", "key_id", "machine_id"),
     Index(
         "activation_returned",

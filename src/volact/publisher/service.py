@@ -218,7 +218,7 @@ class PublisherService:
             now,
             CARRIED if carried else ONLINE,
             carried,
-            self._vouching.vouches,
+            self._vouching,
         )
         with self._store.change() as change:
             verdicts = bench.judge(change, messages)
@@ -284,7 +284,7 @@ class PublisherService:
             certificates=tuple(map(_text, chain)),
             status=self.status(now) if certificate else "",
             ledger=checkpoint,
-            counter=self._vouching.bind(proven, now),
+            counter=verdict.counter if isinstance(verdict, PlacedMachine) else None,
         )
 
     def _answer_statement(

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """TPM counters at the publisher: a licence is bound to one, and a return that it vouches for needs no cap.
 
-Nothing is kept of a counter: what a machine must show when it gives back is derived from the publisher's own key and
-everything that the licence said, so that no table grows and no batch waits.  A machine whose TPM does not convince is
+What a machine must show when it gives back is derived from the publisher's own key and all that the licence said;
+all that is kept is which counter the licences of an activation are bound to.  A machine whose TPM does not convince is
 licensed as any other, without a counter.
 
 The publisher chooses whose TPMs convince: the certificates in ``tpm-makers`` of its folder, none by default.  A virtual
 TPM is as good as whoever may copy its state, so its maker does not belong there.  Spec: docs/spec/returns.md §5.
 """
 
+import hashlib
 import hmac
 import logging
 import secrets
@@ -63,11 +64,9 @@ class Makers:
             self._seen = (changed, tuple(read_maker(path) for path in sorted(self._folder.glob("*.pem"))))
         return self._seen[1]
 
-    def add(self, path: Path) -> x509.Certificate:
-        certificate = read_maker(path)
+    def add(self, certificate: x509.Certificate) -> None:
         self._folder.mkdir(exist_ok=True)
         keys.write_file(self._folder / f"{fingerprint(certificate)}.pem", certificates.pem(certificate), 0o644)
-        return certificate
 
     def remove(self, name: str) -> None:
         path = self._folder / f"{name}.pem"
@@ -77,13 +76,21 @@ class Makers:
 
 
 @dataclass(frozen=True, slots=True)
+class Bound:
+    """The counter for a licence; ``identity``: of the counter and its TPM, for the activation's row."""
+
+    counter: Counter
+    identity: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Vouching:
     """``lookup``: the publisher's own secret, of which another one is derived here."""
 
     makers: Callable[[], Sequence[x509.Certificate]]
     lookup: bytes
 
-    def bind(self, proven: ProvenRequest, now: int) -> Counter | None:
+    def bind(self, proven: ProvenRequest, now: int) -> Bound | None:
         """The counter for the licence of a request that offers one and whose TPM convinces."""
         request = proven.request
         if request.counter is None or request.channel not in issuing.POOLED:
@@ -97,19 +104,20 @@ class Vouching:
         except (TrustError, MalformedError) as exc:
             _log.info("machine %s is licensed without its TPM's counter: %s", proven.machine.hex()[:16], exc)
             return None
-        return Counter(state.counter, state.value, credential)
+        return Bound(Counter(state.counter, state.value, credential), _identity(state))
 
-    def vouches(self, proven: Proven[ReturnProof]) -> bool:
-        """Whether a TPM says that the licence with the proof's nonce is over."""
+    def vouches(self, proven: Proven[ReturnProof], bound_to: bytes | None) -> bool:
+        """Whether a TPM says that the licence with the proof's nonce is over, and all others of its activation, which
+        are ``bound_to`` the same counter."""
         shown = proven.value.counter
-        if shown is None:
+        if shown is None or bound_to is None:
             return False
         try:
             state = attestation.verify_attested(shown.attested, RETURN, proven.machine, proven.value.nonce)
         except (TrustError, MalformedError) as exc:
             _log.info("machine %s gives back without its TPM's counter: %s", proven.machine.hex()[:16], exc)
             return False
-        return self._is_over(proven, shown.since, shown.secret, state)
+        return _identity(state) == bound_to and self._is_over(proven, shown.since, shown.secret, state)
 
     def _is_over(self, proven: Proven[ReturnProof], since: int, shown: bytes, state: CounterState) -> bool:
         secret = self._secret(proven.machine, proven.value.activation, state.key, state.counter, since)
@@ -119,6 +127,10 @@ class Vouching:
         """Fields of fixed lengths: which licence of which machine, key and counter of which TPM, and where from."""
         own = hmac.digest(self.lookup, _LABEL, "sha256")
         return hmac.digest(own, machine + nonce + key + counter + value.to_bytes(8), "sha256")
+
+
+def _identity(state: CounterState) -> bytes:
+    return hashlib.sha256(state.key + state.counter).digest()
 
 
 def read_maker(path: Path) -> x509.Certificate:

@@ -1,11 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A machine's key in a TPM 2.0 (swtpm): it activates as any other, and a copied folder is refused elsewhere."""
 
-import contextlib
 import shutil
-import socket
-import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,30 +9,13 @@ import pytest
 
 from support.client_machine import PRODUCT, ClientMachine
 from support.processes import volact
+from support.tpm import running
 from volact.client.store import ClientStore, MachineKeyExistsError
 from volact.sealing import jws
 from volact.sealing.tpm import TpmError, TpmKey, TpmOtherError
 from volact.testing import Site
 
-pytest.importorskip("tpm2_pytss")
-pytestmark = pytest.mark.skipif(shutil.which("swtpm") is None, reason="swtpm is not installed")
-
-
-@contextlib.contextmanager
-def running(folder: Path, port: int) -> Iterator[str]:
-    folder.mkdir()
-    command = ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={folder}", "--flags", "not-need-init,startup-clear"]
-    where = ["--server", f"type=tcp,port={port}", "--ctrl", f"type=tcp,port={port + 1}"]
-    process = subprocess.Popen([*command, *where], stderr=subprocess.DEVNULL)
-    try:
-        end = time.monotonic() + 15
-        while time.monotonic() < end:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port + 1), 1):
-                break
-        yield f"swtpm:host=127.0.0.1,port={port}"
-    finally:
-        process.terminate()
-        process.wait(10)
+pytestmark = pytest.mark.needs("swtpm", "tpm2-pytss")
 
 
 @pytest.fixture

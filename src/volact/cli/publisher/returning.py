@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``volact publisher return``: take the proof of a machine that gave its activation back without a network."""
+"""``volact publisher return`` and ``tpm-maker``: take the proof of a machine that gave its activation back without a
+network; and whose TPMs vouch for returns.
+"""
 
 import argparse
+from pathlib import Path
 
 from volact.cli.environment import Environment
 from volact.cli.files import read_file
-from volact.cli.publisher.shared import Verbs, add_verb, open_publisher, read_passphrase
+from volact.cli.publisher.shared import Verbs, actor, add_family, add_verb, open_publisher, read_passphrase
 from volact.core.returning import MAX_PROOF
+from volact.publisher.ledger import Act
 from volact.publisher.service import PublisherService, ReceiptOutcome
+from volact.publisher.vouching import Makers, fingerprint, read_maker
 from volact.sealing.returns import verify_return
 
 
@@ -21,6 +26,24 @@ def build(verbs: Verbs) -> None:
         passphrase=True,
     )
     parser.add_argument("file", metavar="FILE", help="the machine's proof (.volreturn)")
+    family = add_family(verbs, "tpm-maker", "whose TPMs vouch for returns, which need no cap then")
+    add = add_verb(
+        family,
+        "add",
+        _add_maker,
+        "accept the TPMs whose endorsement certificates this CA signed; never a virtual TPM's, which can be copied",
+        "volact publisher tpm-maker add infineon-optiga-ecc-ca-042.pem",
+    )
+    add.add_argument("file", metavar="FILE", help="the CA certificate, in PEM; the one right above the TPMs'")
+    add_verb(family, "list", _list_makers, "list the accepted makers", "volact publisher tpm-maker list --json")
+    remove = add_verb(
+        family,
+        "remove",
+        _remove_maker,
+        "accept the TPMs of a maker no longer; licences that are bound already stay bound",
+        "volact publisher tpm-maker remove 5f0c…",
+    )
+    remove.add_argument("fingerprint", metavar="FINGERPRINT", help="SHA-256 of the certificate, as list shows it")
 
 
 def _return(args: argparse.Namespace, env: Environment) -> int:
@@ -50,4 +73,39 @@ def _return(args: argparse.Namespace, env: Environment) -> int:
     env.say(f"machine {proven.machine.hex()[:16]} has given its activation back; {receipt.remaining} are left")
     if not receipt.credited:
         env.hint("the pool got nothing back: the key's returns of a year are used up (policy returns_per_key_year)")
+    return 0
+
+
+def _add_maker(args: argparse.Namespace, env: Environment) -> int:
+    certificate = read_maker(Path(args.file))
+    name, subject = fingerprint(certificate), certificate.subject.rfc4514_string()
+    with open_publisher(args, env) as publisher, publisher.store.change() as change:
+        told = {"fingerprint": name, "subject": subject}
+        change.append(env.clock(), Act.TPM_MAKER_ADDED, actor(env), None, told)
+        Makers(publisher.folder.path).add(certificate)
+    if args.json:
+        env.write_json(told)
+    else:
+        env.say(f"TPMs of {subject} vouch for returns from now on")
+    return 0
+
+
+def _list_makers(args: argparse.Namespace, env: Environment) -> int:
+    with open_publisher(args, env) as publisher:
+        makers = [(fingerprint(one), one.subject.rfc4514_string()) for one in Makers(publisher.folder.path)()]
+    if args.json:
+        env.write_json({"makers": [{"fingerprint": name, "subject": subject} for name, subject in makers]})
+    else:
+        env.table(["fingerprint", "subject"], makers)
+    return 0
+
+
+def _remove_maker(args: argparse.Namespace, env: Environment) -> int:
+    with open_publisher(args, env) as publisher, publisher.store.change() as change:
+        change.append(env.clock(), Act.TPM_MAKER_REMOVED, actor(env), None, {"fingerprint": args.fingerprint})
+        Makers(publisher.folder.path).remove(args.fingerprint)
+    if args.json:
+        env.write_json({"fingerprint": args.fingerprint})
+    else:
+        env.say(f"TPMs of {args.fingerprint} vouch no longer")
     return 0
