@@ -56,6 +56,16 @@ def read_text_file(path: str) -> str:
     return read_file(path, MOST_TEXT).decode("utf-8", "replace")
 
 
+def write_id(env: Environment, groups: Sequence[str], *, text: bool, qr: bool) -> None:
+    """In rows to be read out; in one line to be pasted; or as a QR code with that line below it."""
+    if qr:
+        write_qr(env, groups)
+    if text or qr:
+        env.write("-".join(groups))
+    else:
+        write_groups(env, groups)
+
+
 def write_groups(env: Environment, groups: Sequence[str]) -> None:
     """Rows of five, each with the number of its first group."""
     for start in range(0, len(groups), ROW):

@@ -12,7 +12,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from volact.core.activation_object import ForestMismatchError, ObjectExpiredError, ObjectGroupError, best_of
+from volact.core.activation_object import (
+    ActivationObject,
+    ForestMismatchError,
+    ObjectExpiredError,
+    ObjectGroupError,
+    best_of,
+)
 from volact.core.errors import InputError, TrustError, VolactError
 from volact.core.forest import Forest, ForestKind
 from volact.directory import objects, permissions
@@ -27,6 +33,7 @@ from volact.directory.errors import (
 )
 from volact.directory.locate import SYSTEM_KEYTAB, find_controllers, machine_account
 from volact.directory.place import Place, find_place
+from volact.sealing.confirmation import PhonePartMissingError
 from volact.sealing.objects import verify_activation_object
 from volact.sealing.verify import Trust
 
@@ -126,14 +133,15 @@ class DirectoryDoor:
         place = find_place(session, self._settings.base)
         if place.forest is None:
             raise NotPreparedError(dn=place.container)
-        good, wrong = [], []
+        good: list[tuple[ActivationObject, str]] = []
+        wrong: list[VolactError] = []
         for stored in objects.read_objects(session, place):
             if stored.claimed is None or stored.claimed.root != trust.fingerprint:
                 continue  # another publisher's
             try:
                 trusted = verify_activation_object(stored.token, trust)
                 trusted.object.check(place.forest, group, now)
-            except (TrustError, InputError) as exc:
+            except (TrustError, InputError, PhonePartMissingError) as exc:
                 wrong.append(exc)
             else:
                 good.append((trusted.object, stored.token))

@@ -4,6 +4,7 @@
 machine.pem                    signs requests, so that the publisher's ledger says which computer asked
 definitions/ROOT-P.volproduct  definitions, by the first 16 digits of the root they were confirmed for
 pending/ID.json                a request that is being carried to the publisher; gone once its answer is applied
+telephone/ID.json              an installation ID that was read out, and waits for its confirmation ID
 """
 
 import json
@@ -11,8 +12,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from volact.core.activation_object import id_of
 from volact.core.encoding import Fields, parse_object
 from volact.core.errors import ConfigError, StoreError, VolactError
+from volact.core.phone_object import PhoneObject
 from volact.core.request import ActivationRequest
 from volact.sealing import keys, verify
 from volact.sealing.keys import LocalKey
@@ -80,8 +83,9 @@ class DirectoryFolder:
         return found
 
     def trusts(self) -> dict[str, Trust]:
-        """Whom this folder knows, by root fingerprint."""
-        return {trusted.trust.fingerprint: trusted.trust for trusted in self.definitions()}
+        """Whom this folder knows, by root fingerprint; as the newest of each publisher's definitions says."""
+        in_order = sorted(self.definitions(), key=lambda trusted: trusted.definition.issued_at)
+        return {trusted.trust.fingerprint: trusted.trust for trusted in in_order}
 
     def save_pending(self, object_id: str, pending: Pending) -> None:
         """The product key and the one-time response key are in it: for its owner only."""
@@ -95,6 +99,21 @@ class DirectoryFolder:
     def remove_pending(self, object_id: str) -> None:
         self._pending(object_id).unlink(missing_ok=True)
 
+    def save_call(self, call: PhoneObject) -> None:
+        data = json.dumps(call.to_claim()).encode()
+        self._write(self._call(id_of(call.installation.nonce)), data)
+
+    def calls(self) -> list[PhoneObject]:
+        """Installation IDs that wait for an answer, the newest first."""
+        found = [_read_call(path) for path in (self.path / "telephone").glob("*.json") if _ID.match(path.stem)]
+        return sorted(found, key=lambda call: (-call.installation.day, call.installation.serial))
+
+    def remove_call(self, object_id: str) -> None:
+        self._call(object_id).unlink(missing_ok=True)
+
+    def _call(self, object_id: str) -> Path:
+        return self.path / "telephone" / f"{object_id}.json"
+
     def _pending(self, object_id: str) -> Path:
         return self.path / "pending" / f"{object_id}.json"
 
@@ -104,6 +123,10 @@ class DirectoryFolder:
             keys.write_file(path, data, mode)
         except OSError as exc:
             raise DirectoryFolderError(path=str(path), why=exc.strerror or str(exc)) from None
+
+
+def _read_call(path: Path) -> PhoneObject:
+    return PhoneObject.from_claim(Fields(parse_object(keys.read_file(path), "installation ID"), "installation ID"))
 
 
 def _read_pending(path: Path) -> Pending:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from volact.core.activation_object import MAX_OBJECT, ActivationObject
 from volact.core.errors import InputError, TrustError
 from volact.core.forest import ForestKind
+from volact.core.phone_object import PhoneObject, is_phone_object
 from volact.directory.connection import LEVEL, Entry, Session, Value, escape_rdn
 from volact.directory.errors import DirectoryAccessError, NotPreparedError, ObjectAmbiguousError, ObjectMissingError
 from volact.directory.place import Place
@@ -47,6 +48,10 @@ class Stored:
     claimed: ActivationObject | None
     standard: bool
     created: str
+
+    @property
+    def by_telephone(self) -> bool:
+        return is_phone_object(self.token)
 
 
 def read_objects(session: Session, place: Place) -> list[Stored]:
@@ -86,6 +91,8 @@ def store_object(session: Session, place: Place, made: ActivationObject, token: 
 def claimed_by(token: str) -> ActivationObject | None:
     """What a token says of itself: to show, not to believe."""
     try:
+        if is_phone_object(token):
+            return PhoneObject.from_token(token).to_object()
         return ActivationObject.from_claim(jws.parse(token, verify.OBJECT).claims())
     except (InputError, TrustError):
         return None
@@ -99,10 +106,9 @@ def _attributes(place: Place, made: ActivationObject, token: str, *, standard: b
             ID: [made.id],
             ROOT: [made.root],
             GROUPS: sorted(made.groups),
-            PARTIAL: [made.partial],
             EXPIRES: [datetime.fromtimestamp(made.expires_at, UTC).strftime("%Y%m%d%H%M%S.0Z")],
         }
-        texts = {NAME: made.name, ORGANISATION: made.organisation}
+        texts = {NAME: made.name, ORGANISATION: made.organisation, PARTIAL: made.partial}
         return values | {name: [text] for name, text in texts.items() if text}
     if place.kind is ForestKind.AD:
         keywords = [MARK, made.id, made.root, *(f"group:{group}" for group in sorted(made.groups))]

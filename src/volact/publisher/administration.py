@@ -17,6 +17,8 @@ from volact.core.definition import ProductDefinition
 from volact.core.errors import ConfigError, InputError
 from volact.core.issuer import IssuerDescriptor
 from volact.core.licence import Checkpoint
+from volact.core.phone import INSTALLATION_BYTES
+from volact.core.phone_site import SiteInstallationId, name_of_host
 from volact.core.product_key import SECRET_BYTES, Channel, ProductKey, publisher_tag
 from volact.core.returning import Receipt
 from volact.publisher import catalogue, issuing
@@ -373,12 +375,13 @@ class Publisher:
         found = self.store.certificates_of(name=wanted)
         if not found and len(wanted) >= LEAST_PREFIX:
             found = self.store.certificates_of(machine=wanted.lower())
-        signers = _signers(found)
-        if not signers:
+        hosts = {one for one, _ in map(_host_and_signer, found)}
+        if not hosts:
             raise HostMissingError(host=wanted)
-        if len(signers) > 1:
-            raise HostAmbiguousError(number=len(signers), host=wanted)
+        if len(hosts) > 1:
+            raise HostAmbiguousError(number=len(hosts), host=wanted)
         _check_reason(reason)
+        signers = _signers(self.store.certificates_of(machine=hosts.pop().hex()))
         why = {"host": found[-1][1] or wanted, "reason": reason}
         epoch = self.store.revoke_issuers(dict.fromkeys(signers, since), why, now, actor)
         return Revoked(tuple(sorted(signers)), since, epoch)
@@ -476,8 +479,18 @@ def _key_ids(keys: Sequence[ProductKey], done: Callable[[int], None]) -> Iterato
 
 
 def _signers(found: Iterable[tuple[bytes, str]]) -> set[str]:
-    certs = (certificates.load_der(der) for der, _ in found)
-    return {certificates.key_thumbprint(certificates.public_key_of(cert)).hex() for cert in certs}
+    return {signer for _, signer in map(_host_and_signer, found)}
+
+
+def _host_and_signer(found: tuple[bytes, str]) -> tuple[bytes, str]:
+    """Which host a row is about, and under which name a status revokes what it was given: its certificate's key, or
+    the confirmation by telephone."""
+    der, _ = found
+    if len(der) == INSTALLATION_BYTES:
+        installation = SiteInstallationId.from_bytes(der)
+        return installation.name, installation.revocation_id
+    key = certificates.public_key_of(certificates.load_der(der))
+    return name_of_host(jws.thumbprint(jws.jwk_of(key))), certificates.key_thumbprint(key).hex()
 
 
 def _check_reason(reason: str) -> None:

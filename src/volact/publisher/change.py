@@ -9,7 +9,9 @@ from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
 
+from volact.core.binding import MACHINE_ID_SIZE
 from volact.core.licence import Checkpoint
+from volact.core.phone_site import SiteInstallationId, SiteSubject, name_of_host, whole_name
 from volact.core.refusal import Refusal
 from volact.publisher import ledger, queries
 from volact.publisher.activations import Activations
@@ -44,6 +46,7 @@ from volact.publisher.schema import (
 # many rows in an hour; what comes beyond is answered and not written.
 REFUSALS_PER_HOUR = 60
 HOUR = 3600
+TELEPHONE = "telephone"  # the name of a host that is known from there alone
 _KIND_ACTS = {
     Kind.ACTIVATED: Act.HOST_ACTIVATED,
     Kind.REACTIVATED: Act.HOST_REACTIVATED,
@@ -276,19 +279,58 @@ class Change:
         self.append(at, act, actor, key.key_id, {"partial": key.partial, "reason": reason})
 
     def host_use(self, key_id: str, machine: bytes) -> HostUse:
-        acts = HOST_ACTIVATION.c
-        others = self.conn.execute(
-            select(func.count(acts.machine_id.distinct())).where(acts.key_id == key_id, acts.machine_id != machine)
-        ).scalar_one()
+        """Of a host by its machine ID; as much of it as a telephone carries tells two hosts apart."""
+        acts, name = HOST_ACTIVATION.c, name_of_host(machine)
+        rest = MACHINE_ID_SIZE - len(name)
+        own = acts.machine_id.between(name + bytes(rest), name + b"\xff" * rest)
+        known = func.substr(acts.machine_id, 1, len(name))
+        others = self.conn.execute(select(func.count(known.distinct())).where(acts.key_id == key_id, ~own)).scalar_one()
         rows = self.conn.execute(
             select(acts.kind, acts.nonce, acts.at, acts.ends_at, acts.certificate)
-            .where(acts.key_id == key_id, acts.machine_id == machine)
+            .where(acts.key_id == key_id, own)
             .order_by(acts.id)
         )
         return HostUse(
             others,
             [HostAct(Kind(kind), bytes(nonce), at, ends, bytes(der)) for kind, nonce, at, ends, der in rows],
         )
+
+    def is_revoked(self, use: HostUse) -> bool:
+        """Whether what a host was confirmed by telephone is revoked; a certificate's key says it itself."""
+        confirmed = (SiteInstallationId.from_bytes(act.nonce) for act in use.own if act.by_telephone)
+        return any(self.revoked_since(one.revocation_id) is not None for one in confirmed)
+
+    def record_confirmed_host(
+        self, kind: Kind, subject: SiteSubject, installation: SiteInstallationId, serial: int, at: int, actor: str
+    ) -> None:
+        """A host that makes its certificate itself.  Its row's nonce is the installation ID, which is longer than any
+        that comes online."""
+        machine, said = whole_name(installation.name), installation.to_bytes()
+        self.conn.execute(
+            insert(HOST_ACTIVATION).values(
+                key_id=subject.key_id,
+                machine_id=machine,
+                nonce=said,
+                kind=str(kind),
+                at=at,
+                name=TELEPHONE,
+                product=subject.product,
+                fingerprint=ledger.canonical({}),
+                serial=f"{serial:x}",
+                ends_at=installation.ends_at,
+                certificate=said,
+            )
+        )
+        data = {
+            "machine": machine.hex(),
+            "name": TELEPHONE,
+            "product": subject.product,
+            "groups": sorted(subject.groups),
+            "serial": f"{serial:x}",
+            "ends_at": installation.ends_at,
+            "revocation_id": installation.revocation_id,
+        }
+        self.append(at, _KIND_ACTS[kind], actor, subject.key_id, data)
 
     def record_host_activation(self, intent: Intent, certificate: bytes, actor: str) -> None:
         serial = f"{intent.serial:x}"

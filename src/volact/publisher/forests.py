@@ -16,6 +16,7 @@ from volact.core.activation_object import LIFETIME, ActivationObject, id_of
 from volact.core.definition import ProductDefinition
 from volact.core.encoding import Fields
 from volact.core.forest import Forest
+from volact.core.phone_site import SiteInstallationId, SiteSubject, name_of_forest, name_of_identity, whole_name
 from volact.core.refusal import ForestLimitError, Refusal
 from volact.publisher import ledger
 from volact.publisher.issuing import IssuedKey, Kind
@@ -40,12 +41,25 @@ def forest_limit(group: int, definition: ProductDefinition) -> int:
 
 
 def decide_forest(key: IssuedKey, known: Sequence[str], forest: Forest, limit: int) -> Kind | Refusal:
-    """``known``: the identities of the forests that have a place, each once."""
-    if forest.identity in known:
+    """``known``: the identities of the forests that have a place."""
+    return decide_named(key, known, name_of_forest(forest), limit)
+
+
+def decide_named(key: IssuedKey, known: Sequence[str], name: bytes, limit: int) -> Kind | Refusal:
+    """The same for a forest of which no more is known than what was read out at the telephone."""
+    if has_place(known, name):
         return Kind.RENEWED
-    if len(known) >= limit:
+    if count_places(known) >= limit:
         return Refusal.of(ForestLimitError, partial=key.partial, limit=limit)
     return Kind.ACTIVATED
+
+
+def has_place(known: Sequence[str], name: bytes) -> bool:
+    return name in map(_name_of, known)
+
+
+def count_places(known: Sequence[str]) -> int:
+    return len({_name_of(identity) for identity in known})
 
 
 def made_of(claim: Mapping[str, object]) -> ActivationObject:
@@ -72,11 +86,50 @@ def earlier_object(conn: Connection, key_id: str, nonce: bytes) -> ActivationObj
 
 
 def objects_of(conn: Connection, key_id: str | None = None) -> list[ActivationObject]:
+    """Those that were signed; what was confirmed by telephone, administrators make themselves."""
     row = FOREST_ACTIVATION.c
-    statement = select(row.claim).order_by(row.id)
+    statement = select(row.claim).where(row.object_id.not_like(f"{_TELEPHONE}%")).order_by(row.id)
     if key_id is not None:
         statement = statement.where(row.key_id == key_id)
     return [made_of(json.loads(claim)) for claim in conn.execute(statement).scalars()]
+
+
+def is_confirmed(conn: Connection, key_id: str, installation: SiteInstallationId) -> bool:
+    """Whether this very installation ID was answered before."""
+    row = FOREST_ACTIVATION.c
+    statement = select(row.id).where(row.key_id == key_id, row.object_id == object_id(installation))
+    return conn.execute(statement).one_or_none() is not None
+
+
+def object_id(installation: SiteInstallationId) -> str:
+    """Of what was confirmed; no online request's nonce can be the same."""
+    return f"{_TELEPHONE}{id_of(installation.nonce)}"
+
+
+def keep_confirmed(conn: Connection, subject: SiteSubject, installation: SiteInstallationId, now: int) -> None:
+    conn.execute(
+        insert(FOREST_ACTIVATION).values(
+            key_id=subject.key_id,
+            identity=f"{_TELEPHONE}{installation.name.hex()}",
+            object_id=object_id(installation),
+            machine_id=whole_name(installation.name),
+            at=now,
+            ends_at=installation.ends_at,
+            claim=ledger.canonical(told_confirmed(subject, installation)),
+        )
+    )
+
+
+def told_confirmed(subject: SiteSubject, installation: SiteInstallationId) -> dict[str, object]:
+    """What the ledger says of a forest that was read out."""
+    return {
+        "object": object_id(installation),
+        "forest": installation.name.hex(),
+        "product": subject.product,
+        "groups": sorted(subject.groups),
+        "ends_at": installation.ends_at,
+        "revocation_id": installation.revocation_id,
+    }
 
 
 def keep(conn: Connection, made: ActivationObject, machine: bytes) -> None:
@@ -105,3 +158,13 @@ def told(made: ActivationObject, machine: bytes, computer: str) -> dict[str, obj
         "machine": machine.hex(),
         "computer": computer,
     }
+
+
+_TELEPHONE = "telephone:"
+
+
+def _name_of(identity: str) -> bytes:
+    """An identity as the telephone names it: a forest that came by both ways is one."""
+    if identity.startswith(_TELEPHONE):
+        return bytes.fromhex(identity.removeprefix(_TELEPHONE))
+    return name_of_identity(identity)

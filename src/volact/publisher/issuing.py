@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from volact.core.definition import ProductDefinition
+from volact.core.phone import INSTALLATION_BYTES
 from volact.core.policy import DAY
 from volact.core.product_key import Channel, ProductKey, publisher_tag
 from volact.core.refusal import (
@@ -85,13 +86,18 @@ class IssuedKey:
 
 @dataclass(frozen=True, slots=True)
 class HostAct:
-    """One certificate made for a host with one key."""
+    """One certificate made for a host with one key; or, by telephone, by the host: then ``nonce`` and ``certificate``
+    are the installation ID that was confirmed."""
 
     kind: Kind
     nonce: bytes
     at: int
     ends_at: int
     certificate: bytes
+
+    @property
+    def by_telephone(self) -> bool:
+        return len(self.nonce) == INSTALLATION_BYTES
 
 
 @dataclass(frozen=True, slots=True)

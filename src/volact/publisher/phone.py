@@ -9,6 +9,7 @@ fingerprint's digest.  Spec: docs/spec/phone.md §4.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import TypeAlias, overload
 
 from volact.core.binding import RESPONSE_KEY_SIZE
 from volact.core.definition import Edition, ProductDefinition
@@ -22,8 +23,9 @@ from volact.core.phone import (
     shows,
     stand_in,
 )
+from volact.core.phone_site import KEY_CHANNELS, AnyInstallationId, SiteInstallationId, whole_name
 from volact.core.policy import DAY
-from volact.core.product_key import ProductKey
+from volact.core.product_key import Channel, ProductKey
 from volact.core.refusal import (
     ActivationReturnedError,
     ChannelNotServedError,
@@ -33,16 +35,16 @@ from volact.core.refusal import (
 )
 from volact.core.request import ActivationRequest
 from volact.core.states import State
-from volact.publisher import issuing, pools
+from volact.publisher import issuing, phone_sites, pools
 from volact.publisher.activations import Ask
 from volact.publisher.administration import MAX_REASON, Publisher, ReasonUnfitError
-from volact.publisher.change import Change
+from volact.publisher.change import TELEPHONE, Change
 from volact.publisher.issuing import CARRIED_AGE, IssuedKey, Kind
 from volact.publisher.ledger import Act
+from volact.publisher.phone_sites import SiteCall, SiteConfirmed
 from volact.publisher.pools import Activation
 from volact.sealing.confirmation import PhoneKey
 
-TELEPHONE = "telephone"  # the issuer and the machine's name in what comes from the desk
 PARTIAL_SYMBOLS = 5
 
 
@@ -67,6 +69,12 @@ class CallerEditionError(ConfigError):
     remedy = (
         "ask which product and edition is installed; a newer definition may have dropped it, or the key is another's"
     )
+
+
+class CallerGroupsError(ConfigError):
+    code = "phone-groups-unknown"
+    fmt = "the installation ID is for product groups that no definition has for the key ending in {partial}"
+    remedy = "ask which definition the caller's host or directory tool was given; add the publisher's newest to it"
 
 
 class CallerKeyError(ConfigError):
@@ -109,6 +117,9 @@ class Confirmed:
     key: IssuedKey
 
 
+AnyCall: TypeAlias = Call | SiteCall
+
+
 class PhoneDesk:
     def __init__(self, publisher: Publisher, phone_key: PhoneKey) -> None:
         self._publisher, self._phone_key = publisher, phone_key
@@ -119,15 +130,27 @@ class PhoneDesk:
             raise PhoneKeyMissingError()
         return cls(publisher, phone_key)
 
-    def look_up(self, installation: InstallationId) -> Call:
-        """Raises :class:`CallerUnknownError`, :class:`CallerEditionError`."""
-        key = self._find_key(installation)
+    @overload
+    def look_up(self, installation: InstallationId) -> Call: ...
+    @overload
+    def look_up(self, installation: SiteInstallationId) -> SiteCall: ...
+
+    def look_up(self, installation: AnyInstallationId) -> AnyCall:
+        """Raises :class:`CallerUnknownError`, :class:`CallerEditionError`, :class:`CallerGroupsError`."""
+        if isinstance(installation, SiteInstallationId):
+            return self._look_up_site(installation)
+        key = self._find_key(installation.key_tag, installation.channel)
         definition, edition = self._find_edition(installation, key)
         known = self._publisher.store.activations_beginning(key.key_id, installation.machine)
         held = _find_held(known, definition, installation)
         return Call(installation, key, definition, edition, held)
 
-    def confirm(self, call: Call, caller_key: str, reason: str, now: int, actor: str) -> Confirmed:
+    @overload
+    def confirm(self, call: Call, caller_key: str, reason: str, now: int, actor: str) -> Confirmed: ...
+    @overload
+    def confirm(self, call: SiteCall, caller_key: str, reason: str, now: int, actor: str) -> SiteConfirmed: ...
+
+    def confirm(self, call: AnyCall, caller_key: str, reason: str, now: int, actor: str) -> Confirmed | SiteConfirmed:
         """Raises :class:`CallerKeyError`, :class:`ReasonMissingError`, and refusals as ``RefusedError``.
 
         (1) who calls holds the key; (2) decide by the rows; (3) write down, or the refusal; (4) sign.
@@ -137,21 +160,38 @@ class PhoneDesk:
             self._note_stranger(call, now, actor)
             raise CallerKeyError(given=caller_key.strip()[-PARTIAL_SYMBOLS:].upper())
         with self._publisher.store.change() as change:
-            outcome = self._decide(change, call, now, actor)
+            outcome = self._decide_any(change, call, now, actor)
             if isinstance(outcome, Refusal):
-                machine = name_of(call.installation.machine)
-                change.record_refusal(outcome, call.key.key_id, machine, TELEPHONE, now, actor)
+                change.record_refusal(outcome, call.key.key_id, _who(call), TELEPHONE, now, actor)
+            elif isinstance(call, SiteCall):
+                phone_sites.record_call(change, call, outcome.kind, reason, now, actor)
             else:
                 _record_call(change, call, outcome.kind, reason, now, actor)
         if isinstance(outcome, Refusal):
             raise outcome.error()
         return outcome
 
-    def _note_stranger(self, call: Call, now: int, actor: str) -> None:
+    def _look_up_site(self, installation: SiteInstallationId) -> SiteCall:
+        key = self._find_key(installation.key_tag, KEY_CHANNELS[installation.kind])
+        publisher = self._publisher
+        newest_first = map(publisher.definition, publisher.store.every_version())
+        definition = phone_sites.find_definition(installation, key, newest_first)
+        if definition is None:
+            raise CallerGroupsError(partial=key.partial)
+        with publisher.store.change() as change:
+            return phone_sites.look_up(change, installation, key, definition)
+
+    def _note_stranger(self, call: AnyCall, now: int, actor: str) -> None:
         """In the ledger, so that somebody who guesses is seen."""
         with self._publisher.store.change() as change:
-            machine = name_of(call.installation.machine)
-            change.record_refusal(Refusal(CallerKeyError.code), call.key.key_id, machine, TELEPHONE, now, actor)
+            change.record_refusal(Refusal(CallerKeyError.code), call.key.key_id, _who(call), TELEPHONE, now, actor)
+
+    def _decide_any(self, change: Change, call: AnyCall, now: int, actor: str) -> Confirmed | SiteConfirmed | Refusal:
+        if not isinstance(call, SiteCall):
+            return self._decide(change, call, now, actor)
+        issued = change.key(call.key.key_id)
+        assert issued is not None, "keys are never removed"
+        return phone_sites.decide(change, call, issued, self._phone_key.sign, now, actor)
 
     def _decide(self, change: Change, call: Call, now: int, actor: str) -> Confirmed | Refusal:
         issued = change.key(call.key.key_id)
@@ -190,12 +230,8 @@ class PhoneDesk:
         signature = self._phone_key.sign(message(call.subject, call.installation))
         return Confirmed(ConfirmationId(call.installation.reference, signature), kind, key)
 
-    def _find_key(self, installation: InstallationId) -> IssuedKey:
-        found = [
-            key
-            for key in self._publisher.store.keys_beginning(installation.key_tag.hex())
-            if key.channel is installation.channel
-        ]
+    def _find_key(self, tag: bytes, channel: Channel) -> IssuedKey:
+        found = [key for key in self._publisher.store.keys_beginning(tag.hex()) if key.channel is channel]
         if len(found) != 1:  # two with the same 40 bits: once in a million keys of a publisher, never yet seen
             raise CallerUnknownError()
         return found[0]
@@ -208,6 +244,13 @@ class PhoneDesk:
                 if edition.group == key.group and subject.edition_tag == installation.edition_tag:
                     return definition, edition
         raise CallerEditionError(partial=key.partial)
+
+
+def _who(call: AnyCall) -> bytes:
+    """The caller's machine ID, as much of it as was read out."""
+    if isinstance(call, SiteCall):
+        return whole_name(call.installation.name)
+    return name_of(call.installation.machine)
 
 
 def _holds_key(key: IssuedKey, text: str) -> bool:

@@ -58,6 +58,11 @@ def newest_of_all(conn: Connection) -> list[Signed]:
     return list({row.product: Signed(*row) for row in rows}.values())
 
 
+def every_version(conn: Connection) -> list[Signed]:
+    rows = conn.execute(select(*SIGNED).order_by(DEFINITION.c.issued_at.desc(), DEFINITION.c.version.desc()))
+    return [Signed(*row) for row in rows]
+
+
 def signed_version(conn: Connection, product: str, version: int) -> Signed | None:
     statement = select(*SIGNED).where(DEFINITION.c.product == product, DEFINITION.c.version == version)
     row = conn.execute(statement).one_or_none()

@@ -223,6 +223,11 @@ class PublisherStore:
         with read(self._engine) as conn:
             return queries.newest_of_all(conn)
 
+    def every_version(self) -> list[Signed]:
+        """Of all products, the newest first."""
+        with self.look() as conn:
+            return queries.every_version(conn)
+
     def version(self, product: str, version: int | None) -> Signed:
         """A version of a definition, the newest for ``None``."""
         with read(self._engine) as conn:

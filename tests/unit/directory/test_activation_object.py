@@ -45,7 +45,7 @@ def site() -> Site:
 def made(site: Site, **changes: Any) -> ActivationObject:
     base = ActivationObject(
         issuer="issuer", id="00" * 16, issued_at=NOW, expires_at=NOW + LIFETIME, root=site.publisher.fingerprint,
-        groups=GROUPS, forest=AD, key_id="0" * 32, partial="ABCDE", name="Head office", organisation="Contoso",
+        groups=GROUPS, forest=AD, key_id="", partial="ABCDE", name="Head office", organisation="Contoso",
         product="acme-cad",
     )  # fmt: skip
     return replace(base, **changes)

@@ -2,9 +2,11 @@
 """``activate``, ``installation-id``, ``apply`` and ``renew``: getting an activation object into the directory."""
 
 import argparse
+import secrets
 import socket
 from typing import Any
 
+from volact.cli.digits import read_id, write_id
 from volact.cli.directory.shared import add_connection, connected, folder_of, read_host_key
 from volact.cli.environment import Environment
 from volact.cli.files import read_file, write_file
@@ -14,9 +16,18 @@ from volact.core.errors import ConfigError, InputError
 from volact.core.exchange import MAX_FILE, AnswerFile
 from volact.core.fingerprint import Fingerprint
 from volact.core.forest import Forest
+from volact.core.phone import (
+    CONFIRMATION,
+    CONFIRMATION_GROUPS,
+    REFERENCE_DIGITS,
+    ConfirmationId,
+    PhoneReferenceError,
+    parse_confirmation_group,
+    read_digits,
+)
 from volact.core.product_key import ProductKey
 from volact.core.request import MOST_OBJECT_NAME
-from volact.directory import activation, objects, prepare
+from volact.directory import activation, objects, phone, prepare
 from volact.directory.activation import Wanted
 from volact.directory.connection import Session
 from volact.directory.errors import NotPreparedError
@@ -59,27 +70,37 @@ def build(group: Any) -> None:
     request = add_verb(
         group,
         "installation-id",
-        "write a request to carry to the publisher, where there is no network",
+        "show the digits to read to the publisher's desk; or write a request to carry there",
         run_request,
         aliases=["request"],
         examples=[
-            "volact directory installation-id --key-file host.key -o forest.volreq",
+            "volact directory installation-id --key-file host.key        digits: read them out …",
+            "volact directory apply                                      … and type what the desk answers",
+            "volact directory installation-id --key-file host.key -o forest.volreq       a file instead",
             "volact publisher answer forest.volreq -o forest.volans      the publisher answers it",
             "volact directory apply forest.volans                        and the answer is applied",
         ],
     )
-    request.add_argument("-o", "--output", metavar="FILE", required=True, help="the request file to write")
+    form = request.add_mutually_exclusive_group()
+    form.add_argument("-o", "--output", metavar="FILE", help="write a request file to carry, and show no digits")
+    form.add_argument("--text", action="store_true", help="print the digits in one line, to paste")
+    form.add_argument("--qr", action="store_true", help="print them as a QR code, with the digits below it")
+    request.add_argument("--new", action="store_true", help="other digits, where those shown before are not answered")
     for verb in (activate, request):
         verb.add_argument("--name", default="", metavar="NAME", help="what to call the object; it stays so")
         _add_key(verb)
     apply = add_verb(
         group,
         "apply",
-        "store the activation object from an answer that was carried back",
+        "store the activation object that digits or an answer file make",
         run_apply,
-        examples=["volact directory apply forest.volans"],
+        examples=[
+            "volact directory apply                                      the digits are asked for, group by group",
+            "volact directory apply 0072385-9925617-…                    or given at once; - reads them from stdin",
+            "volact directory apply forest.volans                        the answer file",
+        ],
     )
-    apply.add_argument("answer", metavar="FILE")
+    apply.add_argument("answer", metavar="ID|FILE", nargs="*", help="a confirmation ID, or an answer file")
     apply.add_argument("--replace", metavar="OBJECT", help="then remove this object, which the new one renews")
     renew = add_verb(
         group,
@@ -111,6 +132,25 @@ def run_request(args: argparse.Namespace, env: Environment) -> int:
     key = _prepare_key(args, env, folder)
     with connected(args, env) as (_, place):
         wanted = _wanted(env, folder, place, key, _name(args.name))
+    return _write_request(args, env, folder, wanted) if args.output else _show_digits(args, env, folder, wanted)
+
+
+def run_apply(args: argparse.Namespace, env: Environment) -> int:
+    folder = folder_of(args, env)
+    by_file = bool(args.answer) and not _is_digits(" ".join(args.answer))
+    made = _read_file(args, folder) if by_file else _read_digits(args, env, folder)
+    with connected(args, env) as (session, place):
+        made.object.check(_forest(place), min(made.object.groups), env.clock())
+        old = objects.find_object(session, place, args.replace) if args.replace else None
+        dn = _store(session, place, made)
+        if old is not None:
+            session.delete(old.dn)
+    folder.remove_pending(made.object.id)
+    folder.remove_call(made.object.id)
+    return _show(env, made.object, dn)
+
+
+def _write_request(args: argparse.Namespace, env: Environment, folder: DirectoryFolder, wanted: Wanted) -> int:
     request = activation.write_request(folder, wanted, env.clock())
     write_file(args.output, request.to_bytes())
     if env.json:
@@ -121,17 +161,41 @@ def run_request(args: argparse.Namespace, env: Environment) -> int:
     return 0
 
 
-def run_apply(args: argparse.Namespace, env: Environment) -> int:
-    folder = folder_of(args, env)
-    made = activation.read_answer(folder, AnswerFile.from_bytes(read_file(args.answer, MAX_FILE)))
-    with connected(args, env) as (session, place):
-        made.object.check(_forest(place), min(made.object.groups), env.clock())
-        old = objects.find_object(session, place, args.replace) if args.replace else None
-        dn = _store(session, place, made)
-        if old is not None:
-            session.delete(old.dn)
-    folder.remove_pending(made.object.id)
-    return _show(env, made.object, dn)
+def _show_digits(args: argparse.Namespace, env: Environment, folder: DirectoryFolder, wanted: Wanted) -> int:
+    call = phone.installation_id(folder, wanted, env.clock(), secrets.token_bytes, new=args.new)
+    groups = call.installation.groups
+    if env.json:
+        about = {"forest": call.forest.to_claim(), "product": call.product, "product_groups": sorted(call.groups)}
+        env.write_json({"installation_id": str(call.installation), "groups": list(groups), **about})
+        return 0
+    write_id(env, groups, text=args.text, qr=args.qr)
+    env.hint(f"read these {len(groups)} groups to the publisher's desk, with the last five symbols of the host key")
+    env.hint("then type what it answers: `volact directory apply`")
+    return 0
+
+
+def _read_file(args: argparse.Namespace, folder: DirectoryFolder) -> TrustedObject:
+    return activation.read_answer(folder, AnswerFile.from_bytes(read_file(" ".join(args.answer), MAX_FILE)))
+
+
+def _read_digits(args: argparse.Namespace, env: Environment, folder: DirectoryFolder) -> TrustedObject:
+    references = {call.installation.reference for call in phone.waiting(folder)}
+
+    def check(first: str) -> None:
+        if int(first[:REFERENCE_DIGITS]) not in references:
+            raise PhoneReferenceError()
+
+    given = " ".join(args.answer) or None
+    text = read_id(env, given, CONFIRMATION_GROUPS, parse_confirmation_group, check)
+    return phone.read_confirmation(folder, ConfirmationId.parse(text))
+
+
+def _is_digits(text: str) -> bool:
+    """A file has a name with something else in it; - is the standard input."""
+    try:
+        return text == "-" or bool(read_digits(text, CONFIRMATION))
+    except InputError:
+        return False
 
 
 def run_renew(args: argparse.Namespace, env: Environment) -> int:

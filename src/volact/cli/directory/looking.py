@@ -13,6 +13,7 @@ from volact.directory import objects, permissions
 from volact.directory.objects import Stored
 from volact.directory.permissions import Change, Rule
 from volact.directory.place import Place
+from volact.sealing.confirmation import PhonePartMissingError
 from volact.sealing.objects import verify_activation_object
 from volact.sealing.verify import Trust
 
@@ -106,7 +107,8 @@ def run_show(args: argparse.Namespace, env: Environment) -> int:
             ("status", row["status"]),
             ("product groups", show_groups(claimed.groups) if claimed else None),
             ("organisation", row["organisation"] or None),
-            ("host key", f"…-{row['key']}"),
+            ("host key", f"…-{row['key']}" if row["key"] else None),
+            ("made by", "telephone" if found.by_telephone else "its publisher's signature"),
             ("publisher's root", row["root"]),
             ("forest", claimed.forest.name if claimed else None),
             ("ends", row["expires"]),
@@ -187,7 +189,7 @@ def _status(found: Stored, place: Place, trusts: dict[str, Trust], now: int) -> 
         if place.forest is None:
             return ForestMismatchError.code
         made.check(place.forest, min(made.groups), now)
-    except (TrustError, InputError) as exc:
+    except (TrustError, InputError, PhonePartMissingError) as exc:
         return exc.code
     return "good"
 

@@ -6,21 +6,27 @@ Each question that an option does not answer is asked for at the terminal; in a 
 
 import argparse
 
-from volact.cli.digits import read_id, write_groups, write_qr
+from volact.cli.digits import read_id, write_id
 from volact.cli.environment import Environment
 from volact.cli.publisher.shared import Verbs, actor, add_verb, folder, open_publisher, read_passphrase
 from volact.core.errors import ConfigError
-from volact.core.phone import INSTALLATION_GROUPS, InstallationId, parse_installation_group
+from volact.core.phone import INSTALLATION_GROUPS, parse_installation_group
+from volact.core.phone_site import AnyInstallationId, SiteKind, parse_installation_id
 from volact.publisher import phone_key
 from volact.publisher.folder import PublisherFolder
 from volact.publisher.issuing import Kind
-from volact.publisher.phone import Call, Confirmed, PhoneDesk
+from volact.publisher.phone import AnyCall, Call, Confirmed, PhoneDesk
+from volact.publisher.phone_sites import SiteCall, SiteConfirmed
 
 _KINDS = {
     Kind.ACTIVATED: "activated, one activation used",
     Kind.REACTIVATED: "this machine held an activation before",
     Kind.REPEATED: "the same answer as before: nothing was used",
 }
+
+
+_NOUNS = {SiteKind.KMS_HOST: "KMS host", SiteKind.VM_HOST: "VM host", SiteKind.FOREST: "forest"}
+_COMMANDS = {SiteKind.KMS_HOST: "volact host", SiteKind.VM_HOST: "volact vm", SiteKind.FOREST: "volact directory"}
 
 
 class AnswerMissingError(ConfigError):
@@ -56,13 +62,18 @@ def _phone(args: argparse.Namespace, env: Environment) -> int:
     passphrase = read_passphrase(args, env)
     with open_publisher(args, env) as publisher:
         desk = PhoneDesk.open(publisher, phone_key.load(publisher.folder.path, passphrase))
-        call = desk.look_up(_installation_id(args, env))
+        call: AnyCall = desk.look_up(_installation_id(args, env))
         if not env.json:
-            _show_call(call, env)
+            _show_site_call(call, env) if isinstance(call, SiteCall) else _show_call(call, env)
         key = _answer(args.key, "--key", "The last five symbols of the key, as the caller reads them", env)
         reason = _answer(args.reason, "--reason", "Who called, and why by telephone", env)
         confirmed = desk.confirm(call, key, reason, env.clock(), actor(env))
-    _show(call, confirmed, args, env)
+    if isinstance(call, SiteCall):
+        assert isinstance(confirmed, SiteConfirmed)
+        _show_site(call, confirmed, args, env)
+    else:
+        assert isinstance(confirmed, Confirmed)
+        _show(call, confirmed, args, env)
     return 0
 
 
@@ -77,10 +88,10 @@ def _make_key(args: argparse.Namespace, env: Environment) -> int:
     return 0
 
 
-def _installation_id(args: argparse.Namespace, env: Environment) -> InstallationId:
+def _installation_id(args: argparse.Namespace, env: Environment) -> AnyInstallationId:
     if args.installation_id is None and not env.stdin.isatty():
         raise AnswerMissingError(what="the installation ID", option="--installation-id ID")
-    return InstallationId.parse(read_id(env, args.installation_id, INSTALLATION_GROUPS, parse_installation_group))
+    return parse_installation_id(read_id(env, args.installation_id, INSTALLATION_GROUPS, parse_installation_group))
 
 
 def _answer(given: str | None, option: str, question: str, env: Environment) -> str:
@@ -105,10 +116,50 @@ def _show_call(call: Call, env: Environment) -> None:
         env.say(f"this machine holds an activation since {env.show_time(held.first_at)}")
 
 
-def _state(call: Call) -> str:
+def _state(call: AnyCall) -> str:
     if call.key.blocked_at is None:
         return ""
     return f", blocked: {call.key.blocked_reason}" if call.key.blocked_reason else ", blocked"
+
+
+def _show_site_call(call: SiteCall, env: Environment) -> None:
+    key, what = call.key, _NOUNS[call.installation.kind]
+    env.say(f"customer: {key.organisation}")
+    groups = ", ".join(map(str, sorted(call.subject.groups)))
+    env.say(f"for a {what}: {call.definition.name}, product groups {groups}")
+    env.say(f"key: {key.channel} key ending in …{key.partial[-2:]}, {_places(call)}{_state(call)}")
+    env.say(f"asked for on: {env.json_time(call.installation.begins_at)[:10]} (UTC)")  # type: ignore[index]
+    if call.held:
+        env.say(f"this {what} has one of the places")
+
+
+def _places(call: SiteCall) -> str:
+    return f"{call.places} of {call.limit} {_NOUNS[call.installation.kind]}s in use"
+
+
+def _show_site(call: SiteCall, confirmed: SiteConfirmed, args: argparse.Namespace, env: Environment) -> None:
+    key, kind = confirmed.key, call.installation.kind
+    if env.json:
+        env.write_json(
+            {
+                "confirmation_id": str(confirmed.confirmation),
+                "groups": list(confirmed.confirmation.groups),
+                "kind": confirmed.kind,
+                "for": kind,
+                "organisation": key.organisation,
+                "product": call.definition.product,
+                "product_groups": sorted(call.subject.groups),
+                "key_id": key.key_id,
+                "partial": key.partial,
+                "ends": env.json_time(confirmed.ends_at),
+                "revocation_id": confirmed.revocation_id,
+            }
+        )
+        return
+    env.say(f"{confirmed.kind}, until {env.show_time(confirmed.ends_at)}")
+    write_id(env, confirmed.confirmation.groups, text=args.text, qr=args.qr)
+    if not (args.text or args.qr):
+        env.hint(f"read it out group by group; the caller types it with `{_COMMANDS[kind]} apply`")
 
 
 def _show(call: Call, confirmed: Confirmed, args: argparse.Namespace, env: Environment) -> None:
@@ -129,11 +180,6 @@ def _show(call: Call, confirmed: Confirmed, args: argparse.Namespace, env: Envir
         )
         return
     env.say(f"{_KINDS[confirmed.kind]}; {key.remaining} of {key.activations} are left")
-    if args.text:
-        env.write("-".join(groups))
-    elif args.qr:
-        write_qr(env, groups)
-        env.write("-".join(groups))
-    else:
-        write_groups(env, groups)
+    write_id(env, groups, text=args.text, qr=args.qr)
+    if not (args.text or args.qr):
         env.hint("read it out group by group; the caller types it with `volact client apply PRODUCT`")
