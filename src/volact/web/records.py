@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rows of a web site as values: accounts, sessions, audit."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+LOCAL: Final = "local"
+
+
+class Stage(StrEnum):
+    """How far a login has come; pages are open at ``FULL`` only."""
+
+    CODE = "code"  # the password was right, the authenticator is asked
+    PASSWORD = "password"  # noqa: S105 - a new one must be chosen
+    ENROL = "enrol"  # an authenticator must be set up
+    FULL = "full"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """``recovery``: hashes of recovery codes that are left."""
+
+    name: str
+    full_name: str
+    source: str
+    role: str
+    password: str | None
+    must_change: bool
+    totp: bytes | None
+    totp_step: int
+    recovery: tuple[str, ...]
+    added_at: int
+    last_login_at: int | None
+    disabled_at: int | None
+
+    @property
+    def enabled(self) -> bool:
+        return self.disabled_at is None
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    id_hash: str
+    stage: Stage
+    address: str
+    agent: str
+    started_at: int
+    seen_at: int
+    ends_at: int
+    data: Mapping[str, Any]
+    account: Account
+
+    @property
+    def short(self) -> str:
+        """How the audit and lists name it."""
+        return self.id_hash[:12]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A row of the audit."""
+
+    at: int
+    account: str
+    address: str
+    session: str
+    act: str
+    subject: str
+    result: str

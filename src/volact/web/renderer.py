@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Templates: Jinja with everything escaped, undefined names an error, and what every page needs at hand."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+import segno
+from jinja2 import ChoiceLoader, Environment, PackageLoader, PrefixLoader, StrictUndefined
+from markupsafe import Markup
+
+from volact import __version__
+from volact.web import help as web_help
+from volact.web.gate import TOKEN_FIELD, is_full
+from volact.web.site import Site
+from volact.web.visit import Page, Visit, hidden
+
+OURS: Final = "volact.web"
+
+
+class Renderer:
+    """``web/…`` are the templates of this room; a room's own come from its package's ``templates``."""
+
+    def __init__(self, site: Site, pages: Sequence[Page]) -> None:
+        self._site, self._pages = site, pages
+        own = [PackageLoader(package, "templates") for package in site.packages]
+        loader = ChoiceLoader([*own, PrefixLoader({"web": PackageLoader(OURS, "templates")})])
+        self._jinja = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, auto_reload=False)
+        self._jinja.trim_blocks = self._jinja.lstrip_blocks = True
+        self._jinja.globals.update(
+            site=site, static=Static((*site.packages, OURS)).url, icon=icon, version=__version__, chart_json=chart_json,
+            zip=zip, qr=qr,
+        )  # fmt: skip
+        self._jinja.filters.update(when=when, day=day, number=number, iso=iso, initials=initials)
+
+    def render(self, visit: Visit, template: str, context: dict[str, Any]) -> str:
+        return self._jinja.get_template(template).render({**self._context(visit), **context})
+
+    def part(self, visit: Visit, template: str, macro: str, arguments: Iterable[Any]) -> str:
+        module = self._jinja.get_template(template).make_module(self._context(visit))
+        return str(getattr(module, macro)(*arguments))
+
+    def _context(self, visit: Visit) -> dict[str, Any]:
+        topic = visit.page.help
+        return {
+            "visit": visit,
+            "page": visit.page,
+            "account": visit.session.account if visit.session and is_full(visit.session) else None,
+            "menu": self._menu(visit),
+            "csrf": hidden(TOKEN_FIELD, visit.csrf),
+            "form_token": visit.csrf,
+            "flashes": visit.take_flashes,
+            "topic": web_help.read_topic(topic) if topic else None,
+            "error_topic": web_help.error_topic,
+        }
+
+    def _menu(self, visit: Visit) -> list[tuple[str, str, list[Page]]]:
+        """Group, icon, pages; only what the role may open."""
+        if not is_full(visit.session):
+            return []
+        shown = [page for page in self._pages if page.menu and visit.allows(page.needs)]
+        names = [*self._site.menu, *dict.fromkeys(page.group for page in shown)]
+        groups = [(name, [page for page in shown if page.group == name]) for name in dict.fromkeys(names)]
+        return [(name, self._site.menu.get(name, ""), pages) for name, pages in groups if pages]
+
+
+class Static:
+    """Addresses of static files: they change with the bytes, so that browsers may keep each for ever."""
+
+    def __init__(self, packages: Sequence[str]) -> None:
+        self._packages = packages
+        self.url: Callable[[str], str] = cache(self._url)
+
+    def folders(self) -> list[Path]:
+        return [folder for package in self._packages if (folder := Path(str(files(package))) / "static").is_dir()]
+
+    def _url(self, path: str) -> str:
+        file = next(folder / path for folder in self.folders() if (folder / path).is_file())
+        return f"/static/{path}?v={hashlib.sha256(file.read_bytes()).hexdigest()[:12]}"
+
+
+@cache
+def icon(name: str) -> Markup:
+    """A picture that is read by nobody: what it means is said beside it."""
+    file = files(OURS).joinpath("static", "vendor", "icons", f"{name}.svg")
+    svg = file.read_text(encoding="utf-8").replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1)
+    return Markup(svg)  # noqa: S704 - a file of this package
+
+
+def qr(text: str, label: str) -> Markup:
+    """A QR code, drawn by attributes alone: inline style is not allowed here."""
+    code = segno.make(text, error="m", micro=False)
+    svg = code.svg_inline(scale=4, border=2, dark="#000", light="#fff", omitsize=True, title=label, svgclass="qr")
+    return Markup(svg).replace("<svg ", Markup('<svg role="img" '), 1)  # noqa: S704 - made from a code's modules
+
+
+def chart_json(chart: Any) -> str:
+    return json.dumps(chart.to_json(), separators=(",", ":"))
+
+
+def iso(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def when(second: int | None, *, empty: str = "–") -> Markup:
+    """A time: the script shows it in the reader's zone, the tooltip in UTC."""
+    if second is None:
+        return Markup('<span class="text-body-secondary">{}</span>').format(empty)
+    text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return Markup('<time datetime="{}" title="{}" data-time="minute">{}</time>').format(iso(second), text, text)
+
+
+def day(second: int | None, *, empty: str = "–") -> Markup:
+    """A day that was agreed on: the same in every zone."""
+    if second is None:
+        return Markup('<span class="text-body-secondary">{}</span>').format(empty)
+    text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%d")
+    return Markup('<time datetime="{}">{}</time>').format(text, text)
+
+
+def number(value: float | None) -> str:
+    """Thousands apart by a narrow space: 100 000."""
+    return "–" if value is None else f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def initials(name: str) -> str:
+    parts = [part for part in name.replace(".", " ").replace("@", " ").split() if part]
+    return "".join(part[0] for part in parts[:2]).upper() or "?"
