@@ -32,6 +32,7 @@ PASSPHRASE_FILE = "vault.passphrase"  # noqa: S105 - a file's name
 # own needs none of it, one that somebody thought of does.
 SCRYPT_N, SCRYPT_R, SCRYPT_P = 1 << 17, 8, 1
 MOST_N = 1 << 20  # what a changed database can make us spend: 1 GiB
+MOST_SALTS = 4
 SALT_BYTES, KEY_BYTES, NONCE_BYTES, RAW_BYTES = 16, 32, 12, 32
 
 _WRAP = b"volact fleet vault v1"
@@ -151,22 +152,34 @@ def kept_passphrase(folder: FleetFolder) -> bytes | None:
     return keys.read_passphrase(path) if path.exists() else None
 
 
-def encrypt(passphrase: bytes, data: bytes) -> bytes:
-    """Secrets that leave in a bundle, under a passphrase of that bundle."""
-    salt, nonce = os.urandom(SALT_BYTES), os.urandom(NONCE_BYTES)
-    derived = _derive(passphrase, salt, SCRYPT_N, SCRYPT_R, SCRYPT_P)
-    return salt + nonce + AESGCM(derived).encrypt(nonce, data, _CARRIED)
+class Carrier:
+    """Secrets that leave in a bundle, under a passphrase of that bundle: its key is derived once for many rows."""
 
+    def __init__(self, passphrase: bytes) -> None:
+        self._passphrase = passphrase
+        self._salt = os.urandom(SALT_BYTES)
+        self._derived: dict[bytes, bytes] = {}
 
-def decrypt(passphrase: bytes, data: bytes) -> bytes:
-    """Raises :class:`VaultPassphraseError`."""
-    salt, nonce, rest = data[:SALT_BYTES], data[SALT_BYTES:][:NONCE_BYTES], data[SALT_BYTES + NONCE_BYTES :]
-    if len(nonce) != NONCE_BYTES:
-        raise MalformedError(what="bundle's secrets", why="too short")
-    try:
-        return AESGCM(_derive(passphrase, salt, SCRYPT_N, SCRYPT_R, SCRYPT_P)).decrypt(nonce, rest, _CARRIED)
-    except InvalidTag:
-        raise VaultPassphraseError(what="the keys in the bundle") from None
+    def encrypt(self, data: bytes) -> bytes:
+        nonce = os.urandom(NONCE_BYTES)
+        return self._salt + nonce + AESGCM(self._key(self._salt)).encrypt(nonce, data, _CARRIED)
+
+    def decrypt(self, data: bytes) -> bytes:
+        """Raises :class:`VaultPassphraseError`, ``MalformedError``."""
+        salt, nonce, rest = data[:SALT_BYTES], data[SALT_BYTES:][:NONCE_BYTES], data[SALT_BYTES + NONCE_BYTES :]
+        if len(nonce) != NONCE_BYTES:
+            raise MalformedError(what="bundle's secrets", why="too short")
+        if salt not in self._derived and len(self._derived) >= MOST_SALTS:  # we write one; each costs a quarter second
+            raise MalformedError(what="bundle's secrets", why=f"more than {MOST_SALTS} salts")
+        try:
+            return AESGCM(self._key(salt)).decrypt(nonce, rest, _CARRIED)
+        except InvalidTag:
+            raise VaultPassphraseError(what="the keys in the bundle") from None
+
+    def _key(self, salt: bytes) -> bytes:
+        if salt not in self._derived:
+            self._derived[salt] = _derive(self._passphrase, salt, SCRYPT_N, SCRYPT_R, SCRYPT_P)
+        return self._derived[salt]
 
 
 def _wrap(vault: Vault, passphrase: bytes) -> str:

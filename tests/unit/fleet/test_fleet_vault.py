@@ -180,7 +180,7 @@ def test_the_recommended_key_is_of_the_group_has_something_left_and_is_a_mak(sto
 
 
 def test_what_leaves_in_a_bundle_needs_the_bundles_passphrase() -> None:
-    sealed = vault.encrypt(b"one", b"secret")
-    assert vault.decrypt(b"one", sealed) == b"secret"
+    sealed = vault.Carrier(b"one").encrypt(b"secret")
+    assert vault.Carrier(b"one").decrypt(sealed) == b"secret"
     with pytest.raises(VaultPassphraseError):
-        vault.decrypt(b"two", sealed)
+        vault.Carrier(b"two").decrypt(sealed)
