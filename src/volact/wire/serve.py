@@ -5,6 +5,7 @@ import multiprocessing
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from granian.constants import Interfaces, Loops
@@ -28,11 +29,14 @@ class AddressError(ConfigError):
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """``address`` ``::`` is every IPv6 and IPv4 address of the machine, where it has IPv6."""
+    """``address`` ``::`` is every IPv6 and IPv4 address of the machine, where it has IPv6.  With a ``certificate``
+    (PEM, the chain) and its ``key`` it speaks TLS: web pages do, activations are sealed by themselves."""
 
     address: str
     port: int
     workers: int = 1
+    certificate: Path | None = None
+    key: Path | None = None
 
 
 def serve(
@@ -64,6 +68,8 @@ def serve(
         respawn_failed_workers=True,
         respawn_interval=0.5,
         workers_kill_timeout=10,
+        ssl_cert=listener.certificate,
+        ssl_key=listener.key,
     )
     server.on_startup(on_start)
     server.on_shutdown(on_stop)
