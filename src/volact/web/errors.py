@@ -8,7 +8,7 @@ VolactError
 """
 
 from volact.core.errors import ConfigError, InputError, StoreError, TransportError, VolactError
-from volact.web.problems import BodyTooLargeError, InternalError
+from volact.web.problems import InternalError, RequestTooLargeError
 
 
 class AccessError(VolactError):
@@ -144,7 +144,7 @@ STATUS: tuple[tuple[type[VolactError], int], ...] = (
     (PageMissingError, 404),
     (MethodNotAllowedError, 405),
     (HostHeaderError, 421),
-    (BodyTooLargeError, 413),
+    (RequestTooLargeError, 413),
     (InternalError, 500),
     (StoreError, 503),
     (TransportError, 502),

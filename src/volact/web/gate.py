@@ -22,7 +22,7 @@ from volact.core.errors import StoreError, VolactError
 from volact.web import credentials
 from volact.web.accounts import LONGEST_SECONDS, Caller
 from volact.web.errors import FormForgedError, FormMalformedError, RoleMissingError, status_of
-from volact.web.problems import BodyTooLargeError, InternalError
+from volact.web.problems import InternalError, RequestTooLargeError
 from volact.web.records import Session, Stage
 from volact.web.site import Site
 from volact.web.visit import Page, Visit, local_path
@@ -56,7 +56,7 @@ class Gate:
         if request.method not in SAFE:
             try:
                 sent = await request.form(max_fields=MOST_FIELDS, max_files=MOST_FILES)
-            except BodyTooLargeError as exc:
+            except RequestTooLargeError as exc:
                 error = exc
             except (HTTPException, ValueError, KeyError):
                 error = FormMalformedError()

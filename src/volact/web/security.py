@@ -11,7 +11,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 
 from volact.web.errors import HostHeaderError
-from volact.web.problems import BodyTooLargeError
+from volact.web.problems import RequestTooLargeError
 from volact.web.site import Site
 
 Scope = MutableMapping[str, Any]
@@ -124,7 +124,7 @@ class SmallBody:
             return
         length = Headers(scope=scope).get("content-length", "0")
         if not length.isdigit() or len(length) > 15 or int(length) > self._most:
-            error = BodyTooLargeError(most=self._most)
+            error = RequestTooLargeError(most=self._most)
             await PlainTextResponse(f"{error}\n", 413, {"Connection": "close"})(scope, receive, send)
             return
         left = self._most
@@ -134,7 +134,7 @@ class SmallBody:
             message = await receive()
             left -= len(message.get("body", b""))
             if left < 0:
-                raise BodyTooLargeError(most=self._most)
+                raise RequestTooLargeError(most=self._most)
             return message
 
         await self._app(scope, counted, send)
