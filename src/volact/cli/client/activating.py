@@ -4,10 +4,11 @@
 import argparse
 from collections.abc import Callable, Iterable
 from functools import partial
+from itertools import chain
 from random import SystemRandom
 from typing import Any
 
-from volact.cli.client.door import open_door
+from volact.cli.client.door import doors_for, open_door
 from volact.cli.client.shared import machine_of, open_store, reason_json, say_notes, view
 from volact.cli.environment import Environment
 from volact.client import activation
@@ -15,8 +16,8 @@ from volact.client.directory import heed_membership
 from volact.client.discovery import DnsResolver
 from volact.client.events import Log
 from volact.client.machine import LocalMachine
-from volact.client.products import NoKeyError, load_product
-from volact.client.rounds import first_boot, load_memory, note_answer, note_failure, save_memory
+from volact.client.products import LoadedProduct, NoKeyError, load_product
+from volact.client.rounds import first_boot, load_memory, note_answer, note_failure, read_counter, save_memory
 from volact.client.routes import Route, find_routes
 from volact.client.store import ClientStore
 from volact.core.errors import ConfigError, InputError, StoreError, TrustError, VolactError
@@ -43,11 +44,6 @@ def activate(args: argparse.Namespace, env: Environment) -> int:
         env.write_json({"products": results})
     say_notes(store, env)
     return LICENSED if all(one["licensed"] and one["error"] is None for one in results) else NOT_LICENSED
-
-
-def _nothing_to_activate(store: ClientStore) -> ConfigError:
-    added = store.products()
-    return NoKeyError(product=added[0]) if added else NothingAddedError(folder=str(store.folder))
 
 
 def _first_boot(store: ClientStore, machine: LocalMachine, env: Environment) -> None:
@@ -91,30 +87,30 @@ def activate_by_doors(
 ) -> activation.Outcome:
     """One activation through every door of this computer, in the order of docs/spec/states.md; ``host`` or
     ``publisher`` instead of all of them.  ``begin``: done once it is clear that somebody will be asked."""
-    routes = _routes(product, store, random, host, publisher)
+    loaded = load_product(store, product)
+    routes = _routes(loaded, store, random, host, publisher)
     begin()
-    door = None if host or publisher else open_door(store.folder, env)
-    if not host and not publisher:
-        heed_membership(store, door)
-    return activation.activate(product, store, routes, machine, env.clock, random, door)
+    read_counter(store, product, env.clock())
+    if host or publisher:
+        return activation.activate(product, store, routes, machine, env.clock, random)
+    doors = doors_for(loaded.installation.channel, store.folder, env)
+    heed_membership(store, doors.directory or open_door(store.folder, env))
+    every = chain(doors.first, routes, doors.last)
+    return activation.activate(product, store, every, machine, env.clock, random, doors.directory)
 
 
 def _routes(
-    product: str, store: ClientStore, random: SystemRandom, host: str | None, publisher: str | None
+    loaded: LoadedProduct, store: ClientStore, random: SystemRandom, host: str | None, publisher: str | None
 ) -> Iterable[Route]:
-    loaded = load_product(store, product)
-    if loaded.installation.channel in (None, Channel.OEM) and not host and not publisher:
-        return []  # the firmware is looked into, and nobody is asked
-    if loaded.installation.channel == Channel.VM and not host and not publisher:
-        from volact.vm import door
-
-        return [Route(door.open_door(), door.ADDRESS, door.SOURCE)]
+    """Hosts or the publisher; those of a guest's VM host and of the firmware ask nobody on the network."""
+    if loaded.installation.channel in (None, Channel.OEM, Channel.VM) and not host and not publisher:
+        return []
     settings = store.settings()
     resolver = DnsResolver(settings.discovery.resolver_address)
     return find_routes(
         loaded,
         settings,
-        store.issuer(product),
+        store.issuer(loaded.product),
         resolver,
         random,
         host=host,

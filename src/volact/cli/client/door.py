@@ -1,34 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The door to this computer's directory, for the client's verbs: there where the extra is installed, and this computer
-is a member of a domain or was told of a directory (``volact directory member``).
+"""Which doors there are on this computer: Volact's own, and those that other packages bring along.
 
-The client does not know the directory's room, and a computer without a domain does not pay for importing it.
+The client's room knows no other room; here they meet.  The table stands in for the entry points of Volact's own doors,
+so that they are there in a checkout whose metadata is older as well.
 """
 
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from volact.cli.environment import Environment
+from volact.client.directory import Door
+from volact.client.doors import Opened, find_plugs, open_doors
+from volact.core.product_key import Channel
 
-if TYPE_CHECKING:
-    from volact.directory.door import DirectoryDoor
-
-SETTINGS = "directory.json"
-SYSTEM_KEYTAB = Path("/etc/krb5.keytab")
+BUILT_IN = {"directory": "volact.directory.plug", "vm": "volact.vm.plug"}  # as [project.entry-points."volact.doors"]
 
 
-def open_door(folder: Path, env: Environment) -> "DirectoryDoor | None":
-    """``None`` where this computer takes no part in activation through a directory."""
-    told = (folder / SETTINGS).exists()
-    if not told and not SYSTEM_KEYTAB.exists():
-        return None
-    if find_spec("bonsai") is None:
-        if told:
-            env.say("note: the directory is not asked, since bonsai is not installed: pip install 'volact[directory]'")
-        return None
-    from volact.directory.door import DirectoryDoor
-    from volact.directory.settings import load_settings
+def open_door(folder: Path, env: Environment) -> Door | None:
+    """The directory's alone; ``None`` where this computer takes no part in activation through a directory."""
+    from volact.directory import plug
 
-    settings = load_settings(folder / SETTINGS)
-    return DirectoryDoor(settings) if settings is not None else None
+    return plug.open_door(folder, env.say)
+
+
+def doors_for(channel: Channel | None, folder: Path, env: Environment) -> Opened:
+    return open_doors(channel, folder, find_plugs(BUILT_IN, env.say), env.say)

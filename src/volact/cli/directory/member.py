@@ -6,7 +6,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from volact.cli.client.door import SETTINGS
 from volact.cli.directory.shared import LdapOptionsError, name_and_port
 from volact.cli.environment import Environment
 from volact.cli.options import add_verb
@@ -14,6 +13,7 @@ from volact.client.store import find_folder
 from volact.core.errors import VolactError
 from volact.directory.door import DirectoryDoor, DoorSettings
 from volact.directory.locate import SYSTEM_KEYTAB
+from volact.directory.plug import SETTINGS
 from volact.directory.settings import load_settings, save_settings
 
 
