@@ -125,7 +125,7 @@ def settings(form: Mapping[str, str], present: Mapping[str, Any]) -> list[Comman
     if address and address != present.get("address"):
         commands.append(Command(("host", "set-listen", address, JSON)))
     commands += _intervals(form, present)
-    publishing = form.get("publishing") == "on"
+    publishing = bool(form.get("publishing"))
     if publishing != bool(present.get("dns_publishing")):
         commands.append(Command(("host", "dns", "on" if publishing else "off", JSON)))
     return commands

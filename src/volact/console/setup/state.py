@@ -4,6 +4,7 @@
 It is kept as JSON in the session on the server; what does not fit is as good as nothing, and the wizard begins anew.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
 
@@ -49,6 +50,10 @@ class SetupState:
 
     def dump(self) -> dict[str, Any]:
         return asdict(self) | {"done": list(self.done)}
+
+    def with_connection(self, values: Mapping[str, str]) -> Self:
+        """The same with another directory to reach."""
+        return self.load(self.dump() | dict(values))
 
     def with_done(self, step: str, **values: Any) -> Self:
         """After a step went well; those behind it count as open again where it was done before."""

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``serve``: the console in the browser."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from volact.cli.console.common import actor, folder_of
+from volact.cli.environment import Environment
+from volact.cli.options import add_verb, between
+from volact.console.application import ConsoleRun, open_accounts
+from volact.console.folder import ROLES
+from volact.web.site import WebListener
+from volact.wire.serve import Listener, serve
+
+DEFAULT_PORT = 1691  # beside the KMS host's 1688 and the publisher's 1690
+FIRST = "admin"  # the account of a console that has none yet
+
+
+def build(group: Any) -> None:
+    verb = add_verb(
+        group,
+        "serve",
+        "answer browsers until stopped (SIGINT, SIGTERM)",
+        run,
+        examples=[
+            "volact console serve                                  on http://localhost:1691; prints the first login",
+            "volact console serve --listen 192.0.2.10 --tls-certificate console.pem --tls-key console.key",
+            "volact console serve --trust-proxy 127.0.0.1 --name console.example.com      behind a reverse proxy",
+        ],
+    )
+    verb.add_argument("--listen", metavar="ADDRESS", default="127.0.0.1", help="the address (default: %(default)s)")
+    verb.add_argument(
+        "--port",
+        type=between(1, 65535),
+        default=DEFAULT_PORT,
+        metavar="PORT",
+        help="the TCP port (default: %(default)s)",
+    )
+    verb.add_argument("--tls-certificate", metavar="FILE", help="its certificate chain, PEM")
+    verb.add_argument("--tls-key", metavar="FILE", help="its private key, PEM")
+    verb.add_argument(
+        "--trust-proxy", metavar="ADDRESS", action="append", default=[], help="believe this proxy's X-Forwarded headers"
+    )
+    verb.add_argument("--name", metavar="NAME", action="append", default=[], help="another name it is reached by")
+    verb.add_argument("--title", metavar="TEXT", default="", help="whose console it is, shown under its name")
+    verb.add_argument("--require-totp", action="store_true", help="local accounts need an authenticator")
+    for role in ROLES:
+        verb.add_argument(f"--{role}", metavar="DIR", help=f"the folder of the {role} role; remembered")
+    verb.set_defaults(parser=verb)
+
+
+def run(args: argparse.Namespace, env: Environment) -> int:
+    if bool(args.tls_certificate) != bool(args.tls_key):
+        args.parser.error("--tls-certificate and --tls-key belong together")
+    listener = _listener(args)
+    listener.check()
+    folder = folder_of(args, env).with_roles({role: Path(getattr(args, role)) for role in ROLES if getattr(args, role)})
+    folders = {role: folder.roles.get(role) or env.folder(role, None) for role in ROLES}
+    program = (sys.executable, "-m", "volact.cli.main")
+    console = ConsoleRun(folder.path.absolute(), folders, program, listener, args.title, args.require_totp)
+    first = _first_login(console, listener)
+
+    def started() -> None:
+        env.say(f"the console answers on {listener.url}")
+        if first:
+            env.say(f"there is no account yet; log in once, as {FIRST}, within 15 minutes: {first}")
+        env.stderr.flush()
+
+    serve(
+        console.load,
+        Listener(args.listen, args.port, 1, certificate=listener.certificate, key=listener.key),
+        on_start=started,
+        on_stop=lambda: env.say("stopped"),
+    )
+    return 0
+
+
+def _listener(args: argparse.Namespace) -> WebListener:
+    certificate, key = (Path(path) if path else None for path in (args.tls_certificate, args.tls_key))
+    return WebListener(args.listen, args.port, certificate, key, tuple(args.trust_proxy), tuple(args.name))
+
+
+def _first_login(console: ConsoleRun, listener: WebListener) -> str:
+    """A console without accounts gets its administrator; whoever started it is one already."""
+    from volact.console.folder import ConsoleFolder
+
+    accounts = open_accounts(ConsoleFolder.open(console.folder))
+    try:
+        if accounts.store.accounts():
+            return ""
+        accounts.add(FIRST, "administrator", actor(), password=None)
+        return f"{listener.url}/login/link/{accounts.make_link(FIRST, actor())}"
+    finally:
+        accounts.store.close()

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Wiring of the console: the site that pages see, who may log in, the application that a server runs.
+
+One worker process: pages take milliseconds, jobs run in threads beside them, and both see one set of open stores.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from volact.console.folder import ConsoleFolder
+from volact.console.jobs import JobRunner
+from volact.console.pages import MENU, PAGES
+from volact.console.site import ConsoleSite
+from volact.web import credentials
+from volact.web.accounts import Accounts
+from volact.web.app import build_app
+from volact.web.site import Site, WebListener
+from volact.web.store import WebStore
+
+TITLE = "Volact console"
+MAX_BODY = 32 * 1024 * 1024  # a bundle of tens of thousands of requests
+
+
+def clock() -> int:
+    return int(time.time())
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleRun:
+    """What the worker needs to start by itself, picklable.  ``subtitle``: whose console it is, under its name."""
+
+    folder: Path
+    folders: Mapping[str, Path]
+    program: tuple[str, ...]
+    listener: WebListener
+    subtitle: str = ""
+    totp_required: bool = False
+
+    def load(self) -> Any:
+        """Makes the application; runs inside the worker."""
+        return load_application(self)
+
+
+def open_accounts(folder: ConsoleFolder, *, login: bool = False, totp_required: bool = False) -> Accounts:
+    """``login``: with the site's own key, which logging in needs and the command line does not."""
+    key = credentials.read_secret(folder.secret) if login else None
+    return Accounts(WebStore.open(folder.database), clock, key, totp_required=totp_required, title=TITLE)
+
+
+def load_application(run: ConsoleRun) -> Any:
+    folder = ConsoleFolder.open(run.folder)
+    site = ConsoleSite(folder, run.folders, run.program, clock)
+    runner = JobRunner(site)
+    accounts = open_accounts(folder, login=True, totp_required=run.totp_required)
+    web = Site(
+        "console",
+        TITLE,
+        run.subtitle or "set up, activate, watch",
+        accounts,
+        run.listener.hosts,
+        proxies=frozenset(run.listener.proxies),
+        secure=run.listener.secure,
+        state=ConsoleState(site, runner),
+        packages=("volact.console",),
+        menu=MENU,
+        max_body=MAX_BODY,
+    )
+
+    async def stop() -> None:
+        runner.stop()
+        site.close()
+        accounts.store.close()
+
+    return build_app(web, PAGES, on_stop=stop)
+
+
+@dataclass(slots=True)
+class ConsoleState:
+    """What pages get as ``visit.state``."""
+
+    site: ConsoleSite
+    runner: JobRunner
+    cache: dict[str, tuple[float, Any]] = field(default_factory=dict)

@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All pages of the console, as data: the application and the tests of roles, forms and accessibility read this list."""
+
+from volact.console.pages import dashboard, setup
+from volact.web.visit import Page
+
+MENU = {"": "", "Fleet": "", "Hosts": ""}
+PAGES: tuple[Page, ...] = (*dashboard.PAGES, *setup.PAGES)

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What pages share: the site behind a visit, values kept for seconds, roles or the error that says so."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from volact.console.jobs import JobRunner
+from volact.console.site import ConsoleSite, FleetRole, HostRole
+from volact.core.errors import ConfigError
+from volact.web.visit import Visit
+
+T = TypeVar("T")
+
+
+class NoFleetHereError(ConfigError):
+    code = "console-no-fleet"
+    fmt = "the fleet tool is not set up on this machine"
+    remedy = "make its folder with `volact fleet init`, then open this page again"
+
+
+class NoHostHereError(ConfigError):
+    code = "console-no-host"
+    fmt = "there is no KMS host on this machine"
+    remedy = "make one: Set up, in the menu"
+
+
+def site_of(visit: Visit) -> ConsoleSite:
+    site: ConsoleSite = visit.state.site
+    return site
+
+
+def runner_of(visit: Visit) -> JobRunner:
+    runner: JobRunner = visit.state.runner
+    return runner
+
+
+def fleet_of(visit: Visit) -> FleetRole:
+    fleet = site_of(visit).fleet()
+    if fleet is None:
+        raise NoFleetHereError()
+    return fleet
+
+
+def host_of(visit: Visit) -> HostRole:
+    host = site_of(visit).host()
+    if host is None:
+        raise NoHostHereError()
+    return host
+
+
+def kept(visit: Visit, key: str, seconds: float, make: Callable[[], T]) -> T:
+    """A value that may be some seconds old: what everybody's dashboard asks for."""
+    cache = visit.state.cache
+    found = cache.get(key)
+    if found is not None and time.monotonic() - found[0] < seconds:
+        value: T = found[1]
+        return value
+    made = make()
+    cache[key] = (time.monotonic(), made)
+    return made
