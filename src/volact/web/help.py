@@ -122,6 +122,8 @@ def _plain(inline: Token) -> str:
 def _turn_links(tokens: list[Token], page: str) -> None:
     """Links between our pages lead to them here; pictures and files that are not shipped become plain text."""
     for token in tokens:
+        if token.type == "fence":
+            token.attrSet("tabindex", "0")  # long lines are scrolled by the keyboard, too
         for child in token.children or ():
             if child.type == "link_open":
                 child.attrSet("href", _target(str(child.attrGet("href") or ""), page.partition("/")[0]))
