@@ -53,16 +53,10 @@ class MethodUnfitError(InputError):
     remedy = "compare method and path with the API's description, openapi.json; the Allow header lists what is possible"
 
 
-class BodyTooLargeError(InputError):
+class RequestTooLargeError(InputError):
     code = "request-too-large"
     fmt = "the body is larger than {most} bytes"
     remedy = "send less at once"
-
-
-class MediaTypeUnfitError(InputError):
-    code = "media-type-unfit"
-    fmt = "the body is not JSON by its Content-Type"
-    remedy = "send JSON, with `Content-Type: application/json`"
 
 
 class PreconditionFailedError(ConfigError):
@@ -74,7 +68,7 @@ class PreconditionFailedError(ConfigError):
 class InternalError(VolactError):
     """What nobody foresaw.  The cause is in the service's log and nowhere else."""
 
-    code = "internal-error"
+    code = "service-fault"
     fmt = "the service made a mistake"
     remedy = "try again; if it stays, whoever runs the service finds the cause in its log"
 
@@ -90,8 +84,7 @@ DEFAULTS: Mapping[type[VolactError], int] = {
     StoreError: 503,
     PathUnknownError: 404,
     MethodUnfitError: 405,
-    BodyTooLargeError: 413,
-    MediaTypeUnfitError: 415,
+    RequestTooLargeError: 413,
     PreconditionFailedError: 412,
 }
 
@@ -189,11 +182,11 @@ class BodyLimit:
         body = _Counted(receive, self._most)
         try:
             await self._app(scope, body, send)
-        except BodyTooLargeError:  # raised into whoever read the body, and not caught there
+        except RequestTooLargeError:  # raised into whoever read the body, and not caught there
             await self._refusal()(scope, receive, send)
 
     def _refusal(self) -> Response:
-        return answer(BodyTooLargeError(most=self._most), self._statuses, {"Connection": "close"})
+        return answer(RequestTooLargeError(most=self._most), self._statuses, {"Connection": "close"})
 
 
 class _Counted:
@@ -204,7 +197,7 @@ class _Counted:
         message = await self._receive()
         self._left -= len(message.get("body", b""))
         if self._left < 0:
-            raise BodyTooLargeError(most=self._most)
+            raise RequestTooLargeError(most=self._most)
         return message
 
 
