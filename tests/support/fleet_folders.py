@@ -95,6 +95,23 @@ class FolderReach:
 
 
 @dataclass
+class Online:
+    """The publisher's service without its network: answers requests of machines and inquiries of key holders alike."""
+
+    site: RealPublisher
+
+    def get_issuer(self, root: str, product: str, group: int, nonce: bytes) -> str:
+        return self.site.get_issuer(root, product, group, nonce)
+
+    def activate(self, issuer: str, sealed: bytes) -> bytes:
+        with self.site._service() as service:
+            (outcome,) = service.answer_all([(issuer, sealed)])
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome.sealed
+
+
+@dataclass
 class Lab:
     """A fleet database with its machines and a vault, beside a real publisher."""
 
@@ -133,7 +150,7 @@ class Lab:
 
         def service(_known: object, _url: object) -> Any:
             assert self.publisher is not None, "this lab reaches no publisher"
-            return self.publisher
+            return Online(self.publisher)
 
         return Context(self.store, self.reach, self.clock, lambda: opened, service)
 

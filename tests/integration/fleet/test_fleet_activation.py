@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from support.fleet_folders import EDITION, Lab, issue, used
+from support.fleet_folders import EDITION, Lab, Online, issue, used
 from support.site import RealPublisher
 from volact.core.errors import VolactError
 from volact.core.product_key import ProductKey
@@ -286,10 +286,10 @@ def test_what_is_left_of_a_key_is_asked_of_the_publisher(lab: Lab, ready: str, s
     with lab.store.read() as conn:
         rows = keys.listed(conn)
         assert definition_of(conn, ProductKey.parse(ready)).product == "acme-cad"
-    (asked,) = keys.refresh(lab.store, lab.opened, rows, lab.clock, "tester", service=lambda _known, _url: site)
+    (asked,) = keys.refresh(lab.store, lab.opened, rows, lab.clock, "tester", service=lambda _known, _url: Online(site))
     assert (asked.key.remaining, asked.key.activations) == (9, 10)
     site.run("key", "block", ready)
-    (asked,) = keys.refresh(lab.store, lab.opened, rows, lab.clock, "tester", service=lambda _known, _url: site)
+    (asked,) = keys.refresh(lab.store, lab.opened, rows, lab.clock, "tester", service=lambda _known, _url: Online(site))
     assert asked.key.blocked_at is not None
     with lab.store.read() as conn:
         assert keys.recommended(keys.listed(conn), site.root, 101) is None
