@@ -3,9 +3,13 @@
 
 from dataclasses import dataclass
 
+from sqlalchemy import select
+
 from volact.core.states import State
+from volact.fleet import filters
 from volact.fleet.figures import GRACES, Scope
 from volact.fleet.reports.report import Column, Kind, Tone
+from volact.fleet.schema import MACHINES, PRODUCTS
 
 DEFAULT_DAYS = 30
 
@@ -45,6 +49,14 @@ class Asked:
     since: int = 0
     scope: Scope = None
     selection: str = ""
+
+
+def scope_of(text: str, now: int) -> Scope:
+    """The machines that fit a filter, or that have a product which does; ``None`` for all."""
+    if not text.strip():
+        return None
+    joined = MACHINES.outerjoin(PRODUCTS, PRODUCTS.c.machine_id == MACHINES.c.id)
+    return select(MACHINES.c.id).select_from(joined).where(filters.parse(text, now).condition)
 
 
 def standing(state: str) -> str:
