@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from volact.client import endorsement
 from volact.core.fingerprint import Trait, normalise
 
 _PAGE = 4096  # all of any sysfs attribute, and the first processor of cpuinfo
@@ -188,5 +189,6 @@ _COLLECTORS: dict[Trait, Callable[[Path], str]] = {
     Trait.DISK_SERIAL: _disk_serial,
     Trait.MAC: _mac,
     Trait.CPU: _cpu,
+    Trait.TPM_EK: endorsement.read,
     **{trait: _smbios(trait) for trait in _SMBIOS_FILES},
 }
