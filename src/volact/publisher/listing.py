@@ -12,8 +12,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select
 
-from volact.core.activation_object import ActivationObject
-from volact.publisher import forests, queries
+from volact.publisher import queries
 from volact.publisher.activations import COLUMNS, read_activation
 from volact.publisher.issuing import POOLED, IssuedKey
 from volact.publisher.ledger import Row
@@ -43,10 +42,13 @@ class KeyFilter:
 
 @dataclass(frozen=True, slots=True)
 class LedgerFilter:
+    """``actors``: any of these; ``without``: none of these."""
+
     organisation: str | None = None
     act: str | None = None
     actor: str | None = None
-    actor_begins: str | None = None
+    actors: tuple[str, ...] | None = None
+    without: tuple[str, ...] = ()
     key_id: str | None = None
     since: int | None = None
     until: int | None = None
@@ -63,10 +65,17 @@ class HeldActivation:
 
 @dataclass(frozen=True, slots=True)
 class HeldForest:
+    """``claim``: what the activation object says, or what was confirmed by telephone."""
+
     id: int
-    organisation: str
+    object_id: str
+    key_id: str
     partial: str
-    object: ActivationObject
+    organisation: str
+    identity: str
+    issued_at: int
+    ends_at: int
+    claim: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,21 +173,24 @@ def forest_objects(
     conn: Connection, organisation: str | None, key_id: str | None, after: int | None, limit: int
 ) -> list[HeldForest]:
     row, key = FOREST_ACTIVATION.c, PRODUCT_KEY.c
-    statement = select(row.id, key.organisation, key.partial, row.claim).join(PRODUCT_KEY, key.key_id == row.key_id)
+    statement = select(
+        row.id, row.object_id, row.key_id, key.partial, key.organisation, row.identity, row.at, row.ends_at, row.claim
+    ).join(PRODUCT_KEY, key.key_id == row.key_id)
     statement = _of(statement, organisation, row.key_id, key_id)
     found = _page(conn, statement, row.id, after, limit)
-    return [HeldForest(id, owner, partial, forests.made_of(json.loads(claim))) for id, owner, partial, claim in found]
+    return [HeldForest(*(*about, json.loads(claim))) for *about, claim in found]
 
 
 def ledger(conn: Connection, wanted: LedgerFilter, after: int, limit: int) -> list[Row]:
-    """An organisation's rows: those of its keys, those that name it, and those of its own tokens' acts (which the
-    caller asks for by ``actor``)."""
+    """An organisation's rows: those of its keys, and those that name it."""
     row = LEDGER.c
     statement = select(*queries.LEDGER_COLUMNS).where(row.seq > after)
     equal: dict[Any, Any] = {row.act: wanted.act, row.actor: wanted.actor, row.key_id: wanted.key_id}
     statement = statement.where(*(column == value for column, value in equal.items() if value is not None))
-    if wanted.actor_begins is not None:
-        statement = statement.where(row.actor.startswith(wanted.actor_begins, autoescape=True))
+    if wanted.actors is not None:
+        statement = statement.where(row.actor.in_(wanted.actors))
+    if wanted.without:
+        statement = statement.where(row.actor.not_in(wanted.without))
     if wanted.since is not None:
         statement = statement.where(row.at >= wanted.since)
     if wanted.until is not None:

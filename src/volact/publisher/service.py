@@ -152,16 +152,26 @@ class PublisherService:
 
     # ---- answers
 
-    def answer_file(self, request: RequestFile) -> tuple[AnswerFile, Outcome]:
-        """Answers a request that was carried here on removable media."""
+    def answer_file(self, request: RequestFile, actor: str | None = None) -> tuple[AnswerFile, Outcome]:
+        """Answers a request that was carried here on removable media, or sent by ``actor`` for somebody else."""
         if request.root != self._root:
             raise IssuerUnknownError(issuer=request.root)
-        outcome = self.answer(request.issuer, request.sealed, carried=True)
+        outcome = self.answer(request.issuer, request.sealed, carried=True, actor=actor)
         return AnswerFile(request.issuer, outcome.sealed), outcome
 
-    def answer(self, issuer: str, sealed: bytes, *, carried: bool = False) -> Outcome:
+    def owner_of(self, request: RequestFile) -> str | None:
+        """Whose key is in a request; ``None`` where it is nobody's.  Raises what makes it unanswerable."""
+        if request.root != self._root:
+            raise IssuerUnknownError(issuer=request.root)
+        signed = self._open(request.issuer, request.sealed)
+        if isinstance(signed, Exception):
+            raise signed
+        (message,) = self._find_keys([signed])
+        return self._store.key_owner(message.key_id) if message.key_id else None
+
+    def answer(self, issuer: str, sealed: bytes, *, carried: bool = False, actor: str | None = None) -> Outcome:
         """Answers a request, or raises what makes it unanswerable: sealed for another key, malformed, unproven."""
-        (outcome,) = self.answer_all([(issuer, sealed)], carried=carried)
+        (outcome,) = self.answer_all([(issuer, sealed)], carried=carried, actor=actor)
         if isinstance(outcome, Exception):
             raise outcome
         if isinstance(outcome, ReceiptOutcome):
@@ -169,28 +179,29 @@ class PublisherService:
         return outcome
 
     def answer_all(
-        self, asked: Sequence[tuple[str, bytes]], *, carried: bool = False
+        self, asked: Sequence[tuple[str, bytes]], *, carried: bool = False, actor: str | None = None
     ) -> list[Outcome | ReceiptOutcome | Exception]:
         """An outcome for each sealed message, or what makes it unanswerable; the others are answered all the same."""
         # (1) open each seal; the machine's own key proves what is inside
         opened = [self._open(issuer, sealed) for issuer, sealed in asked]
         proven = [one for one in opened if not isinstance(one, Exception)]
         # (2)–(4) decide, write down and certify, as one; (5) sign and seal
-        answers = iter(self.answer_proven(proven, carried=carried))
+        answers = iter(self.answer_proven(proven, carried=carried, actor=actor))
         return [one if isinstance(one, Exception) else next(answers) for one in opened]
 
     def answer_proven(
-        self, proven: Sequence[Signed], *, carried: bool = False
+        self, proven: Sequence[Signed], *, carried: bool = False, actor: str | None = None
     ) -> list[Outcome | ReceiptOutcome | Exception]:
-        """The same for messages that are open and proven already: a carried proof, a request by telephone."""
+        """The same for messages that are open and proven already: a carried proof, a request by telephone.  ``actor``:
+        who the ledger says it was, where somebody sent them for their machines."""
         now = self._clock()
         try:
-            verdicts, checkpoint = self._judge(proven, now, carried=carried)
+            verdicts, checkpoint = self._judge(proven, now, actor or (CARRIED if carried else ONLINE), carried=carried)
         except Exception as exc:
             if len(proven) <= 1 or isinstance(exc, StoreError):  # a database that is gone is gone for each of them
                 return [exc for _ in proven]
             # One of them spoils the transaction of all: each gets one of its own.
-            return [outcome for one in proven for outcome in self.answer_proven([one], carried=carried)]
+            return [outcome for one in proven for outcome in self.answer_proven([one], carried=carried, actor=actor)]
         return [
             self._answer(signed, verdict, checkpoint, now) for signed, verdict in zip(proven, verdicts, strict=True)
         ]
@@ -206,7 +217,9 @@ class PublisherService:
             _log.exception("a message could not be read, for no reason that it should have")
             return exc
 
-    def _judge(self, proven: Sequence[Signed], now: int, *, carried: bool) -> tuple[list[Verdict], Checkpoint | None]:
+    def _judge(
+        self, proven: Sequence[Signed], now: int, actor: str, *, carried: bool
+    ) -> tuple[list[Verdict], Checkpoint | None]:
         if not proven:
             return [], None
         messages = self._find_keys(proven)
@@ -216,7 +229,7 @@ class PublisherService:
             self._keys.issuing,
             self._definition,
             now,
-            CARRIED if carried else ONLINE,
+            actor,
             carried,
             self._vouching,
         )

@@ -276,6 +276,11 @@ class PublisherStore:
             raise KeyAmbiguousError(number=len(found), key=shown)
         return found[0]
 
+    def key_owner(self, key_id: str) -> str:
+        with read(self._engine) as conn:
+            statement = select(PRODUCT_KEY.c.organisation).where(PRODUCT_KEY.c.key_id == key_id)
+            return str(conn.execute(statement).scalar_one())
+
     def keys_beginning(self, prefix: str) -> list[IssuedKey]:
         """Keys whose ID begins so: more of it does not go into an installation ID of the telephone."""
         row = PRODUCT_KEY.c.key_id

@@ -58,9 +58,9 @@ class Wanted:
         return Page(shown, key(shown[-1]))
 
     def slice(self, rows: Sequence[Item], key: Callable[[Item], tuple[Part, ...]], *kinds: type) -> Page[Item]:
-        """A page of rows that are all here, in the order of their keys."""
-        after = self.after(*kinds)
-        rest = rows if after is None else [row for row in rows if key(row) > after]
+        """A page of rows that are all here."""
+        after, ordered = self.after(*kinds), sorted(rows, key=key)
+        rest = ordered if after is None else [row for row in ordered if key(row) > after]
         return self.cut(rest[: self.limit + 1], key)
 
 

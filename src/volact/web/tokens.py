@@ -205,7 +205,7 @@ class Tokens:
             raise TokenMissingError(id=id)
         return _token(row)
 
-    def list(
+    def listed(
         self,
         conn: Connection,
         *,
