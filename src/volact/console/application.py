@@ -53,7 +53,7 @@ def open_accounts(folder: ConsoleFolder, *, login: bool = False, totp_required: 
 def load_application(run: ConsoleRun) -> Any:
     folder = ConsoleFolder.open(run.folder)
     site = ConsoleSite(folder, run.folders, run.program, clock)
-    runner = JobRunner(site)
+    runner = JobRunner()
     accounts = open_accounts(folder, login=True, totp_required=run.totp_required)
     web = Site(
         "console",

@@ -2,19 +2,16 @@
 """The fleet tool's jobs, made and worked through by the console: one thread a job, beside the pages.
 
 A job is in the database before its thread begins, so that one that the console left behind is resumed by its page, or
-by ``volact fleet jobs resume``.
+by ``volact fleet jobs run``.
 """
 
 import logging
 import threading
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable
 
-from volact.console.site import ConsoleSite, FleetRole
 from volact.core.errors import VolactError
-from volact.fleet.desk import Desk, Selection
+from volact.fleet.api import Fleet
 from volact.fleet.jobs.records import Job
-from volact.fleet.vault import Vault, kept_passphrase, open_vault
 
 STOP_SECONDS = 5.0
 
@@ -22,40 +19,25 @@ _log = logging.getLogger("volact.console")
 
 
 class JobRunner:
-    def __init__(self, site: ConsoleSite) -> None:
-        self._site = site
+    def __init__(self) -> None:
         self._threads: dict[int, threading.Thread] = {}
         self._problems: dict[int, VolactError] = {}
         self._lock = threading.Lock()
 
-    def desk(self, fleet: FleetRole, who: str) -> Desk:
-        return Desk(fleet.folder, fleet.store, self._site.clock, who, vault=lambda: _vault(fleet))
-
-    def start(
-        self,
-        fleet: FleetRole,
-        who: str,
-        kind: str,
-        selection: Selection,
-        arguments: Mapping[str, Any] | None = None,
-        *,
-        dry_run: bool = False,
-    ) -> Job:
+    def start(self, fleet: Fleet, make: Callable[[Fleet], Job]) -> Job:
         """Makes a job and begins with it; raises the fleet tool's named errors, before anything is done."""
-        desk = self.desk(fleet, who)
-        job = desk.make(kind, selection, arguments, dry_run=dry_run)
-        self.go_on(fleet, who, job.id)
+        job = make(fleet)
+        self.go_on(fleet, job.id)
         return job
 
-    def go_on(self, fleet: FleetRole, who: str, job: int) -> None:
+    def go_on(self, fleet: Fleet, job: int) -> None:
         """Works through what of a job waits; a job that this console works through already is left to it."""
-        desk = self.desk(fleet, who)
         with self._lock:
             running = self._threads.get(job)
             if running is not None and running.is_alive():
                 return
             self._problems.pop(job, None)
-            thread = threading.Thread(target=self._run, args=(desk, job), name=f"job-{job}", daemon=True)
+            thread = threading.Thread(target=self._run, args=(fleet, job), name=f"job-{job}", daemon=True)
             self._threads[job] = thread
             thread.start()
 
@@ -75,16 +57,10 @@ class JobRunner:
         for thread in threads:
             thread.join(STOP_SECONDS if thread.is_alive() else 0)
 
-    def _run(self, desk: Desk, job: int) -> None:
+    def _run(self, fleet: Fleet, job: int) -> None:
         try:
-            desk.run(job)
+            fleet.run_job(job)
         except VolactError as exc:
             self._problems[job] = exc
         except Exception:
             _log.exception("job %d ended by a fault", job)
-
-
-def _vault(fleet: FleetRole) -> Vault:
-    """Opened by the passphrase that the fleet folder keeps for services."""
-    with fleet.store.read() as conn:
-        return open_vault(conn, kept_passphrase(fleet.folder) or b"")

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from volact.core.errors import ConfigError
 
 SECONDS = 120.0  # the slowest act asks a publisher that is far away
+ROLE_OF = {"doctor": "client"}  # whose folder a group's --dir is, where it has another name
 FOR_PROGRAMS = "--json"  # which a person does not type
 
 
@@ -117,7 +118,7 @@ class ThisMachine:
         return str(Command(self._placed(command.words), b"", command.shown))
 
     def _placed(self, words: Sequence[str]) -> tuple[str, ...]:
-        folder = self.folders.get(words[0])
+        folder = self.folders.get(ROLE_OF.get(words[0], words[0]))
         return (*words, "--dir", str(folder)) if folder is not None and "--dir" not in words else tuple(words)
 
 

@@ -13,7 +13,7 @@ from itertools import groupby
 from operator import eq
 from typing import Any
 
-from sqlalchemy import Connection, Engine, delete, func, select
+from sqlalchemy import Connection, Engine, Select, delete, func, select
 
 from volact.core.count import SECONDS_PER_DAY, WINDOW_DAYS
 from volact.host.recording import (
@@ -38,6 +38,7 @@ __all__ = [
     "HOST_SCOPE",
     "Clone",
     "Event",
+    "EventSearch",
     "FingerprintUse",
     "HostStore",
     "Hour",
@@ -54,6 +55,7 @@ MIGRATIONS = "volact.host.migrations"
 KEEP_MACHINES_DAYS = 365  # long after they stop counting, for reports on what used to be there
 KEEP_EVENTS = 2_000_000
 KEEP_HOURS = 400 * 24  # a year, and a month to compare it with
+SEARCHED = 200_000  # events that a search by text looks through: what a page has time for
 CHUNK = 2_000  # rows of housekeeping in one transaction, so that activations wait milliseconds for it
 
 NOTE_ALL_COUNTS = """
@@ -196,6 +198,31 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class EventSearch:
+    """What else an event must be.  ``before``: its ID is smaller.  ``text``: in what it tells, or the beginning of its
+    machine's ID; only the latest :data:`SEARCHED` events are looked through for it."""
+
+    before: int | None = None
+    until: int | None = None
+    level: str = ""
+    text: str = ""
+
+    def narrow(self, wanted: Select[Any]) -> Select[Any]:
+        if self.before is not None:
+            wanted = wanted.where(EVENT.c.id < self.before)
+        if self.until is not None:
+            wanted = wanted.where(EVENT.c.at <= self.until)
+        if self.level:
+            wanted = wanted.where(EVENT.c.level == self.level)
+        if self.text:
+            latest = select(func.max(EVENT.c.id)).scalar_subquery()
+            in_machine = func.lower(func.hex(EVENT.c.machine_id)).startswith(self.text.lower(), autoescape=True)
+            told = EVENT.c.data.contains(self.text, autoescape=True) | EVENT.c.code.contains(self.text, autoescape=True)
+            wanted = wanted.where(EVENT.c.id > latest - SEARCHED, told | in_machine)
+        return wanted
+
+
+@dataclass(frozen=True, slots=True)
 class Hour:
     """How many requests of one kind (``state:…`` or ``refused:…``) came in the hour that begins ``at``."""
 
@@ -330,9 +357,12 @@ class HostStore:
         codes: Iterable[str] = (),
         after_id: int = 0,
         newest_first: bool = False,
+        search: EventSearch | None = None,
     ) -> list[Event]:
-        """A page of the event log; go on with ``after_id`` = the last one's ``id``."""
+        """A page of the event log; go on with ``after_id`` = the last one's ``id``, or backwards by a search."""
         wanted = select(EVENT).where(EVENT.c.id > after_id, EVENT.c.at >= since).limit(limit)
+        if search is not None:
+            wanted = search.narrow(wanted)
         if codes := tuple(codes):
             wanted = wanted.where(EVENT.c.code.in_(codes))
         with read(self._engine) as conn:

@@ -1,8 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """All pages of the console, as data: the application and the tests of roles, forms and accessibility read this list."""
 
-from volact.console.pages import dashboard, setup
+from volact.console.pages import dashboard, doctor, events, fleet, hosts, setup
 from volact.web.visit import Page
 
 MENU = {"": "", "Fleet": "", "Hosts": ""}
-PAGES: tuple[Page, ...] = (*dashboard.PAGES, *setup.PAGES)
+PAGES: tuple[Page, ...] = (
+    *dashboard.PAGES,
+    *fleet.PAGES,
+    *setup.PAGES,
+    *hosts.PAGES,
+    *events.PAGES,
+    *doctor.PAGES,
+)

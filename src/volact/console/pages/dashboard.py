@@ -190,11 +190,11 @@ def pools(visit: Visit) -> Response:
     if role is not None:
         with role.store.read() as conn:
             found = figures.pools(conn, visit.now - 180 * SECONDS_PER_DAY)
-    rows = [(pool, *_foreseen(pool), charts.pool_chart(pool)) for pool in found]
+    rows = [(pool, *foreseen(pool), charts.pool_chart(pool)) for pool in found]
     return visit.render_part("dashboard_parts.html", "pools", rows)
 
 
-def _foreseen(pool: figures.Pool) -> tuple[str, str, int | None]:
+def foreseen(pool: figures.Pool) -> tuple[str, str, int | None]:
     """In words, a tone, and the day."""
     if isinstance(pool.forecast, Forecast):
         return (

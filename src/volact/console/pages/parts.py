@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from volact.console.jobs import JobRunner
-from volact.console.site import ConsoleSite, FleetRole, HostRole
+from volact.console.site import ConsoleSite, HostRole
 from volact.core.errors import ConfigError
+from volact.fleet.api import Fleet
 from volact.web.visit import Visit
 
 T = TypeVar("T")
@@ -35,11 +36,12 @@ def runner_of(visit: Visit) -> JobRunner:
     return runner
 
 
-def fleet_of(visit: Visit) -> FleetRole:
-    fleet = site_of(visit).fleet()
-    if fleet is None:
+def fleet_of(visit: Visit) -> Fleet:
+    """The fleet tool, acting as whoever is logged in."""
+    role = site_of(visit).fleet()
+    if role is None:
         raise NoFleetHereError()
-    return fleet
+    return Fleet(role.folder, role.store, visit.actor, site_of(visit).clock)
 
 
 def host_of(visit: Visit) -> HostRole:
