@@ -39,9 +39,9 @@ class OutputError(StoreError):
 
 def collect_traits() -> Mapping[Any, str]:
     """This machine's traits; imported late, since most commands do not look at them."""
-    from volact.client.traits import collect
+    from volact.client import platform
 
-    return collect()
+    return platform.here().collect()
 
 
 @dataclass

@@ -11,13 +11,18 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from volact.client import platform
+
+_CLOEXEC = getattr(os, "O_CLOEXEC", 0)
+
 JOURNAL_SOCKET = "/run/systemd/journal/socket"
-FILE = "events.jsonl"
+FILE, LOCK = "events.jsonl", "events.lock"
+LOCK_SECONDS = 1.0
 MOST_BYTES = 256 * 1024  # of the file: about a thousand events, years of a healthy machine
 KEPT_BYTES = MOST_BYTES // 2  # what is left of it when it is cut, whole lines
 MESSAGE_ID = "3f0c7e5a91d84b62a7d15cc4e86b"  # 28 hexadecimal digits; the event's number makes the last four
@@ -93,7 +98,7 @@ class Log:
         with suppress(OSError):
             self._append(row)
         with suppress(OSError):
-            self._send(event, row)
+            self._tell_system(event, row)
         return row
 
     def read(self) -> Iterator[dict[str, Any]]:
@@ -109,15 +114,27 @@ class Log:
                     yield row
 
     def _append(self, row: dict[str, Any]) -> None:
-        """One write at the end, so that two processes never mix their lines."""
+        """One write at the end, so that two processes never mix their lines; and one at a time, so that none writes
+        into a file that another is cutting."""
         line = json.dumps(row, ensure_ascii=False).encode() + b"\n"
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            if os.fstat(descriptor).st_size > MOST_BYTES:
+        with self._alone():
+            if self.path.exists() and self.path.stat().st_size > MOST_BYTES:
                 self._cut()
+            descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _CLOEXEC, 0o644)
+            try:
+                os.write(descriptor, line)
+            finally:
                 os.close(descriptor)
-                descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            os.write(descriptor, line)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Nobody is waited for much longer than this takes: rather is a line lost than a licence late."""
+        descriptor = os.open(self.path.with_name(LOCK), os.O_RDWR | os.O_CREAT | _CLOEXEC, 0o600)
+        try:
+            ends = time.monotonic() + LOCK_SECONDS
+            while not platform.here().try_lock(descriptor) and time.monotonic() < ends:
+                time.sleep(0.005)
+            yield
         finally:
             os.close(descriptor)
 
@@ -127,9 +144,17 @@ class Log:
         shorter.write_bytes(kept)
         shorter.replace(self.path)
 
-    def _send(self, event: Event, row: dict[str, Any]) -> None:
-        if self._journal is None or not hasattr(socket, "AF_UNIX"):
+    def _tell_system(self, event: Event, row: dict[str, Any]) -> None:
+        """The journal; without one, what the system has instead."""
+        if self._journal is None:
             return
+        if os.path.exists(self._journal):  # noqa: PTH110 - on every system, the name of a socket too
+            self._send(event, row)
+        else:
+            platform.here().write_event(event.value.level, event.number, row["message"])
+
+    def _send(self, event: Event, row: dict[str, Any]) -> None:
+        assert self._journal is not None
         fields = {
             "MESSAGE": row["message"],
             "PRIORITY": event.value.level,

@@ -47,6 +47,6 @@ class LocalMachine:
 
 
 def _collect() -> Mapping[Trait, str]:
-    from volact.client.traits import collect
+    from volact.client import platform
 
-    return collect()
+    return platform.here().collect()

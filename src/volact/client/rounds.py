@@ -26,7 +26,7 @@ from volact.core.encoding import Fields, b64decode, b64encode, dump_object, pars
 from volact.core.errors import MalformedError, StoreError, VolactError
 from volact.core.evaluation import Evaluation, trusted_time
 from volact.core.fingerprint import DEFAULT_TOLERANCE, Fingerprint, compare
-from volact.core.policy import DAY, LEAST_INTERVAL, MINUTE, MOST_INTERVAL
+from volact.core.policy import DAY, LEAST_INTERVAL, MINUTE, MOST_INTERVAL, ReminderPolicy
 from volact.core.product_key import Channel
 from volact.core.refusal import RefusedError
 from volact.core.states import State
@@ -193,7 +193,7 @@ def _look_after(product: str, working: _Working) -> _Look:
         stuck = not _activate(product, loaded, evaluation, working)
         loaded, evaluation = _evaluate(product, working)
         attempt = working.store.attempt(product)
-    seen = _say(product, evaluation, seen._replace(key=key), working)
+    seen = _say(product, evaluation, _reminders(loaded), seen._replace(key=key), working)
     working.memory.products[product] = seen
     return _Look(
         _wake_at(loaded, evaluation, attempt, seen, working, stuck=stuck),
@@ -300,12 +300,16 @@ def note_failure(log: Log, product: str, exc: VolactError) -> None:
     log.write(event, product=product, code=exc.code, message=str(exc), tried=tried)
 
 
-def _say(product: str, evaluation: Evaluation, seen: Seen, working: _Working) -> Seen:
+def _reminders(loaded: LoadedProduct) -> ReminderPolicy:
+    return loaded.edition.policy.reminders if loaded.edition else ReminderPolicy()
+
+
+def _say(product: str, evaluation: Evaluation, policy: ReminderPolicy, seen: Seen, working: _Working) -> Seen:
     """State changes, once, and reminders when they are due."""
     state, now = str(evaluation.state), working.clock()
     if seen.state and seen.state != state:
         working.log.write(Event.STATE_CHANGED, product=product, before=seen.state, state=state)
-    due = reminders.next_reminder(evaluation, seen.reminded_at, now)
+    due = reminders.next_reminder(evaluation, policy, seen.reminded_at, now)
     if due is None or due > now:
         return seen._replace(state=state)
     message = str(evaluation.reason or evaluation.state)
@@ -340,7 +344,7 @@ def _wake_at(
         times.append(now + _stuck(working) if stuck or attempt is None else attempt.next_due)
     if evaluation.until is not None and evaluation.state is not State.UNLICENSED:
         times.append(evaluation.until)
-    reminder = reminders.next_reminder(evaluation, seen.reminded_at, now)
+    reminder = reminders.next_reminder(evaluation, _reminders(loaded), seen.reminded_at, now)
     if reminder is not None:
         times.append(reminder)
     return min(times)

@@ -23,11 +23,12 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from volact.client import platform
 from volact.core.binding import machine_id
 from volact.core.encoding import Fields, dump_object, parse_object
 from volact.core.errors import MalformedError, StoreError, VolactError
@@ -39,7 +40,7 @@ if TYPE_CHECKING:  # `volact client status` has 0.15 s, cold: what only some com
     from volact.sealing.keys import LocalKey
 
 FORMAT = 1
-SYSTEM_FOLDER = Path("/var/lib/volact/client")
+SYSTEM_FOLDER = platform.here().SYSTEM_FOLDER
 LOCK_SECONDS = 10.0  # what is done under the lock takes milliseconds: whoever holds it longer hangs
 LATEST = "latest"
 TPM_KEY = "machine.tpm"  # the machine's key as its TPM wrapped it, instead of machine.pem
@@ -539,10 +540,10 @@ def find_folder(variables: Mapping[str, str], given: str | os.PathLike[str] | No
         return Path(given)
     if variables.get("VOLACT_CLIENT_DIR"):
         return Path(variables["VOLACT_CLIENT_DIR"])
-    if os.geteuid() == 0 or SYSTEM_FOLDER.is_dir():
+    system = platform.here()
+    if system.is_administrator() or SYSTEM_FOLDER.is_dir():
         return SYSTEM_FOLDER
-    home = variables.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return Path(home) / "volact" / "client"
+    return system.user_folder(variables)
 
 
 # ---- the two ways in which this room changes files; each leaves the old or the new state, nothing between
@@ -587,16 +588,14 @@ def _folder_error(path: Path, exc: OSError) -> ClientFolderError:
 
 def _lock_file(path: Path, seconds: float) -> int:
     """An open descriptor that holds the lock; closing it, or the process's end, gives the lock back."""
-    import fcntl
-
+    system = platform.here()
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, SECRET)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), SECRET)
     except OSError as exc:
         raise _folder_error(path, exc) from None
     ends = time.monotonic() + seconds
     while True:
-        with suppress(BlockingIOError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if system.try_lock(descriptor):
             return descriptor
         if time.monotonic() > ends:
             os.close(descriptor)

@@ -17,6 +17,8 @@ MINUTE, HOUR, DAY = 60, 3600, 86400
 CLIENT_THRESHOLD, SERVER_THRESHOLD = 25, 5
 LEAST_INTERVAL, MOST_INTERVAL = 15, 43200  # minutes: 15 min to 30 days (A3)
 MOST_GUESTS, MOST_NAME = 1_000_000, 63
+MOST_REMINDERS, MOST_REMINDER_DAYS, MOST_REMINDER_HOURS = 16, 366, 8784
+REMINDER_HOURS = ("warn_hours", "limit_hours", "block_hours")
 
 _GRACEFUL = {
     State.LICENSED: Enforcement.COUNT_ONLY,
@@ -104,6 +106,54 @@ class GuestPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class ReminderPolicy:
+    """When the licensing service tells people: ``days_before`` the end of a grace, and once it is over every so many
+    hours by the enforcement of the state, 0 for never.  Spec: docs/spec/states.md §6."""
+
+    days_before: tuple[int, ...] = (14, 7, 3, 2, 1)
+    warn_hours: int = 24
+    limit_hours: int = 8
+    block_hours: int = 4
+
+    def __post_init__(self) -> None:
+        days = self.days_before
+        good = type(days) is tuple and len(days) <= MOST_REMINDERS and len(set(days)) == len(days)
+        if not good or any(type(day) is not int or not 0 <= day <= MOST_REMINDER_DAYS for day in days):
+            expected = f"at most {MOST_REMINDERS} different numbers of days from 0 to {MOST_REMINDER_DAYS}"
+            raise PolicyFigureError(name="reminders.days_before", value=days, expected=expected)
+        for name in REMINDER_HOURS:
+            value = getattr(self, name)
+            if type(value) is not int or not 0 <= value <= MOST_REMINDER_HOURS:
+                expected = f"a whole number from 0 to {MOST_REMINDER_HOURS}"
+                raise PolicyFigureError(name=f"reminders.{name}", value=value, expected=expected)
+
+    def to_claim(self) -> dict[str, Any]:
+        return {"days_before": list(self.days_before), **{name: getattr(self, name) for name in REMINDER_HOURS}}
+
+    @classmethod
+    def from_claim(cls, claim: Fields) -> "ReminderPolicy":
+        days = claim.integers("days_before", most=MOST_REMINDERS)
+        if len(set(days)) != len(days) or any(day > MOST_REMINDER_DAYS for day in days):
+            claim.fail("days_before", f"different numbers of days up to {MOST_REMINDER_DAYS}")
+        hours = {name: claim.integer(name, most=MOST_REMINDER_HOURS) for name in REMINDER_HOURS}
+        return cls(days_before=days, **hours)
+
+    def with_changes(self, changes: Any) -> "ReminderPolicy":
+        """This schedule with a TOML table's entries applied; unknown names are refused."""
+        known = {f.name for f in fields(self)}
+        if not isinstance(changes, Mapping):
+            raise PolicyFigureError(name="reminders", value=changes, expected=f"a table of {', '.join(sorted(known))}")
+        for name, value in changes.items():
+            if name not in known:
+                expected = "a figure that exists; this one does not"
+                raise PolicyFigureError(name=f"reminders.{name}", value=value, expected=expected)
+        values = dict(changes)
+        if isinstance(values.get("days_before"), list):
+            values["days_before"] = tuple(values["days_before"])
+        return replace(self, **values)
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """One edition's figures.  Days and minutes as named; the client clamps whatever a host answers to them."""
 
@@ -130,6 +180,7 @@ class Policy:
     enforcement: Mapping[State, Enforcement] = field(default_factory=lambda: dict(_GRACEFUL))
     tolerance: Tolerance = DEFAULT_TOLERANCE
     guests: GuestPolicy = field(default_factory=GuestPolicy)
+    reminders: ReminderPolicy = field(default_factory=ReminderPolicy)
 
     def __post_init__(self) -> None:
         for name, (least, most) in BOUNDS.items():
@@ -157,13 +208,16 @@ class Policy:
         claim["tolerance"] = self.tolerance.to_claim()
         if self.guests != GuestPolicy():
             claim["guests"] = self.guests.to_claim()
+        if self.reminders != ReminderPolicy():
+            claim["reminders"] = self.reminders.to_claim()
         return claim
 
     @classmethod
     def from_claim(cls, claim: Fields) -> "Policy":
         """Read a signed policy; every figure must be there, so that no default of a reader can change its meaning.
 
-        Only ``guests`` may be missing: what it means then is part of the format (see :class:`GuestPolicy`)."""
+        Only ``guests`` and ``reminders`` may be missing: what that means is part of the format (see
+        :class:`GuestPolicy`, :class:`ReminderPolicy`)."""
         values: dict[str, Any] = {name: value for name, value in ABSENT.items() if name not in claim}
         for name, (least, most) in BOUNDS.items():
             if name not in values:
@@ -176,6 +230,8 @@ class Policy:
         values["tolerance"] = Tolerance.from_claim(claim.mapping("tolerance"))
         if "guests" in claim:
             values["guests"] = GuestPolicy.from_claim(claim.fields("guests"))
+        if "reminders" in claim:
+            values["reminders"] = ReminderPolicy.from_claim(claim.fields("reminders"))
         return cls(**values)
 
     def with_changes(self, changes: Mapping[str, Any]) -> "Policy":
@@ -193,6 +249,8 @@ class Policy:
             values["tolerance"] = Tolerance.from_claim(values["tolerance"])
         if "guests" in values:
             values["guests"] = self.guests.with_changes(values["guests"])
+        if "reminders" in values:
+            values["reminders"] = self.reminders.with_changes(values["reminders"])
         for name in FLAGS:
             if type(values.get(name, False)) is not bool:
                 raise PolicyFigureError(name=name, value=values[name], expected="true or false")

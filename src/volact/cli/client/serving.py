@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from volact.cli.environment import Environment
-from volact.client import systemd
+from volact.client import platform, systemd
 from volact.client.events import Log
 from volact.client.service import Commands, Service
 from volact.core.errors import ConfigError
 
-SYSTEM_FOLDER, SYSTEM_SOCKET = Path("/var/lib/volact/client"), Path("/run/volact/client.sock")
 SOCKET = "api.sock"
 FOR_EVERYONE = 0o666  # products run as any user, and nothing is told that files in the folder do not tell
 CHILD = "volact.cli.client.child"
@@ -31,7 +30,15 @@ class SocketError(ConfigError):
     remedy = "stop the other service, or choose another place with --socket PATH; --no-api runs without it"
 
 
+class NoResidentServiceError(ConfigError):
+    code = "no-resident-service"
+    fmt = "there is no resident service on this system"
+    remedy = "`volact client install-service` makes a scheduled task that does the same"
+
+
 def serve(args: argparse.Namespace, env: Environment) -> int:
+    if platform.here().SYSTEM_SOCKET is None:
+        raise NoResidentServiceError()
     folder = _folder(args, env)
     folder.mkdir(parents=True, exist_ok=True) if os.access(folder.parent, os.W_OK) else None
     listener, path = _listener(args, env, folder)
@@ -67,10 +74,10 @@ def _folder(args: argparse.Namespace, env: Environment) -> Path:
         return Path(args.dir)
     if env.variables.get("VOLACT_CLIENT_DIR"):
         return Path(env.variables["VOLACT_CLIENT_DIR"])
-    if os.geteuid() == 0 or SYSTEM_FOLDER.is_dir():
-        return SYSTEM_FOLDER
-    home = env.variables.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return Path(home) / "volact" / "client"
+    system = platform.here()
+    if system.is_administrator() or system.SYSTEM_FOLDER.is_dir():
+        return system.SYSTEM_FOLDER
+    return system.user_folder(env.variables)
 
 
 def _listener(args: argparse.Namespace, env: Environment, folder: Path) -> tuple[socket.socket | None, Path | None]:
@@ -78,12 +85,17 @@ def _listener(args: argparse.Namespace, env: Environment, folder: Path) -> tuple
     given = systemd.given_socket(env.variables)
     if given is not None or args.no_api:
         return given, None
-    path = Path(args.socket) if args.socket else SYSTEM_SOCKET if folder == SYSTEM_FOLDER else folder / SOCKET
+    path = Path(args.socket) if args.socket else _usual_socket(folder)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         return _listen(path), path
     except OSError as exc:
         raise SocketError(path=str(path), why=exc.strerror or str(exc)) from None
+
+
+def _usual_socket(folder: Path) -> Path:
+    system = platform.here()
+    return system.SYSTEM_SOCKET if system.SYSTEM_SOCKET and folder == system.SYSTEM_FOLDER else folder / SOCKET
 
 
 def _listen(path: Path) -> socket.socket:
