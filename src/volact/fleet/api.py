@@ -51,7 +51,7 @@ from volact.fleet.folder import FleetFolder, who
 from volact.fleet.inventory import Group, Machine, Page, Query
 from volact.fleet.jobs import store as job_rows
 from volact.fleet.jobs.engine import Progress
-from volact.fleet.jobs.records import Job, Task
+from volact.fleet.jobs.records import Job, JobState, Task
 from volact.fleet.keys import Asked as AskedKey
 from volact.fleet.keys import KeyRow
 from volact.fleet.machines import Added, Found
@@ -262,6 +262,16 @@ class Fleet:
 
     def job_pause(self, job: int) -> Job:
         return self.desk().pause(job)
+
+    def job_resume(self, job: int) -> Job:
+        """A paused job waits again; ``run_job`` or the service goes on with it."""
+
+        def change(conn: Connection, now: int) -> Job:
+            job_rows.move(conn, job, JobState.QUEUED, {JobState.PAUSED}, now)
+            note(conn, now, self.who, "job-resume", f"job {job}")
+            return job_rows.job(conn, job)
+
+        return self._write(change)
 
     def job_cancel(self, job: int) -> Job:
         return self.desk().cancel(job)

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every request of the fleet's HTTP API needs: the fleet, the tokens, the limits; and the route that asks them.
+
+(1) who calls; (2) not too often; (3) whether they may, by the table; then the body is read.  Endpoints are ordinary
+functions in threads: the database is.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass, field, is_dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.routing import APIRoute
+from starlette.responses import Response
+
+from volact.core.errors import TrustError, VolactError
+from volact.fleet.api import Fleet
+from volact.fleet.rest import access
+from volact.fleet.schema import API_TOKENS
+from volact.web import tokens
+from volact.web.limits import Decision, Limit, Limiter
+from volact.web.tokens import LAST_USE_SECONDS, Token, TokenNeededError, Tokens
+
+TOKENS = Tokens(API_TOKENS)
+KNOWN = Limit("token", 600, 60)  # requests of one token
+UNKNOWN = Limit("address", 60, 60)  # of one address that has none, or a wrong one
+
+
+@dataclass
+class Office:
+    fleet: Fleet
+    limiter: Limiter = field(default_factory=Limiter)
+
+    def admit(self, header: str | None, address: str) -> tuple[Token | None, Decision]:
+        """Whose request it is, and whether it comes too often.  Guessing at tokens is slow for everybody."""
+        if header is None:
+            return None, self.limiter.spend(("address", address), time.monotonic(), UNKNOWN)
+        now = self.fleet.clock()
+        try:
+            digest = tokens.read_header(header)
+            with self.fleet.store.read() as conn:
+                token = TOKENS.find(conn, digest)
+            token.check(now)
+        except TrustError:
+            decision = self.limiter.spend(("address", address), time.monotonic(), UNKNOWN)
+            if not decision.allowed:
+                raise decision.error() from None
+            raise
+        if now - (token.last_used_at or 0) >= LAST_USE_SECONDS:
+            with self.fleet.store.write() as conn:
+                TOKENS.touch(conn, [(token.id, now)])
+        return token, self.limiter.spend(("token", token.id), time.monotonic(), KNOWN)
+
+
+class GuardedRoute(APIRoute):
+    """A route whose name is in the table of access."""
+
+    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
+        call = super().get_route_handler()
+        if self.name not in access.ENDPOINTS:
+            raise RuntimeError(f"endpoint {self.name} has no rule in the table of access")
+
+        async def handle(request: Request) -> Response:
+            office: Office = request.app.state.office
+            address = request.client.host if request.client else ""
+            token, decision = await run_in_threadpool(office.admit, request.headers.get("authorization"), address)
+            request.state.decision = decision
+            if not decision.allowed:
+                raise decision.error()
+            access.check(self.name, token)
+            request.state.token = token
+            return _finish(await call(request), decision)
+
+        return handle
+
+
+def limit_headers(request: Request, error: VolactError) -> Mapping[str, str]:
+    """Of problem documents: what every other answer has too."""
+    decision: Decision | None = getattr(request.state, "decision", None)
+    challenge = {"WWW-Authenticate": "Bearer"} if isinstance(error, TokenNeededError) else {}
+    return {"Cache-Control": "no-store", **(decision.headers() if decision else {}), **challenge}
+
+
+def _fleet(request: Request) -> Fleet:
+    """For the caller: the audit trail names the token."""
+    office: Office = request.app.state.office
+    token: Token | None = request.state.token
+    return office.fleet.as_(token.actor if token else "nobody")
+
+
+def _token(request: Request) -> Token:
+    token: Token | None = request.state.token
+    if token is None:
+        raise TokenNeededError()
+    return token
+
+
+TheFleet = Annotated[Fleet, Depends(_fleet)]
+TheToken = Annotated[Token, Depends(_token)]
+
+
+def plain(value: Any) -> Any:
+    """What JSON can say: bytes in hexadecimal."""
+    if hasattr(value, "to_json"):
+        return plain(value.to_json())
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value).hex()
+    if isinstance(value, Mapping):
+        return {str(name): plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(one) for one in value]
+    return value
+
+
+def _finish(response: Response, decision: Decision) -> Response:
+    response.headers.update(decision.headers())
+    response.headers.setdefault("Cache-Control", "no-store")
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    return response
