@@ -329,6 +329,21 @@ def _service(group: Any) -> None:
     api.add_argument("--socket", metavar="PATH", help="where the local API listens (/run/volact/client.sock)")
     api.add_argument("--no-api", action="store_true", help="no local API")
 
+    for verb, what, example in (
+        ("install-service", "install the licensing service, and start it", "install-service --image /mnt/image"),
+        ("remove-service", "stop the licensing service, and remove it", "remove-service"),
+    ):
+        one = _verb(
+            group,
+            verb,
+            f"service.{verb.replace('-', '_')}",
+            what,
+            about="As this system starts such things: units of systemd, a daemon of launchd, or a scheduled task.",
+            examples=(f"volact client {verb}", f"volact client {example}") if verb != example else (example,),
+        )
+        one.add_argument("--image", metavar="DIR", help="in the file tree of a system, mounted here")
+        one.add_argument("--program", metavar="PATH", help="how volact is started there (default: as it was now)")
+
     events = _verb(
         group,
         "events",
