@@ -84,8 +84,7 @@ class DirectoryFolder:
 
     def trusts(self) -> dict[str, Trust]:
         """Whom this folder knows, by root fingerprint; as the newest of each publisher's definitions says."""
-        in_order = sorted(self.definitions(), key=lambda trusted: trusted.definition.issued_at)
-        return {trusted.trust.fingerprint: trusted.trust for trusted in in_order}
+        return verify.newest_trusts(self.definitions())
 
     def save_pending(self, object_id: str, pending: Pending) -> None:
         """The product key and the one-time response key are in it: for its owner only."""

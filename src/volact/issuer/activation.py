@@ -102,8 +102,8 @@ def activate_online(
     folder: IssuerFolder, host_key: HostKey, publisher: Publisher, me: HostFacts, *, now: int
 ) -> Activated:
     """Activate or renew a host key with the publisher's service."""
-    trusted = _definition(folder, host_key)
-    known = _known_trust(host_key, trusted)
+    trusted = definition_of(folder, host_key)
+    known = known_trust(host_key, trusted)
     nonce = os.urandom(NONCE_SIZE)
     token = publisher.get_issuer(host_key.root, host_key.product, host_key.key.group, nonce)
     descriptor = answers.verify_descriptor(
@@ -119,7 +119,7 @@ def write_request(
 ) -> RequestFile:
     """A request to carry to the publisher, sealed to the key that the product definition brings along.  It waits for
     its answer once ``write`` has it in the file; until then an earlier one does."""
-    trusted = _definition(folder, host_key)
+    trusted = definition_of(folder, host_key)
     descriptor = answers.verify_descriptor(
         trusted.definition.issuer,
         trusted.trust,  # its stapled status is as old as the definition, and may be older than one seen since
@@ -141,9 +141,9 @@ def apply_answer(folder: IssuerFolder, host_key: HostKey, answer: AnswerFile) ->
     pending = _read_pending(folder, host_key)
     if answer.issuer != pending.request.issuer:
         raise OtherAnswerError(partial=host_key.key.partial)
-    trusted = _definition(folder, host_key)
+    trusted = definition_of(folder, host_key)
     try:
-        activated = finish(folder, host_key, _known_trust(host_key, trusted), pending, answer.sealed, CARRIED_TOLERANCE)
+        activated = finish(folder, host_key, known_trust(host_key, trusted), pending, answer.sealed, CARRIED_TOLERANCE)
     except envelope.SealError:
         raise OtherAnswerError(partial=host_key.key.partial) from None
     _pending_path(host_key).unlink()
@@ -216,7 +216,8 @@ def certificate_due(host_key: HostKey, now: int) -> bool:
     return host_key.certificates()[0].not_valid_after_utc.timestamp() - now < RENEW_DAYS * 86400
 
 
-def _definition(folder: IssuerFolder, host_key: HostKey) -> TrustedDefinition:
+def definition_of(folder: IssuerFolder, host_key: HostKey) -> TrustedDefinition:
+    """The definition of the product that a key was installed for."""
     for trusted in folder.products():
         if trusted.trust.fingerprint == host_key.root and trusted.definition.product == host_key.product:
             return trusted
@@ -224,7 +225,7 @@ def _definition(folder: IssuerFolder, host_key: HostKey) -> TrustedDefinition:
     raise ProductMissingError(command=folder.kind.command, what=what)
 
 
-def _known_trust(host_key: HostKey, trusted: TrustedDefinition) -> Trust:
+def known_trust(host_key: HostKey, trusted: TrustedDefinition) -> Trust:
     """The root, with what this host has last heard of the publisher's revocations."""
     if not host_key.activated:
         return trusted.trust

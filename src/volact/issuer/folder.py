@@ -5,7 +5,8 @@ host.db, vm.db        what the host's own room keeps (``host.store``, ``vm.store
 passphrase            opens the keys; move it to a credential store and name it with --passphrase-file
 products/ROOT/P.volproduct    definitions, by the first 16 digits of their root
 keys/KEY-ID/          one installed host key each: key.json, signing.pem, sealing.pem and, once it is
-                      activated, certificates.pem, licence.jws and status.jws
+                      activated, certificates.pem, licence.jws and status.jws; telephone.json is
+                      an installation ID that waits for its confirmation ID
 stamp                 touched by each change, so that a running host reads anew
 serving               locked by the host that runs from this folder
 """
@@ -124,9 +125,12 @@ class HostKey:
         return keys.read_file(self.folder / "status.jws").decode("ascii", "replace").strip()
 
     def store_activation(self, chain: list[x509.Certificate], licence: str, status: str) -> None:
-        """The certificate last: its file is what makes the key activated."""
+        """The certificate last: its file is what makes the key activated.  By telephone no licence comes along."""
         keys.write_file(self.folder / "status.jws", status.encode() + b"\n")
-        keys.write_file(self.folder / "licence.jws", licence.encode() + b"\n")
+        if licence:
+            keys.write_file(self.folder / "licence.jws", licence.encode() + b"\n")
+        else:
+            (self.folder / "licence.jws").unlink(missing_ok=True)
         keys.write_file(self.folder / "certificates.pem", certificates.pem(*chain))
 
 

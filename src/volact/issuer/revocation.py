@@ -14,7 +14,7 @@ from volact.core.errors import ConfigError, TransportError, VolactError
 from volact.core.issuer import MAX_STATUS, RevocationStatus
 from volact.issuer.activation import NoPublisherError, Publisher, service_url
 from volact.issuer.folder import HostKey, IssuerFolder
-from volact.sealing import answers, certificates, keys, verify
+from volact.sealing import answers, certificates, keys, phone_certificates, verify
 from volact.sealing.verify import Trust, UntrustedRootError
 from volact.wire.client import Server
 
@@ -49,7 +49,7 @@ def apply_status(folder: IssuerFolder, token: str) -> Updated:
     for key, _ in mine:
         keys.write_file(key.folder / "status.jws", token.encode() + b"\n")
     folder.touch()
-    revoked = (key.key.partial for key, _ in mine if _signer(key) in status.revoked)
+    revoked = (key.key.partial for key, _ in mine if any(name in status.revoked for name in _names(key)))
     return Updated(status, tuple(key.key.partial for key, _ in mine), tuple(revoked))
 
 
@@ -87,7 +87,7 @@ def _is_due(folder: IssuerFolder, host_key: HostKey, now: int) -> bool:
 
 def _activated(folder: IssuerFolder) -> list[tuple[HostKey, Trust]]:
     """Each activated key, with its publisher's root and what the host has heard of revocations."""
-    roots = {trusted.trust.fingerprint: trusted.trust for trusted in folder.products()}
+    roots = verify.newest_trusts(folder.products())
     found = []
     for key in folder.host_keys():
         if key.activated and key.root in roots:
@@ -101,7 +101,7 @@ def _activated(folder: IssuerFolder) -> list[tuple[HostKey, Trust]]:
 def _is_of(token: str, trust: Trust) -> bool:
     """Whether the status is of that publisher at all; whether it is new enough is said by its own error."""
     try:
-        verify.verify_status(token, Trust(trust.root))
+        verify.verify_status(token, trust.with_status(None))
     except UntrustedRootError:
         return False
     return True
@@ -111,5 +111,9 @@ def _roots(folder: IssuerFolder) -> str:
     return ", ".join(sorted({trust.fingerprint for _, trust in _activated(folder)}))
 
 
-def _signer(key: HostKey) -> str:
-    return certificates.key_thumbprint(certificates.public_key_of(key.certificates()[0])).hex()
+def _names(key: HostKey) -> tuple[str, ...]:
+    """Under which a status revokes this host: its key, and the confirmation ID that its certificate was made of."""
+    certificate = key.certificates()[0]
+    signer = certificates.key_thumbprint(certificates.public_key_of(certificate)).hex()
+    confirmed = phone_certificates.is_confirmed(certificate)
+    return (signer, phone_certificates.revocation_id(certificate)) if confirmed else (signer,)

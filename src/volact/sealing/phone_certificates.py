@@ -106,6 +106,11 @@ def is_confirmed(certificate: x509.Certificate) -> bool:
     return any(one.oid == CONFIRMATION_OID for one in certificate.extensions)
 
 
+def revocation_id(certificate: x509.Certificate) -> str:
+    """Under which a status names what such a certificate was made of."""
+    return _confirmation_of(certificate).installation.revocation_id
+
+
 def check(
     certificate: x509.Certificate, root: str, phone_key: bytes | None, at: int, what: str
 ) -> tuple[int, tuple[x509.Certificate, ...], str]:

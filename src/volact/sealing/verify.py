@@ -10,6 +10,7 @@ and whether its count is enough (:mod:`volact.core.evaluation`).
 * Roots come with the product: :class:`Trust` is made from a fingerprint the caller already has.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -259,6 +260,12 @@ class TrustedDefinition:
         revoked_at = self.verified.revoked_at(status)
         if revoked_at is not None and self.definition.issued_at >= revoked_at:
             raise RevokedError(what="the product definition")
+
+
+def newest_trusts(definitions: Iterable[TrustedDefinition]) -> dict[str, Trust]:
+    """Whom several definitions make known, by the publisher; each as its newest definition says."""
+    in_order = sorted(definitions, key=lambda trusted: trusted.definition.issued_at)
+    return {trusted.trust.fingerprint: trusted.trust for trusted in in_order}
 
 
 def root_of_definition(token: str) -> str:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The call as it is typed: digits at the caller's prompt and at the desk's, slips of both, pasted text, QR codes."""
 
-import io
 import json
 import os
 import pty
@@ -9,62 +8,12 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 
 from support.phone_desk import EXAMPLE, NOW
-from volact.cli.environment import Environment
-from volact.cli.main import main
+from support.typist import Typist, slow, wrong
 from volact.core.phone import ConfirmationId, InstallationId
-from volact.testing.machines import simulated_traits
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-@dataclass
-class Done:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self):
-        return json.loads(self.out)
-
-    @property
-    def digits(self) -> str:
-        """What is read out: the groups that were printed, without the numbers of their rows."""
-        return " ".join(line.split(":", 1)[1] for line in self.out.splitlines() if ":" in line)
-
-
-@dataclass
-class Typist:
-    """One person at one keyboard."""
-
-    folder: Path
-    words: tuple[str, ...]
-    clock: Callable[[], int]
-    number: int = 1
-    variables: dict = field(default_factory=dict)
-
-    def type(self, *words: object, lines: str = "", terminal: bool = True) -> Done:
-        out, err = io.StringIO(), io.StringIO()
-        stdin = Terminal(lines) if terminal else io.StringIO(lines)
-        traits = simulated_traits(self.number)
-        env = Environment(out, err, stdin, self.variables, self.clock, lambda: traits, lambda: "vault")
-        code = main([*self.words, *map(str, words), "--dir", str(self.folder)], env)
-        return Done(code, out.getvalue(), err.getvalue())
-
-    def good(self, *words: object, **how) -> Done:
-        done = self.type(*words, **how)
-        assert done.code == 0, done.err
-        return done
 
 
 @pytest.fixture
@@ -106,16 +55,6 @@ def caller(tmp_path, operator, key, clock):
     if "error" in edition:
         typist.good("install-key", "acme-cad", key, "--edition", edition["error"]["fields"]["editions"].split(", ")[0])
     return typist
-
-
-def slow(digits: str) -> str:
-    """As a person types: a group a line."""
-    plain = "".join(char for char in digits if char.isdigit())
-    return "".join(f"{plain[start : start + 7]}\n" for start in range(0, len(plain), 7))
-
-
-def wrong(group: str) -> str:
-    return group[:3] + str((int(group[3]) + 1) % 10) + group[4:]
 
 
 def test_a_call_from_the_first_digit_to_the_licence(operator, caller, key):

@@ -55,7 +55,7 @@ def run(hosting: Hosting[Any, Any], args: argparse.Namespace, env: Environment) 
             raise
         data = {"key": host_key.key.partial, "until": done.certificate_ends_at, "groups": sorted(done.groups)}
         store.log(env.clock(), "info", "host-activated", data)
-    return _show(env, done)
+    return show(env, done)
 
 
 def _write(
@@ -93,7 +93,8 @@ def _online(
     return done
 
 
-def _show(env: Environment, done: Activated) -> int:
+def show(env: Environment, done: Activated) -> int:
+    """What an activation brought."""
     if env.json:
         env.write_json(
             {
@@ -105,6 +106,7 @@ def _show(env: Environment, done: Activated) -> int:
         )
         return 0
     groups = ", ".join(map(str, sorted(done.groups)))
-    env.say(f"activated for {done.organisation}: product groups {groups}")
+    whom = f" for {done.organisation}" if done.organisation else ""
+    env.say(f"activated{whom}: product groups {groups}")
     env.say(f"the host's certificate ends on {env.show_time(done.certificate_ends_at)} and renews itself before")
     return 0

@@ -4,7 +4,7 @@
 import argparse
 
 from volact.cli import options
-from volact.cli.issuer import activate, backup, revocation, setup
+from volact.cli.issuer import activate, backup, phone, revocation, setup
 from volact.cli.vm import serve, show
 from volact.cli.vm.common import HOSTING
 
@@ -13,6 +13,7 @@ def build(parser: argparse.ArgumentParser) -> None:
     group = options.verbs(parser)
     setup.build(group, HOSTING)
     activate.build(group, HOSTING)
+    phone.build(group, HOSTING)
     revocation.build(group, HOSTING)
     backup.build(group, HOSTING)
     for family in (serve, show):
