@@ -16,7 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+
+from support.processes import wait_for
 
 MARK = "SITE_OF_TEST"  # an inherited variable by which every process of one demo is found again, whatever its name
 WAIT_SECONDS = 300  # a guard, no promise: other tests run beside it
@@ -145,6 +148,26 @@ def test_the_result_is_one_line_of_json(kept: Kept) -> None:
     assert result["dir"] == str(kept.folder)
 
 
+def test_its_last_line_is_a_link_that_logs_in_to_the_console_once_where_its_machines_are_listed() -> None:
+    with Demo("--machines", "2") as demo:
+        demo.until("The console in your browser")
+        link = demo.until("http://localhost:").strip()
+        assert re.fullmatch(r"http://localhost:\d+/login/link/[\w-]{43}", link), link
+        base = link.partition("/login")[0]
+        with httpx.Client(base_url=base, follow_redirects=True) as browser:
+            token = re.search(r'name="form_token" value="(\w+)"', browser.get(link).text)
+            assert token is not None
+            start = browser.post(link, data={"form_token": token[1]}, headers={"Origin": base})
+            assert "Log out" in start.text
+            machines = wait_for(lambda: (page := browser.get("/fleet").text).count("initial grace") >= 2 and page)
+            assert "machine-002" in machines
+            again = browser.post(link, data={"form_token": token[1]}, headers={"Origin": base})
+            assert again.status_code == 403
+        demo.ctrl_c()
+        assert demo.end() == 0
+    assert demo.left() == []
+
+
 @pytest.mark.needs("curl")
 def test_every_command_it_suggests_works(kept: Kept) -> None:
     assert [(command, done.stderr) for command, done in kept.pasted.items() if done.returncode] == []
@@ -168,9 +191,10 @@ def test_the_folders_that_stay_run_as_the_same_site_again(kept: Kept) -> None:
     commands = kept.demo.told[place + 1 :]
     servers = [subprocess.Popen(shlex.split(command)) for command in commands]
     try:
-        assert len(servers) == 2
+        assert len(servers) == 3
         for url in (kept.result["publisher"], f"http://{kept.result['host']}"):
             _wait_until_ready(f"{url}/readyz")
+        _wait_until_ready(f"{kept.result['console']}/healthz")
         machine, host = (shlex.quote(str(kept.folder / name)) for name in ("machines/007", "host"))
         again = _paste(f"{sys.executable} -m volact.testing --machine 7 -- client activate acme-cad --dir {machine}")
         assert again.stdout.startswith("acme-cad: licensed until "), again.stderr
@@ -180,7 +204,7 @@ def test_the_folders_that_stay_run_as_the_same_site_again(kept: Kept) -> None:
         for server in servers:
             server.terminate()
         codes = [server.wait(WAIT_SECONDS) for server in servers]
-    assert codes == [0, 0]
+    assert codes == [0, 0, 0]
 
 
 def test_below_the_threshold_it_says_so_and_is_no_failure() -> None:

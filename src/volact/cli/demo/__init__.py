@@ -8,10 +8,11 @@ a machine's attempts pass in seconds, which is said where it happens.
 
 import argparse
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,7 +20,7 @@ from typing import Any
 from volact.cli.demo.site import DemoSite, Machine, PartFailedError
 from volact.cli.environment import Environment, FolderError
 from volact.cli.options import between
-from volact.core.errors import ConfigError
+from volact.core.errors import ConfigError, VolactError
 
 RETRY_SECONDS = 120 * 60  # the policy's activation interval
 SCALE = 2400  # one second of the demo is forty minutes of a site
@@ -94,6 +95,9 @@ def _play(site: DemoSite, story: "_Story", machines: int) -> dict[str, Any]:
     story.say(site.host_status())
     story.heading(f"One machine, as its user sees it: volact client info {site.product}")
     story.say(fleet[-1].info())
+    story.heading("The console, over all of it")
+    site.start_console(machines)
+    story.say(f"  it answers on {site.console_url}; it reaches the machines by SSH, as any fleet's")
     seconds = round(time.monotonic() - began, 1)
     count, licensed = site.count(), sum(machine.licensed for machine in fleet)
     story.heading(f"{licensed} of {_machines(machines)} licensed, the host counts {count}; it took {seconds} s")
@@ -108,6 +112,7 @@ def _play(site: DemoSite, story: "_Story", machines: int) -> dict[str, Any]:
         "seconds": seconds,
         "host": site.host_address,
         "publisher": site.publisher_url,
+        "console": site.console_url,
         "root": site.root,
     }
 
@@ -147,9 +152,18 @@ def _stay(site: DemoSite, story: "_Story") -> None:
     story.say(f"\nThe machines' hardware is simulated: `{site.as_machine(1)} …` runs volact as the first one.")
     story.say("Read on in README.md and docs/.  Ctrl-C ends the site.")
     try:
+        threading.Thread(target=_refresh, args=(site,), name="refresh", daemon=True).start()
+        story.heading("The console in your browser, logged in by this link once, within 15 minutes:")
+        story.say(f"  {site.login_link()}")
         site.wait()
     except KeyboardInterrupt:
         story.say("")
+
+
+def _refresh(site: DemoSite) -> None:
+    """In the background: the console shows it as a job, and is complete when it ends."""
+    with suppress(VolactError, OSError):
+        site.refresh_fleet()
 
 
 def _say_what_stays(site: DemoSite, story: "_Story") -> None:

@@ -13,17 +13,22 @@ import threading
 import time
 import urllib.request
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from volact.cli.demo.product import ACME_CAD, CLIENT_GROUP, EDITION, GROUP, PRODUCT
+from volact.cli.demo.reach import NAME, MachineDoor
 from volact.core.errors import ConfigError
+from volact.fleet.api import Fleet
+from volact.fleet.machines import Found
 from volact.wire.serve import free_port
 
 START_SECONDS = 30.0
 STOP_SECONDS = 15.0
 LOG_LINES = 20  # of each server, shown where the demo fails
 LOOPBACK = "127.0.0.1"
+ADMINISTRATOR = "admin"  # of the console
 
 
 class PartFailedError(ConfigError):
@@ -42,8 +47,10 @@ class DemoSite:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._processes: list[_Server] = []
+        self._parts = ExitStack()
         self._publisher_serve: tuple[str, ...] = ()
-        self.root = self.host_key = self.publisher_url = self.host_address = ""
+        self._console_serve: tuple[str, ...] = ()
+        self.root = self.host_key = self.publisher_url = self.host_address = self.console_url = ""
         self.threshold = 0
         self.licensing = False  # whether the threshold was reached
 
@@ -58,6 +65,7 @@ class DemoSite:
                 process.terminate()
             for process in self._processes:
                 process.wait_until_ended()
+            self._parts.close()
         finally:
             signal.signal(signal.SIGINT, before)
 
@@ -98,6 +106,54 @@ class DemoSite:
     def machine(self, number: int) -> "Machine":
         return Machine(self, number)
 
+    def start_console(self, machines: int) -> None:
+        """The web console over this site's folders, with the machines in the fleet tool's inventory."""
+        self._fill_fleet(machines)
+        port = free_port(LOOPBACK)
+        self.console_url = f"http://localhost:{port}"
+        where = ("--dir", str(self.folder / "console"))
+        words: list[str] = ["console", "serve", *where, "--port", str(port)]
+        for role, folder in self._role_folders().items():
+            words += [f"--{role}", str(folder)]
+        volact(
+            "console", "account", "add", ADMINISTRATOR, "--role", "administrator", "--dir", str(self.folder / "console")
+        )
+        self._console_serve = (*words, "--title", self.organisation)
+        self._serve("console", port, self._console_serve, page="/healthz")
+
+    def login_link(self) -> str:
+        """Logs in once."""
+        where = ("--dir", str(self.folder / "console"), "--url", self.console_url)
+        link: str = volact("console", "login-link", ADMINISTRATOR, *where)["link"]
+        return link
+
+    def refresh_fleet(self) -> None:
+        """Asks every machine over SSH for its products, as a job that the console shows while it runs."""
+        with Fleet.open(self.folder / "fleet", who="demo") as fleet:
+            fleet.refresh()
+            fleet.take_samples()
+
+    def _fill_fleet(self, machines: int) -> None:
+        door = self._door = MachineDoor(self.folder, machines)
+        self._parts.enter_context(door)
+        with Fleet.init(self.folder / "fleet", who="demo") as fleet:
+            fleet.folder.change(
+                {
+                    "identities": (str(door.identity),),
+                    "known_hosts": (str(door.known_hosts),),
+                    "sudo": "never",
+                    "parallel": 4,
+                }
+            )
+            names = [NAME.format(number) for number in range(1, machines + 1)]
+            fleet.discover(found=[Found(name, "demo", LOOPBACK, door.port, name, tags=("demo",)) for name in names])
+            fleet.definition_add(self.definition.read_text().strip(), self.root)
+
+    def _role_folders(self) -> dict[str, Path]:
+        """The console's client is the first machine; a VM host and a directory have folders that may come to be."""
+        places = {role: self.folder / role for role in ("host", "vm", "fleet", "directory")}
+        return {**places, "client": self.folder / "machines" / "001"}
+
     @property
     def definition(self) -> Path:
         return self.folder / "acme-cad.volproduct"
@@ -132,6 +188,7 @@ class DemoSite:
         return [
             _words(command(), *self._publisher_serve),
             _words(command(), "host", "serve", "--dir", self.folder / "host"),
+            _words(command(), *self._console_serve),
         ]
 
     @staticmethod
@@ -156,10 +213,10 @@ class DemoSite:
     def _publisher_options(self) -> tuple[str, ...]:
         return ("--dir", str(self.folder / "publisher"), "--passphrase-file", str(self.passphrase))
 
-    def _serve(self, part: str, port: int, words: Sequence[str]) -> None:
+    def _serve(self, part: str, port: int, words: Sequence[str], page: str = "/readyz") -> None:
         server = _Server(part, words, self.folder / f"{part}.log")
         self._processes.append(server)
-        server.wait_until_ready(f"http://{LOOPBACK}:{port}/readyz")
+        server.wait_until_ready(f"http://{LOOPBACK}:{port}{page}")
 
 
 class Machine:
