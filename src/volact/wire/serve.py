@@ -3,10 +3,13 @@
 
 import multiprocessing
 import socket
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from granian.constants import Interfaces, Loops
 from granian.http import HTTP1Settings
@@ -18,6 +21,7 @@ from volact.wire.orphan import watch_parent
 
 HEADER_MILLISECONDS = 10_000  # a client that has not sent its headers by then is cut off
 BACKLOG = 4096  # half-open connections cost the kernel little, refused machines cost them two hours
+RESTART_SECONDS = 1.0  # before a server that died is started again
 DESCRIPTORS = 65_536  # a service starts with 1,024, which is as many connections as one attacker opens in a second
 
 
@@ -74,6 +78,52 @@ def serve(
     server.on_startup(on_start)
     server.on_shutdown(on_stop)
     server.serve(target_loader=_Guarded(load, listener.port), wrap_loader=False)
+
+
+class Beside:
+    """A second server beside this process's own, on another listener and in processes of its own: what is slow there
+    slows nothing here.  It is started again where it dies, and ends with this process."""
+
+    def __init__(self, load: Callable[[], Any], listener: Listener) -> None:
+        self._load, self._listener = load, listener
+        self._ending = threading.Event()
+        self._process: BaseProcess | None = None
+        self._watcher = threading.Thread(target=self._keep, name="volact-beside", daemon=True)
+
+    def __enter__(self) -> Self:
+        _reachable(self._listener)
+        self._start()
+        self._watcher.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ending.set()
+        if self._process is not None:
+            self._process.terminate()
+        self._watcher.join()
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._process = context.Process(target=_serve_beside, args=(self._load, self._listener), name="volact-web")
+        self._process.start()
+
+    def _keep(self) -> None:
+        while self._process is not None:
+            self._process.join()
+            if self._ending.wait(RESTART_SECONDS):
+                return
+            self._start()
+
+
+def _serve_beside(load: Callable[[], Any], listener: Listener) -> None:
+    watch_parent()
+    serve(load, listener, on_start=_nothing, on_stop=_nothing)
+
+
+def _nothing() -> None:
+    pass
 
 
 @dataclass(frozen=True, slots=True)

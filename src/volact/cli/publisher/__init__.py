@@ -17,6 +17,7 @@ from volact.cli.publisher import (
     rotate,
     service,
     setup,
+    tokens,
 )
 
 
@@ -35,3 +36,4 @@ def build(parser: argparse.ArgumentParser) -> None:
     backup.build(verbs)
     oem.build(verbs)
     rotate.build(verbs)
+    tokens.build(verbs)

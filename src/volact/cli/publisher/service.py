@@ -2,17 +2,30 @@
 """``volact publisher serve`` and ``answer``: the same answers, over the network and by file."""
 
 import argparse
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from volact.cli.environment import Environment
 from volact.cli.files import read_file, write_file
 from volact.cli.publisher.shared import Verbs, add_verb, folder, open_publisher, read_passphrase
+from volact.core.errors import ConfigError
 from volact.core.exchange import MAX_FILE, RequestFile
 from volact.publisher.folder import PublisherFolder
 from volact.publisher.service import Outcome, PublisherService
 
+if TYPE_CHECKING:
+    from volact.web.site import WebListener
+
 DEFAULT_PORT = 1690  # beside the KMS host's 1688, so that both can be tried on one machine
+DEFAULT_WEB = "127.0.0.1:1691"
 MOST_WORKERS = 64
+
+
+class WebCertificateError(ConfigError):
+    code = "web-certificate-alone"
+    fmt = "a certificate needs its key, and a key its certificate"
+    remedy = "give --web-certificate and --web-key, or neither"
 
 
 def build(verbs: Verbs) -> None:
@@ -23,12 +36,28 @@ def build(verbs: Verbs) -> None:
         "activate hosts and machines over the network",
         """
 volact publisher serve --passphrase-file pass.txt
-volact publisher serve --listen 127.0.0.1 --port 8080 --workers 2""",
+volact publisher serve --listen 127.0.0.1 --port 8080 --workers 2
+volact publisher serve --web
+volact publisher serve --web 0.0.0.0:8443 --web-certificate fullchain.pem --web-key privkey.pem""",
         passphrase=True,
     )
     parser.add_argument("--listen", default="::", metavar="ADDRESS", help="address (default: every one)")
     parser.add_argument("--port", type=_port, default=DEFAULT_PORT, help="TCP port (default: %(default)s)")
     parser.add_argument("--workers", type=_workers, default=1, metavar="N", help="processes (default: 1)")
+    group = parser.add_argument_group("web listener")
+    group.add_argument(
+        "--web", type=_place, nargs="?", const=_place(DEFAULT_WEB), metavar="ADDRESS:PORT",
+        help=f"serve the HTTP API too, in a process of its own (without an address: {DEFAULT_WEB})",
+    )  # fmt: skip
+    group.add_argument("--web-certificate", metavar="FILE", help="speak TLS with this certificate chain, in PEM")
+    group.add_argument("--web-key", metavar="FILE", help="the certificate's key, in PEM")
+    group.add_argument(
+        "--web-proxy",
+        metavar="ADDRESS",
+        action="append",
+        default=[],
+        help="a reverse proxy that speaks TLS before it, by address; may be given several times",
+    )
     parser = add_verb(
         verbs,
         "answer",
@@ -50,15 +79,44 @@ def _serve(args: argparse.Namespace, env: Environment) -> int:
     passphrase = read_passphrase(args, env)
     publisher.open_keys(passphrase)  # a wrong passphrase is said here, once, and not by each worker
     publisher.store().close()  # and so is a database of a later version; tables are brought up to date
+    web = _web_listener(args)
     address = f"[{args.listen}]" if ":" in args.listen else args.listen
 
     def started() -> None:
         env.say(f"publisher {publisher.name} listens on http://{address}:{args.port}")
+        if web is not None:
+            env.say(f"its HTTP API is at {web.url}/api/v1")
         env.stderr.flush()
 
     listener = Listener(args.listen, args.port, args.workers)
-    serve(Loader(path, passphrase), listener, on_start=started, on_stop=lambda: env.say("stopped"))
+    with _web_server(web, path, passphrase):
+        serve(Loader(path, passphrase), listener, on_start=started, on_stop=lambda: env.say("stopped"))
     return 0
+
+
+def _web_listener(args: argparse.Namespace) -> "WebListener | None":
+    """Tokens cross no network in clear text."""
+    from volact.web.site import WebListener
+
+    if args.web is None:
+        return None
+    certificate, key = (Path(one) if one else None for one in (args.web_certificate, args.web_key))
+    if (certificate is None) != (key is None):
+        raise WebCertificateError()
+    address, port = args.web
+    listener = WebListener(address, port, certificate, key, proxies=tuple(args.web_proxy))
+    listener.check()
+    return listener
+
+
+def _web_server(web: "WebListener | None", path: Path, passphrase: bytes) -> AbstractContextManager[Any]:
+    if web is None:
+        return nullcontext()
+    from volact.publisher.web import WebLoader
+    from volact.wire.serve import Beside, Listener
+
+    listener = Listener(web.address, web.port, certificate=web.certificate, key=web.key)
+    return Beside(WebLoader(path, passphrase), listener)
 
 
 def _answer(args: argparse.Namespace, env: Environment) -> int:
@@ -99,6 +157,12 @@ def _as_json(outcome: Outcome, env: Environment) -> dict[str, Any]:
         "ends_at": env.json_time(outcome.ends_at),
         "refusal": {"code": refusal.code, "fields": dict(refusal.fields)} if refusal else None,
     }
+
+
+def _place(text: str) -> tuple[str, int]:
+    """An address and a port, or a port of the loopback address."""
+    address, _, port = text.rpartition(":")
+    return address.strip("[]") or "127.0.0.1", _port(port)
 
 
 def _port(text: str) -> int:

@@ -4,11 +4,8 @@
 Spec: docs/reference/openapi.json.  Why a listener and a process of its own: docs/adr/0023-http-api.md.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
-import anyio.to_thread
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 
@@ -20,8 +17,6 @@ from volact.publisher.api.route import Endpoint, GuardedRoute, limit_headers
 from volact.web.problems import BodyLimit, install
 
 MOST_BODY = 2 * 1024 * 1024  # a product's TOML file of 1 MiB, escaped
-# Threads at work: each has a connection, and one that writes another to read by; a pool has 15.
-THREADS = 6
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     *tokens.ENDPOINTS,
@@ -46,14 +41,13 @@ _TAGS = {
 
 
 def build(office: Office) -> FastAPI:
-    """To be mounted at ``/``: its paths begin with ``/api/v1``."""
+    """Its paths begin with ``/api/v1``."""
     app = FastAPI(
         title="Volact publisher",
         version=VERSION,
         docs_url=None,  # they load scripts from elsewhere
         redoc_url=None,
         openapi_url=None,
-        lifespan=_lifespan,
         redirect_slashes=False,
     )
     app.state.office = office
@@ -72,6 +66,16 @@ def build(office: Office) -> FastAPI:
     return app
 
 
+class AtRoot:
+    """The same application where a site mounts it below ``/api``: its paths are whole."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self._app({**scope, "root_path": ""}, receive, send)
+
+
 def _add(app: FastAPI, endpoint: Endpoint, tag: str) -> None:
     app.add_api_route(
         f"{BASE}{endpoint.path}",
@@ -84,9 +88,3 @@ def _add(app: FastAPI, endpoint: Endpoint, tag: str) -> None:
         tags=[tag],
         summary=endpoint.name.replace("_", " ").capitalize(),
     )
-
-
-@asynccontextmanager
-async def _lifespan(_app: FastAPI) -> AsyncIterator[Any]:
-    anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
-    yield

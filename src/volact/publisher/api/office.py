@@ -10,6 +10,8 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
+import anyio
+
 from volact.core.definition import ProductDefinition
 from volact.core.errors import StoreError
 from volact.publisher import listing
@@ -30,6 +32,9 @@ from volact.web.limits import Decision, Limit, Limiter
 from volact.web.tokens import LAST_USE_SECONDS, Token, TokenUnknownError
 
 MOST_DEFINITIONS = 256  # verified and remembered; versions never change
+
+# Requests at work: each has a connection, and one that writes another to read by; a pool has 15.
+THREADS = 6
 
 _TOKEN, _ADDRESS = Limit("token", 600, 60), Limit("address", 120, 60)
 
@@ -58,6 +63,7 @@ class Office:
     def __post_init__(self) -> None:
         self.service = PublisherService(self.publisher.folder, self.keys, self.publisher.store, self.clock)
         self.answers = Answers(API_ANSWER, self.keys.lookup, secrets.token_bytes)
+        self.places = anyio.Semaphore(THREADS)
         self.finder = KeyFinder(self.publisher.store, self.keys.index)
         self._verify = lru_cache(maxsize=MOST_DEFINITIONS)(self.publisher.definition)
 

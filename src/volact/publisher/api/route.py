@@ -57,6 +57,10 @@ class GuardedRoute(APIRoute):
 
         async def handle(request: Request) -> Response:
             office: Office = request.app.state.office
+            async with office.places:
+                return await admitted(office, request)
+
+        async def admitted(office: Office, request: Request) -> Response:
             address = request.client.host if request.client else ""
             caller, decision = await run_in_threadpool(office.admit, request.headers.get("authorization"), address)
             request.state.decision = decision

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The worker of the publisher's web listener, made inside each of its processes: the HTTP API.
+
+A listener and a process of its own: tokens never travel where machines' sealed requests do, and a list of a million
+rows keeps no machine waiting.  Why: docs/adr/0023-http-api.md.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from starlette.responses import PlainTextResponse
+
+from volact.publisher.administration import Publisher
+from volact.publisher.api.application import build
+from volact.publisher.api.office import Office
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class WebLoader:
+    """Call it in the worker; it can be handed to one by fork and by pickle."""
+
+    path: Path
+    passphrase: bytes = field(repr=False)
+
+    def __call__(self) -> "WebApplication":
+        publisher = Publisher.open(self.path)
+        office = Office(publisher, publisher.folder.open_keys(self.passphrase), _now, time.monotonic)
+        return WebApplication(build(office), publisher.store.close)
+
+
+class WebApplication:
+    """ASGI 3: the API, and a page for probes."""
+
+    def __init__(self, api: Any, close: Callable[[], None]) -> None:
+        self._api, self._close = api, close
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["path"] == "/healthz":
+            await PlainTextResponse("ok\n")(scope, receive, send)
+        else:
+            await self._api(scope, receive, send)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while (await receive())["type"] != "lifespan.shutdown":
+            await send({"type": "lifespan.startup.complete"})
+        self._close()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+def _now() -> int:
+    return int(time.time())
