@@ -32,6 +32,7 @@ GROUPS = {
         "activation objects in Active Directory and LDAP: computers activate without a host",
         "directory",
     ),
+    "fleet": ("volact.cli.fleet", "thousands of machines: find, ask, give keys, activate, report", "fleet"),
     "console": ("volact.cli.console", "the web console: set up, activate and watch in a browser", "console"),
     "doctor": ("volact.cli.doctor", "find out why a product of this machine is not licensed, and what to do", None),
     "simulate": ("volact.cli.simulate", "a fleet over years: what policy, outages and mistakes do to it", "simulate"),

@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``volact fleet``: find machines, ask them, give them keys, activate them, and report.  Guide: docs/guide/fleet.md."""
+
+import argparse
+
+from volact.cli.fleet import activate, keys, proxy
+from volact.cli.options import verbs
+
+
+def build(parser: argparse.ArgumentParser) -> None:
+    group = verbs(parser)
+    keys.build(group)
+    activate.build(group)
+    proxy.build(group)

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the verbs on keys, activations and bundles share: the fleet opened, machines selected, a job shown."""
+
+import argparse
+import getpass
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from volact.cli.environment import Environment
+from volact.cli.options import Run, add_verb, between
+from volact.core.errors import ConfigError
+from volact.fleet import vault
+from volact.fleet.api import PASSPHRASE_VARIABLE, Fleet
+from volact.fleet.desk import SshOptions
+from volact.fleet.folder import MOST_PARALLEL, MOST_SECONDS, FleetFolder
+from volact.fleet.jobs.records import Job
+from volact.fleet.vault import VaultPassphraseMissingError
+from volact.sealing import keys
+
+MOST_SHOWN = 200  # tasks in trouble, a line each
+
+
+class VaultPassphrasesDifferError(ConfigError):
+    code = "vault-passphrases-differ"
+    fmt = "the two passphrases are not the same"
+    remedy = "run the command again; nothing was changed"
+
+
+def verb(
+    group: Any,
+    name: str,
+    run: Run,
+    what: str,
+    *examples: str,
+    secret: bool = False,
+    aliases: Sequence[str] = (),
+) -> argparse.ArgumentParser:
+    """``secret``: it may need the key vault."""
+    parser = add_verb(group, name, what, run, examples=examples, aliases=aliases)
+    shown = f"first line: the key vault's passphrase (else {PASSPHRASE_VARIABLE}, else the folder's own)"
+    parser.add_argument("--passphrase-file", metavar="FILE", help=shown if secret else argparse.SUPPRESS)
+    parser.set_defaults(parser=parser)
+    return parser
+
+
+def add_machines(parser: argparse.ArgumentParser) -> None:
+    """Which machines a job is for, and how it is done."""
+    parser.add_argument("names", metavar="MACHINE", nargs="*", help="machines of the inventory (default: all that fit)")
+    parser.add_argument("--filter", default="", metavar="EXPR", help="those that fit, as in `volact fleet list`")
+    job = parser.add_argument_group("the job")
+    job.add_argument("--dry-run", action="store_true", help="say what would be done, and change nothing")
+    job.add_argument("--no-wait", action="store_true", help="only make the job: `volact fleet serve` works on it")
+    job.add_argument("--parallel", type=between(1, MOST_PARALLEL), metavar="N", help="machines at once")
+    job.add_argument("--timeout", type=between(1, MOST_SECONDS), metavar="SECONDS", help="for each machine")
+    job.add_argument("--accept-new-host-keys", action="store_true", help="keep SSH host keys seen for the first time")
+
+
+def folder_of(args: argparse.Namespace, env: Environment) -> Path:
+    return env.folder("fleet", args.dir)
+
+
+def open_fleet(args: argparse.Namespace, env: Environment) -> Fleet:
+    """The folder's fleet; its vault is opened only where a key is needed."""
+    changes = {name: getattr(args, name, None) for name in ("parallel", "timeout")}
+    ssh = SshOptions(accept_new=getattr(args, "accept_new_host_keys", False), changes=changes)
+    path = folder_of(args, env)
+    return Fleet.open(
+        path,
+        clock=env.clock,
+        passphrase=lambda: read_passphrase(args, env, FleetFolder.open(path)),
+        ssh=ssh,
+    )
+
+
+def read_passphrase(args: argparse.Namespace, env: Environment, folder: FleetFolder) -> bytes:
+    """From a file, from the folder, at the prompt; for a new vault without any of these, one of our own making."""
+    file = args.passphrase_file or env.variables.get(PASSPHRASE_VARIABLE)
+    if file:
+        return keys.read_passphrase(Path(file))
+    kept = vault.kept_passphrase(folder)
+    if kept is not None:
+        return kept
+    with folder.store() as store, store.read() as conn:
+        there = vault.exists(conn)
+    if not there:
+        env.say(f"made the key vault's passphrase in {vault.passphrase_file(folder)}; keep a copy elsewhere")
+        return vault.new_passphrase(folder)
+    if not env.stdin.isatty():
+        raise VaultPassphraseMissingError(variable=PASSPHRASE_VARIABLE)
+    return getpass.getpass("Passphrase of the key vault: ", stream=env.stderr).encode()
+
+
+def new_passphrase(file: str | None, env: Environment) -> bytes:
+    """A new one, from a file or twice at the prompt."""
+    if file:
+        return keys.read_passphrase(Path(file))
+    if not env.stdin.isatty():
+        raise VaultPassphraseMissingError(variable="--new-passphrase-file")
+    first = getpass.getpass("New passphrase: ", stream=env.stderr)
+    if getpass.getpass("The same again: ", stream=env.stderr) != first:
+        raise VaultPassphrasesDifferError()
+    return first.encode()
+
+
+def run_job(args: argparse.Namespace, env: Environment, make: Callable[[Fleet], Job]) -> int:
+    """Make a job, work through it with a progress bar, and show it.  Exit code 1: a machine is in trouble."""
+    with open_fleet(args, env) as fleet:
+        job = make(fleet)
+        if args.no_wait:
+            return show_job(fleet, job, env, waiting=True)
+        with env.progress("machines", job.total) as bar:
+            fleet.progress = lambda step: bar(step.finished)
+            job = fleet.run_job(job.id)
+        return show_job(fleet, job, env)
+
+
+def show_job(fleet: Fleet, job: Job, env: Environment, *, waiting: bool = False) -> int:
+    tasks = fleet.job_tasks(job.id, limit=1_000_000 if env.json else MOST_SHOWN)
+    if env.json:
+        env.write_json({**job.to_json(), "machines": [task.to_json() for task in tasks]})
+        return 0 if job.well or waiting else 1
+    if waiting:
+        env.write(f"job {job.id}: {job.kind} on {job.total} machines, waiting")
+        env.hint("`volact fleet serve` works on it, or `volact fleet jobs run`")
+        return 0
+    counts = ", ".join(f"{number} {state}" for state, number in sorted(job.counts.items()))
+    env.write(f"job {job.id}: {job.kind}: {counts}")
+    rows = [line for task in tasks for line in _lines(task.machine, task.result, task.error_text)]
+    if rows:
+        env.table(["machine", "product", "what", "why not"], rows)
+    if not job.well:
+        env.hint(f"try the failed ones again: `volact fleet jobs retry {job.id}`")
+    return 0 if job.well else 1
+
+
+def _lines(machine: str, result: Any, error: str | None) -> list[list[object]]:
+    products = result.get("products") if isinstance(result, dict) else None
+    if not isinstance(products, list) or not products:
+        return [[machine, None, None, error]] if error else []
+    return [[machine, one.get("product"), _what(one), _why(one)] for one in products if isinstance(one, dict)]
+
+
+def _what(one: dict[str, Any]) -> str:
+    for name in ("would_install", "would_collect", "would_apply"):
+        if name in one:
+            return f"would {name.removeprefix('would_')} {one[name] if one[name] is not True else ''}".strip()
+    shown = [one.get("state"), one.get("way") or one.get("by"), one.get("partial_key"), one.get("was")]
+    return ", ".join(str(part) for part in shown if part and part != "none")
+
+
+def _why(one: dict[str, Any]) -> str | None:
+    return one.get("message") or one.get("error")
