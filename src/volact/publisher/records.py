@@ -75,6 +75,12 @@ class KeyAmbiguousError(ConfigError):
     remedy = "give the whole key, or its key ID from `volact publisher key list --json`"
 
 
+class CertificateMissingError(ConfigError):
+    code = "certificate-missing"
+    fmt = "no certificate {serial} was made here"
+    remedy = "list the hosts to find its serial; a host that was activated by telephone has made its certificate itself"
+
+
 @dataclass(frozen=True, slots=True)
 class Signed:
     """A product definition as it was signed."""

@@ -109,7 +109,7 @@ class Api:
         if route is None:
             assert problem["code"] in ("path-unknown", "method-unfit", "request-too-large")
             return
-        operation = self.description["paths"][route.path][answer.request.method.lower()]
+        operation = self.description["paths"][route.path_format][answer.request.method.lower()]
         documented = operation["responses"][str(answer.status_code)]["content"]["application/problem+json"]["examples"]
         assert problem["code"] in documented, f"{route.name} answers {problem['code']}, which is not in its description"
 

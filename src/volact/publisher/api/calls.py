@@ -60,6 +60,7 @@ from volact.publisher.phone import (
     CallerKeyError,
     CallerUnknownError,
     Confirmed,
+    GuessesError,
     PhoneKeyMissingError,
     ReasonMissingError,
 )
@@ -208,7 +209,7 @@ _REFUSED: tuple[type[VolactError], ...] = (
 ENDPOINTS = (
     Endpoint("POST", "/phone/calls", look_up_call, CallShown, _LOOK_UP),
     Endpoint("POST", "/phone/confirmations", confirm_call, CallConfirmed, (
-        *_LOOK_UP, *_REFUSED, *PARSED, CallerKeyError, ReasonMissingError, ReasonUnfitError,
+        *_LOOK_UP, *_REFUSED, *PARSED, CallerKeyError, GuessesError, ReasonMissingError, ReasonUnfitError,
     )),
     Endpoint("POST", "/proxy/confirmations", confirm_proxied, ProxiedAnswers),
 )  # fmt: skip

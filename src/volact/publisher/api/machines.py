@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from fastapi import Depends, Path, Query, Request, Response
 
 from volact.core.encoding import dump_object
-from volact.core.errors import ConfigError, MalformedError, VolactError
+from volact.core.errors import MalformedError, VolactError
 from volact.core.exchange import AnswerFile, RequestFile
 from volact.core.refusal import (
     ActivationReturnedError,
@@ -45,7 +45,7 @@ from volact.publisher.api.office import Office
 from volact.publisher.api.route import Endpoint, TheAct, TheCaller, TheOffice
 from volact.publisher.issuing import Kind
 from volact.publisher.judging import AuthorityEndedError
-from volact.publisher.records import KeyMissingError
+from volact.publisher.records import CertificateMissingError, KeyMissingError
 from volact.publisher.service import Outcome, ReceiptOutcome
 from volact.sealing.envelope import SealError
 from volact.sealing.jws import SignatureError, WrongTypeError
@@ -59,12 +59,6 @@ PEM = "application/x-pem-file"
 Page = Annotated[Wanted, Depends(wanted)]
 OrganisationQuery = Annotated[Name | None, Query(description="Only those of this organisation.")]
 KeyQuery = Annotated[KeyName | None, Query(description="Only those of this key, by its ID or its last five symbols.")]
-
-
-class CertificateMissingError(ConfigError):
-    code = "certificate-missing"
-    fmt = "no certificate {serial} was made here"
-    remedy = "list the hosts to find its serial; a host that was activated by telephone has made its certificate itself"
 
 
 def list_activations(

@@ -15,6 +15,7 @@ from volact.publisher.ledger import LedgerBrokenError
 from volact.publisher.phone import CallerUnknownError
 from volact.publisher.records import (
     AgreementMissingError,
+    CertificateMissingError,
     KeyMissingError,
     OrganisationMissingError,
     ProductNotPublishedError,
@@ -63,6 +64,7 @@ STATUSES = Statuses.of(
         HostMissingError: 404,
         CallerUnknownError: 404,
         TokenMissingError: 404,
+        CertificateMissingError: 404,
         IssuerUnknownError: 404,
         LedgerBrokenError: 409,
         RateLimitedError: 429,

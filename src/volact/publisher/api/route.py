@@ -109,7 +109,12 @@ class Act:
 def limit_headers(request: Request, _error: VolactError) -> Mapping[str, str]:
     """Of problem documents: what every other answer has too."""
     decision: Decision | None = getattr(request.state, "decision", None)
-    return {"Cache-Control": "no-store", **(decision.headers() if decision else {}), **_challenge(_error)}
+    return {
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+        **(decision.headers() if decision else {}),
+        **_challenge(_error),
+    }
 
 
 def _office(request: Request) -> Office:
