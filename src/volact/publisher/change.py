@@ -370,6 +370,14 @@ class Change:
         self._refusals[key_id] += 1
         return True
 
+    def wrong_callers(self, code: str, key_id: str, actor: str, at: int) -> tuple[int, int]:
+        """Refusals of this code in the hour before: for a key, and written down by one actor."""
+        row = LEDGER.c
+        recent = (row.act == str(Act.REQUEST_REFUSED), row.at > at - HOUR, row.data.contains(f'"code":"{code}"'))
+        statement = select(func.count())
+        of_key = self.conn.execute(statement.where(*recent, row.key_id == key_id)).scalar_one()
+        return int(of_key), int(self.conn.execute(statement.where(*recent, row.actor == actor)).scalar_one())
+
     def _refusals_since(self, key_id: str | None, at: int) -> int:
         """Counted once for a key and a transaction, and from there on here."""
         if key_id not in self._refusals:

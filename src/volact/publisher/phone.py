@@ -46,6 +46,8 @@ from volact.publisher.pools import Activation
 from volact.sealing.confirmation import PhoneKey
 
 PARTIAL_SYMBOLS = 5
+# Five symbols are 24 bits of which the caller shows all; so many wrong ones in an hour are slips, more are guesses.
+GUESSES_PER_KEY, GUESSES_PER_ACTOR = 5, 20
 
 
 class PhoneKeyMissingError(ConfigError):
@@ -87,6 +89,14 @@ class ReasonMissingError(InputError):
     code = "phone-reason-missing"
     fmt = "the ledger takes no confirmation ID without a reason"
     remedy = "say why this machine is activated by telephone, and who called: --reason TEXT"
+
+
+class GuessesError(ConfigError):
+    """Nobody may try out the five symbols, neither at the desk nor by many calls for one key."""
+
+    code = "phone-too-many-guesses"
+    fmt = "the key's symbols were given wrong {wrong} times within an hour, {where}"
+    remedy = "ask for the whole product key, which is taken at any time; or wait, and ask who calls"
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +166,13 @@ class PhoneDesk:
         (1) who calls holds the key; (2) decide by the rows; (3) write down, or the refusal; (4) sign.
         """
         _check_reason(reason)
-        if not _holds_key(call.key, caller_key):
-            self._note_stranger(call, now, actor)
+        holds_key, guessable = _holds_key(call.key, caller_key), len(caller_key.strip()) <= PARTIAL_SYMBOLS
+        with self._publisher.store.change() as change:
+            if guessable:
+                _check_guesses(change, call, now, actor)
+            if not holds_key:
+                _note_stranger(change, call, now, actor)
+        if not holds_key:
             raise CallerKeyError(given=caller_key.strip()[-PARTIAL_SYMBOLS:].upper())
         with self._publisher.store.change() as change:
             outcome = self._decide_any(change, call, now, actor)
@@ -180,11 +195,6 @@ class PhoneDesk:
             raise CallerGroupsError(partial=key.partial)
         with publisher.store.change() as change:
             return phone_sites.look_up(change, installation, key, definition)
-
-    def _note_stranger(self, call: AnyCall, now: int, actor: str) -> None:
-        """In the ledger, so that somebody who guesses is seen."""
-        with self._publisher.store.change() as change:
-            change.record_refusal(Refusal(CallerKeyError.code), call.key.key_id, _who(call), TELEPHONE, now, actor)
 
     def _decide_any(self, change: Change, call: AnyCall, now: int, actor: str) -> Confirmed | SiteConfirmed | Refusal:
         if not isinstance(call, SiteCall):
@@ -251,6 +261,22 @@ def _who(call: AnyCall) -> bytes:
     if isinstance(call, SiteCall):
         return whole_name(call.installation.name)
     return name_of(call.installation.machine)
+
+
+def _check_guesses(change: Change, call: AnyCall, now: int, actor: str) -> None:
+    """By the ledger's rows, so that it holds for every desk, command and process.  Raises :class:`GuessesError`."""
+    of_key, of_actor = change.wrong_callers(CallerKeyError.code, call.key.key_id, actor, now)
+    if of_key >= GUESSES_PER_KEY:
+        raise GuessesError(wrong=of_key, where="for this key")
+    if of_actor >= GUESSES_PER_ACTOR:
+        raise GuessesError(wrong=of_actor, where=f"at this desk, by {actor}")
+
+
+def _note_stranger(change: Change, call: AnyCall, now: int, actor: str) -> None:
+    """In the ledger, so that somebody who guesses is seen; a guess that finds no room there is one too many."""
+    refusal = Refusal(CallerKeyError.code)
+    if not change.record_refusal(refusal, call.key.key_id, _who(call), TELEPHONE, now, actor):
+        raise GuessesError(wrong=GUESSES_PER_KEY, where="for this key")
 
 
 def _holds_key(key: IssuedKey, text: str) -> bool:

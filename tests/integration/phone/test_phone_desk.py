@@ -21,6 +21,7 @@ from volact.publisher.phone import (
     CallerEditionError,
     CallerKeyError,
     CallerUnknownError,
+    GuessesError,
     PhoneDesk,
     PhoneKeyMissingError,
     ReasonMissingError,
@@ -176,6 +177,36 @@ def test_who_only_saw_a_licence_cannot_spend_its_key(tmp_path, desk):
     assert "phone-caller-key" in desk.publisher.store.check_ledger()[-1].data
     assert desk.desk.confirm(call, f" {key.key.partial.lower()} ", "reason", desk.clock(), "alice")
     assert desk.desk.confirm(call, str(key.key), "reason", desk.clock(), "alice").kind is Kind.REPEATED
+
+
+def test_the_symbols_of_a_key_cannot_be_guessed(tmp_path, desk):
+    key = desk.key()
+    call = desk.desk.look_up(show(desk.machine(tmp_path / "one", key)).installation)
+    for operator in ("alice", "bob", "carol", "dave", "erin"):
+        with pytest.raises(CallerKeyError):
+            desk.desk.confirm(call, "XXXXX", "reason", desk.clock(), operator)
+    with pytest.raises(GuessesError):  # the right ones would be a guess, too
+        desk.desk.confirm(call, key.key.partial, "reason", desk.clock(), "alice")
+    assert desk.left(key) == 3
+    assert desk.desk.confirm(call, str(key.key), "reason", desk.clock(), "alice").kind is Kind.ACTIVATED
+    desk.clock.advance(hours=2)
+    assert desk.desk.confirm(call, key.key.partial, "reason", desk.clock(), "alice").kind is Kind.REPEATED
+
+
+def test_an_operator_who_tries_many_keys_is_stopped(tmp_path, desk):
+    calls = []
+    for number in range(6):
+        key = desk.key()
+        machine = desk.machine(tmp_path / f"machine{number}", key, number=number + 1)
+        calls.append((desk.desk.look_up(show(machine).installation), key))
+    for call, _ in calls[:5]:
+        for _ in range(4):
+            with pytest.raises(CallerKeyError):
+                desk.desk.confirm(call, "XXXXX", "reason", desk.clock(), "mallory")
+    call, key = calls[5]
+    with pytest.raises(GuessesError):
+        desk.desk.confirm(call, key.key.partial, "reason", desk.clock(), "mallory")
+    assert desk.desk.confirm(call, key.key.partial, "reason", desk.clock(), "alice")
 
 
 def test_a_key_of_nobody_is_unknown(tmp_path, desk):
