@@ -37,6 +37,8 @@ def describe(app: FastAPI, endpoints: Iterable[Endpoint]) -> dict[str, Any]:
     for path in api["paths"].values():
         for operation in path.values():
             _complete(operation, by_name[operation["operationId"]])
+    answered = {kind.code: kind for one in by_name.values() for kind in problems_of(one, ENDPOINTS[one.name])}
+    api["components"]["examples"] = {code: {"value": _example(kind)} for code, kind in sorted(answered.items())}
     api["components"]["securitySchemes"] = {
         "token": {"type": "http", "scheme": "bearer", "bearerFormat": "vlt_…", "description": "A token of this API."}
     }
@@ -89,7 +91,7 @@ def _problem_responses(kinds: Iterable[type[VolactError]]) -> dict[str, Any]:
             "content": {
                 MEDIA_TYPE: {
                     "schema": {"$ref": "#/components/schemas/Problem"},
-                    "examples": {kind.code: {"value": _example(kind, status)} for kind in some},
+                    "examples": {kind.code: {"$ref": f"#/components/examples/{kind.code}"} for kind in some},
                 }
             },
         }
@@ -97,13 +99,13 @@ def _problem_responses(kinds: Iterable[type[VolactError]]) -> dict[str, Any]:
     }
 
 
-def _example(kind: type[VolactError], status: int) -> dict[str, Any]:
+def _example(kind: type[VolactError]) -> dict[str, Any]:
     named = [name for text in (kind.fmt, kind.remedy) for _, name, _, _ in string.Formatter().parse(text) if name]
     fields = {name.split("!")[0]: "…" for name in named}
     return {
         "type": STATUSES.type_of(kind.code),
         "title": title(kind),
-        "status": status,
+        "status": STATUSES.status(kind),
         "detail": kind.fmt,
         "code": kind.code,
         "remedy": kind.remedy,
