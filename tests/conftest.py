@@ -33,6 +33,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 ROOT = Path(__file__).resolve().parent.parent
 NODE_FOLDER = ROOT / "build" / "node"  # tools/setup installs the test-only npm packages there
 
+os.environ["VOLACT_MDNS"] = "off"  # no test asks the machine's real network; those in networks of their own turn it on
+
 SAMBA_SETUP = Path("/usr/share/samba/setup")  # of samba-ad-provision, without which no domain can be made
 
 # Daemons live in sbin, which an ordinary user's PATH leaves out on Debian.

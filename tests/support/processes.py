@@ -64,7 +64,8 @@ def volact(
 ) -> Done:
     """Run a command here, as machine number ``machine`` sees it."""
     out, err = io.StringIO(), io.StringIO()
-    base = Environment(out, err, io.StringIO(stdin), {}, lambda: int(time.time()), dict, lambda: "")
+    variables = {"VOLACT_MDNS": os.environ.get("VOLACT_MDNS", "off")}
+    base = Environment(out, err, io.StringIO(stdin), variables, lambda: int(time.time()), dict, lambda: "")
     env = simulated_environment(machine, base, clock)
     if hostname is not None:
         env = dataclasses.replace(env, hostname=lambda: hostname)

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Discovery: which KMS hosts a client tries, and in what order.
 
-The order: the configured host alone; else the last good host, where caching is on, and then the SRV records of the
-configured domain, or of the DNS suffixes.  Candidates come lazily: no question is sent before the ones before it
-were tried.  It contacts no KMS host and stores nothing; DNS is not trusted, the answer's signature is.
+The order: the configured host alone; else the last good host, where caching is on, then the SRV records of the
+configured domain, or of the DNS suffixes, and then, where there is no DNS, those that answer by multicast.  Candidates
+come lazily: no question is sent before the ones before it were tried.  It contacts no KMS host and stores nothing; DNS
+is not trusted, the answer's signature is.
 
 Imports are the standard library's; dnspython is imported when the first question is asked.
 Spec: docs/spec/discovery.md §3.
@@ -12,7 +13,7 @@ Spec: docs/spec/discovery.md §3.
 import ipaddress
 import re
 import socket
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -69,6 +70,7 @@ class Source(StrEnum):
     LAST_GOOD = "last-good-host"
     CONFIGURED_DOMAIN = "configured-domain"
     DNS_SUFFIX = "dns-suffix"
+    MDNS = "mdns"
 
 
 class Outcome(StrEnum):
@@ -138,7 +140,8 @@ class SrvRecord:
 class Settings:
     """What the administrator set about discovery.  ``host`` switches it off; ``domain`` replaces the DNS suffixes.
 
-    ``resolver_address`` is the name server to ask instead of the system's.
+    ``resolver_address`` is the name server to ask instead of the system's.  ``mdns``: whether to ask by multicast where
+    DNS names no host; ``None``, only on networks without DNS.
     """
 
     host: str | None = None
@@ -146,6 +149,7 @@ class Settings:
     domain: str | None = None
     caching: bool = True
     resolver_address: str | None = None
+    mdns: bool | None = None
 
     def __post_init__(self) -> None:
         if self.host is not None:
@@ -208,6 +212,9 @@ class Resolver(Protocol):
         """The SRV records of an absolute name.  Raises :class:`LookupFailedError`, nothing else."""
 
 
+Browse = Callable[[], Iterable[SrvRecord]]  # who answers by multicast; raises OSError where nobody can be asked
+
+
 def parse_host_port(text: str, default_port: int = DEFAULT_PORT) -> HostPort:
     """``NAME``, ``NAME:PORT``, ``192.0.2.1:PORT`` or ``[2001:db8::1]:PORT``, strictly.
 
@@ -238,6 +245,7 @@ def candidates(
     last_good: tuple[str, int] | None,
     rng: "Random",
     trace: DiscoveryTrace | None = None,
+    browse: Browse | None = None,
 ) -> Iterator[Candidate]:
     """The KMS hosts to try, best first; a dead one is followed by the next.  Each comes once.
 
@@ -246,7 +254,7 @@ def candidates(
     """
     trace = DiscoveryTrace() if trace is None else trace
     seen = set[tuple[str, int]]()
-    for candidate in _all_candidates(settings, resolver, last_good, rng, trace):
+    for candidate in _all_candidates(settings, resolver, last_good, rng, trace, browse):
         if (candidate.host, candidate.port) not in seen:
             seen.add((candidate.host, candidate.port))
             yield candidate
@@ -301,6 +309,21 @@ class DnsResolver:
             raise _lookup_failed(error) from None
         return [_srv_record(rdata) for rdata in answer]
 
+    def addresses(self, host: str) -> list[str]:
+        """The addresses of a host by the name server that is set.  Raises :class:`LookupFailedError`."""
+        import dns.exception
+
+        resolver, found = self._open(), list[str]()
+        failed: Exception | None = None
+        for kind in ("A", "AAAA"):
+            try:
+                found += [rdata.address for rdata in resolver.resolve(f"{host}.", kind, lifetime=self._timeout)]
+            except dns.exception.DNSException as error:
+                failed = failed or error
+        if not found and failed is not None:
+            raise _lookup_failed(failed)
+        return found
+
     def _open(self) -> "dns.resolver.Resolver":
         if self._opened is None:
             self._opened = self._configured()
@@ -322,16 +345,50 @@ class DnsResolver:
 
 
 def _all_candidates(
-    settings: Settings, resolver: Resolver, last_good: tuple[str, int] | None, rng: "Random", trace: DiscoveryTrace
+    settings: Settings,
+    resolver: Resolver,
+    last_good: tuple[str, int] | None,
+    rng: "Random",
+    trace: DiscoveryTrace,
+    browse: Browse | None,
 ) -> Iterator[Candidate]:
     if settings.host is not None:
         yield _used(Candidate(*settings.host_port(settings.host), Source.CONFIGURED_HOST), trace)
         return
     if settings.caching and last_good is not None:
         yield _used(Candidate(*last_good, Source.LAST_GOOD), trace)
+    found = False
     for domain, source in _domains(settings, resolver, trace):
         for record in selection_order(_usable(f"{SERVICE}.{domain}", resolver, trace), rng):
+            found = True
             yield Candidate(record.target, record.port, source)
+    if browse is not None and _asks_by_multicast(settings, trace, found=found):
+        for record in selection_order(_browsed(browse, trace), rng):
+            yield Candidate(record.target, record.port, Source.MDNS)
+
+
+def _asks_by_multicast(settings: Settings, trace: DiscoveryTrace, *, found: bool) -> bool:
+    """On a network without DNS: no suffix to ask under, or nobody to ask; or as the administrator wants it."""
+    if settings.mdns is not None:
+        return settings.mdns and not found
+    missing = (Outcome.NO_SUFFIX, Outcome.NO_RESOLVER)
+    return settings.domain is None and any(step.outcome in missing for step in trace.steps)
+
+
+def _browsed(browse: Browse, trace: DiscoveryTrace) -> list[SrvRecord]:
+    name = f"{SERVICE}.local by multicast"
+    try:
+        records = list(browse())
+    except OSError as exc:
+        trace.record(name, Outcome.UNREACHABLE, exc.strerror or str(exc))
+        return []
+    usable = [record for record in records if _is_usable(name, record, trace)]
+    if usable:
+        targets = ", ".join(str(HostPort(record.target, record.port)) for record in usable)
+        trace.record(name, Outcome.ANSWERED, targets)
+    elif not records:
+        trace.record(name, Outcome.NO_ANSWER)
+    return usable
 
 
 def _used(candidate: Candidate, trace: DiscoveryTrace) -> Candidate:
@@ -369,7 +426,7 @@ def _is_usable(name: str, record: SrvRecord, trace: DiscoveryTrace) -> bool:
     if record.target == "":
         trace.record(name, Outcome.NOT_AVAILABLE)
         return False
-    if record.port == 0 or not _is_name(record.target):
+    if record.port == 0 or not (_is_name(record.target) or _is_ipv4(record.target)):
         trace.record(name, Outcome.MALFORMED, f"target {record.target!r} port {record.port}")
         return False
     return True

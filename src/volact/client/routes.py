@@ -5,17 +5,28 @@ Lazy: no name is looked up before the routes ahead of it have failed.  What an i
 say (``activation``); a route is a place to ask.  Spec: docs/spec/discovery.md §3.
 """
 
+import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 from typing import Protocol
 
-from volact.client.discovery import Candidate, HostMalformedError, Resolver, Settings, candidates, parse_host_port
+from volact.client.discovery import (
+    Browse,
+    Candidate,
+    DnsResolver,
+    HostMalformedError,
+    LookupFailedError,
+    Resolver,
+    Settings,
+    candidates,
+    parse_host_port,
+)
 from volact.client.products import LoadedProduct
 from volact.client.store import ClientSettings, KnownIssuer
 from volact.core.errors import ConfigError
 from volact.core.product_key import Channel
-from volact.wire.client import Server
+from volact.wire.client import Server, UnreachableError
 
 GIVEN, PUBLISHER = "given", "publisher"  # sources beside those of discovery
 _OF_PUBLISHER = (Channel.MAK, Channel.RETAIL)
@@ -53,22 +64,51 @@ def find_routes(
     *,
     host: str | None = None,
     publisher: str | None = None,
+    browse: Browse | None = None,
 ) -> Iterator[Route]:
     """``host`` and ``publisher`` override everything; else the channel decides who is asked."""
     if host is not None:
-        return iter([_host_route(Candidate(*parse_host_port(host), GIVEN))])  # type: ignore[arg-type]
+        given = Candidate(*parse_host_port(host), GIVEN)  # type: ignore[arg-type]
+        return iter([_host_route(given, settings.discovery)])
     if publisher is not None:
         return iter([_url_route(publisher, GIVEN)])
     if loaded.installation.channel in _OF_PUBLISHER:
         return iter([_publisher_route(loaded, settings)])
     if loaded.installation.channel is Channel.VOLUME:
-        return _discovered(settings.discovery, known, resolver, random)
+        return _discovered(settings.discovery, known, resolver, random, browse)
     raise NoRouteError(channel=str(loaded.installation.channel), product=loaded.product)
 
 
-def _discovered(settings: Settings, known: KnownIssuer | None, resolver: Resolver, random: Random) -> Iterator[Route]:
-    for candidate in candidates(settings, resolver, last_good(known), random):
-        yield _host_route(candidate)
+class LookedUpServer:
+    """A host whose address the name server that the administrator set tells, and not the system's: asked when it is
+    asked something."""
+
+    def __init__(self, host: str, port: int, resolver_address: str) -> None:
+        self._host, self._port, self._resolver = host, port, DnsResolver(resolver_address)
+        self._server: Server | None = None
+
+    def get_issuer(self, root: str, product: str, group: int, nonce: bytes) -> str:
+        return self._found().get_issuer(root, product, group, nonce)
+
+    def activate(self, issuer: str, sealed: bytes) -> bytes:
+        return self._found().activate(issuer, sealed)
+
+    def _found(self) -> Server:
+        if self._server is None:
+            try:
+                address = self._resolver.addresses(self._host)[0]
+            except LookupFailedError as failed:
+                why = f"its address: {failed.outcome}" + (f" ({failed.detail})" if failed.detail else "")
+                raise UnreachableError(host=self._host, port=self._port, why=why) from None
+            self._server = Server(address, self._port)
+        return self._server
+
+
+def _discovered(
+    settings: Settings, known: KnownIssuer | None, resolver: Resolver, random: Random, browse: Browse | None
+) -> Iterator[Route]:
+    for candidate in candidates(settings, resolver, last_good(known), random, browse=browse):
+        yield _host_route(candidate, settings)
 
 
 def last_good(known: KnownIssuer | None) -> tuple[str, int] | None:
@@ -91,5 +131,16 @@ def _url_route(url: str, source: str) -> Route:
     return Route(Server.from_url(url), url, source)
 
 
-def _host_route(candidate: Candidate) -> Route:
-    return Route(Server(candidate.host, candidate.port), str(candidate), str(candidate.source))
+def _host_route(candidate: Candidate, settings: Settings) -> Route:
+    server: IssuerServer = Server(candidate.host, candidate.port)
+    if settings.resolver_address is not None and not _is_address(candidate.host):
+        server = LookedUpServer(candidate.host, candidate.port, settings.resolver_address)
+    return Route(server, str(candidate), str(candidate.source))
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

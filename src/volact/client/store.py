@@ -663,6 +663,7 @@ def _settings(data: bytes) -> ClientSettings:
         domain=claim.optional_text("domain", most=255),
         caching=claim.boolean("caching"),
         resolver_address=claim.optional_text("resolver_address"),
+        mdns=claim.boolean("mdns") if "mdns" in claim else None,
     )
     return ClientSettings(discovery, claim.optional_text("publisher", most=400))
 

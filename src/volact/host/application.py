@@ -19,6 +19,7 @@ from volact.core.count import day_of
 from volact.core.errors import VolactError
 from volact.core.fingerprint import Fingerprint
 from volact.host.dns import DnsEvent, DnsPublisher
+from volact.host.dns.mdns import MdnsPublisher
 from volact.host.folder import HostFolder, HostKey
 from volact.host.hardware import same_hardware
 from volact.host.issuing import Intervals
@@ -154,15 +155,20 @@ class Companion:
         settings = HostSettings.load(self._store)
         domains = settings.dns_domains() if settings.dns_publishing else ()
         self._dns = DnsPublisher(domains, target, port, self._on_dns)
+        self._mdns = MdnsPublisher(target, port, settings.mdns_interfaces, self._on_dns) if settings.mdns else None
 
     def start(self) -> None:
         self._log(INFO, "host-started", {"port": self._port})
         self._dns.start()
+        if self._mdns is not None:
+            self._mdns.start()
         self._thread.start()
 
     def stop(self) -> None:
         """A clean stop: the records are withdrawn."""
         self._stopping.set()
+        if self._mdns is not None:
+            self._guarded(self._mdns.stop)
         self._dns.stop()
         self._thread.join(STOP_SECONDS)
         self._log(INFO, "host-stopped", {})

@@ -30,7 +30,8 @@ class SettingsDamagedError(StoreError):
 @dataclass(frozen=True, slots=True)
 class HostSettings:
     """``dns`` holds one table a domain (see :class:`~volact.host.dns.DnsDomain`); intervals ``None``: the policy's.
-    ``publishers``: services to use instead of those that the definitions name, by the publisher's root."""
+    ``publishers``: services to use instead of those that the definitions name, by the publisher's root.
+    ``mdns``: answers by multicast DNS, on ``mdns_interfaces`` or all of them."""
 
     port: int = 1688
     address: str = "::"
@@ -40,6 +41,8 @@ class HostSettings:
     dns_publishing: bool = True
     dns_target: str | None = None
     dns: tuple[Mapping[str, Any], ...] = ()
+    mdns: bool = False
+    mdns_interfaces: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _in_range("port", self.port, 1, 65535)
@@ -62,6 +65,7 @@ class HostSettings:
         known = {f.name for f in fields(cls)}
         values = {name: value for name, value in stored.items() if name in known}
         values["dns"] = tuple(values.get("dns", ()))
+        values["mdns_interfaces"] = tuple(values.get("mdns_interfaces", ()))
         return cls(**values)
 
     def save(self, store: HostStore) -> None:

@@ -161,6 +161,11 @@ def _activation(group: Any) -> None:
     host.add_argument("--domain", metavar="D", help="look up _volact._tcp in this domain, not in the DNS suffixes")
     host.add_argument("--resolver", metavar="IP[:PORT]", help="ask this DNS server instead of the system's")
     host.add_argument("--publisher", metavar="URL", help="the publisher's service, instead of the definition's")
+    host.add_argument(
+        "--mdns",
+        action=argparse.BooleanOptionalAction,
+        help="ask by multicast where DNS names no host (default: only on networks without DNS)",
+    )
     host.add_argument("--caching", action=argparse.BooleanOptionalAction, help="try the last good host first (default)")
 
     _verb(

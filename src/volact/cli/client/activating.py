@@ -11,7 +11,7 @@ from typing import Any
 from volact.cli.client.door import doors_for, open_door
 from volact.cli.client.shared import machine_of, open_store, reason_json, say_notes, view
 from volact.cli.environment import Environment
-from volact.client import activation
+from volact.client import activation, mdns
 from volact.client.directory import heed_membership
 from volact.client.discovery import DnsResolver
 from volact.client.events import Log
@@ -88,7 +88,7 @@ def activate_by_doors(
     """One activation through every door of this computer, in the order of docs/spec/states.md; ``host`` or
     ``publisher`` instead of all of them.  ``begin``: done once it is clear that somebody will be asked."""
     loaded = load_product(store, product)
-    routes = _routes(loaded, store, random, host, publisher)
+    routes = _routes(loaded, store, random, host, publisher, env)
     begin()
     read_counter(store, product, env.clock())
     if host or publisher:
@@ -100,7 +100,12 @@ def activate_by_doors(
 
 
 def _routes(
-    loaded: LoadedProduct, store: ClientStore, random: SystemRandom, host: str | None, publisher: str | None
+    loaded: LoadedProduct,
+    store: ClientStore,
+    random: SystemRandom,
+    host: str | None,
+    publisher: str | None,
+    env: Environment,
 ) -> Iterable[Route]:
     """Hosts or the publisher; those of a guest's VM host and of the firmware ask nobody on the network."""
     if loaded.installation.channel in (None, Channel.OEM, Channel.VM) and not host and not publisher:
@@ -115,6 +120,7 @@ def _routes(
         random,
         host=host,
         publisher=publisher,
+        browse=None if env.variables.get(mdns.SWITCH) == "off" else mdns.browse,
     )
 
 

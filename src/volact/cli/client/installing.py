@@ -56,7 +56,7 @@ def remove_key(args: argparse.Namespace, env: Environment) -> int:
 
 
 def set_host(args: argparse.Namespace, env: Environment) -> int:
-    given = (args.host, args.domain, args.resolver, args.publisher, args.caching)
+    given = (args.host, args.domain, args.resolver, args.publisher, args.caching, args.mdns)
     if all(value is None for value in given):
         args.parser.error("give NAME[:PORT] or one of the options")
     store = open_store(args, env)
@@ -87,6 +87,8 @@ def _discovery(settings: Settings, args: argparse.Namespace) -> Settings:
     if args.resolver is not None:
         parse_resolver_address(args.resolver)
         settings = replace(settings, resolver_address=args.resolver)
+    if args.mdns is not None:
+        settings = replace(settings, mdns=args.mdns)
     return settings if args.caching is None else replace(settings, caching=args.caching)
 
 

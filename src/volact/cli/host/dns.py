@@ -13,6 +13,7 @@ from volact.cli.options import add_verb
 from volact.core.errors import VolactError
 from volact.host import dns
 from volact.host.dns.kerberos import SYSTEM_KEYTAB
+from volact.host.dns.mdns import check_interfaces
 from volact.host.settings import HostSettings
 
 DNS_PORT = 53
@@ -60,6 +61,21 @@ def build(group: Any) -> None:
     add_verb(verbs, "off", "do not publish", run_off, aliases=["cdns"])
     add_verb(verbs, "status", "show what stands in DNS now", run_status, examples=["volact host dns status"])
     add_verb(verbs, "publish", "publish now, without starting the host", run_publish)
+    multicast = add_verb(
+        verbs,
+        "mdns",
+        "answer by multicast DNS as well, for networks without a DNS server",
+        run_mdns,
+        examples=[
+            "volact host dns mdns on",
+            "volact host dns mdns on --interface 192.0.2.7",
+            "volact host dns mdns off",
+        ],
+    )
+    multicast.add_argument("switch", choices=("on", "off"))
+    multicast.add_argument(
+        "--interface", metavar="ADDRESS", action="append", default=[], help="only there (default: every network)"
+    )
     add_verb(verbs, "withdraw", "withdraw this host's records now", run_withdraw)
 
 
@@ -170,6 +186,15 @@ def run_withdraw(args: argparse.Namespace, env: Environment) -> int:
         _done(env, f"withdrew {records} from {domain.domain}", {"domain": domain.domain})
     _hint_at_none(env, settings)
     return 0
+
+
+def run_mdns(args: argparse.Namespace, env: Environment) -> int:
+    on = args.switch == "on"
+    interfaces = check_interfaces(args.interface)
+    with opened(args, env) as (_, store):
+        dataclasses.replace(HostSettings.load(store), mdns=on, mdns_interfaces=interfaces).save(store)
+    data = {"mdns": on, "interfaces": list(interfaces)}
+    return _done(env, f"multicast DNS is {'on' if on else 'off'} from the next start on", data)
 
 
 def _switch(args: argparse.Namespace, env: Environment, *, on: bool) -> int:
