@@ -55,6 +55,10 @@ class Bought:
     starts_at: int | None = None
     ends_at: int | None = None
 
+    @property
+    def dates(self) -> tuple[int | None, int | None]:
+        return self.starts_at, self.ends_at
+
     def to_json(self) -> dict[str, Any]:
         return {
             "agreement": self.name,

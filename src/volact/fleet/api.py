@@ -421,9 +421,12 @@ class Fleet:
         """The same fleet for another caller."""
         return replace(self, who=who)
 
+    def has_vault(self) -> bool:
+        return self._read(vault.exists)
+
     def open_vault(self, *, create: bool = False) -> Vault:
         """Raises :class:`VaultPassphraseMissingError` where nobody gave it and the folder does not keep it."""
-        if create and not self._read(vault.exists):
+        if create and not self.has_vault():
             made = self.passphrase() if self.passphrase else vault.new_passphrase(self.folder)
             return self._write(lambda conn, now: vault.create(conn, made, now, self.who))
         given = self.passphrase() if self.passphrase else vault.kept_passphrase(self.folder)

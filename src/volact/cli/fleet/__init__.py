@@ -3,7 +3,7 @@
 
 import argparse
 
-from volact.cli.fleet import activate, keys, proxy
+from volact.cli.fleet import activate, keys, proxy, report, schedule, serve
 from volact.cli.options import verbs
 
 
@@ -12,3 +12,6 @@ def build(parser: argparse.ArgumentParser) -> None:
     keys.build(group)
     activate.build(group)
     proxy.build(group)
+    report.build(group)
+    schedule.build(group)
+    serve.build(group)

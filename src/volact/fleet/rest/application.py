@@ -78,14 +78,17 @@ def build(fleet: Fleet, *, automation: bool = True) -> FastAPI:
     app.state.office = Office(fleet)
     app.router.route_class = GuardedRoute
     problems.install(app, STATUSES, limit_headers)
-    app.include_router(endpoints.router, prefix=BASE)
-    app.include_router(_about(app), prefix=BASE)
+    app.state.routers = [endpoints.router, _about(app)]
+    for router in app.state.routers:
+        app.include_router(router, prefix=BASE)
     app.add_middleware(BodyLimit, most=MOST_BODY, statuses=STATUSES)
     return app
 
 
-def routes(app: FastAPI) -> list[APIRoute]:
-    return [route for route in app.routes if isinstance(route, APIRoute)]
+def routes(app: FastAPI) -> list[tuple[str, APIRoute]]:
+    """Every endpoint with its whole path."""
+    routers: list[APIRouter] = app.state.routers
+    return [(BASE + route.path, route) for one in routers for route in one.routes if isinstance(route, APIRoute)]
 
 
 def description(app: FastAPI) -> dict[str, Any]:
@@ -95,9 +98,9 @@ def description(app: FastAPI) -> dict[str, Any]:
     document = app.openapi()
     schemes = document.setdefault("components", {}).setdefault("securitySchemes", {})
     schemes["token"] = {"type": "http", "scheme": "bearer", "description": "A token, vlt_…"}
-    for route in routes(app):
+    for path, route in routes(app):
         for method in route.methods or ():
-            operation = document["paths"][route.path][method.lower()]
+            operation = document["paths"][path][method.lower()]
             role = ENDPOINTS[route.name]
             operation["operationId"] = route.name
             operation["security"] = [] if role is None else [{"token": []}]
