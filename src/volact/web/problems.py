@@ -154,6 +154,8 @@ def install(
 
     async def framework(request: Request, exc: Exception) -> Response:
         assert isinstance(exc, HTTPException)
+        if isinstance(exc.__cause__, VolactError):  # raised by whoever gave it the body
+            return respond(request, exc.__cause__)
         return respond(request, _of_framework(request, exc), exc.headers)
 
     async def unforeseen(request: Request, exc: Exception) -> Response:

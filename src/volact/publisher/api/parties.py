@@ -10,7 +10,7 @@ from typing import Annotated
 from fastapi import Depends, Header, Path, Query, Request, Response
 
 from volact.publisher import listing
-from volact.publisher.administration import AgreementDatesError, LimitUnfitError
+from volact.publisher.administration import AgreementDatesError, LimitUnfitError, NoSuchGroupError
 from volact.publisher.api.access import Caller
 from volact.publisher.api.catalogue import etag
 from volact.publisher.api.models import (
@@ -178,7 +178,7 @@ ENDPOINTS = (
     Endpoint("GET", "/agreements", list_agreements, Agreements, (CursorUnfitError,)),
     Endpoint("POST", "/agreements", add_agreement, AgreementShown, (
         AgreementTakenError, AgreementDatesError, OrganisationMissingError, OrganisationBlockedError, NameUnfitError,
-        LimitUnfitError,
+        LimitUnfitError, NoSuchGroupError,
     ), status=201, once=True),
     Endpoint("GET", "/agreements/{agreement:path}", show_agreement, AgreementShown, (AgreementMissingError,)),
     Endpoint("PATCH", "/agreements/{agreement:path}", change_agreement, AgreementShown, (

@@ -6,7 +6,9 @@ from typing import Annotated
 
 from fastapi import Path
 
+from volact.core.definition import DefinitionError
 from volact.core.errors import REGISTRY, VolactError
+from volact.core.policy import PolicyFigureError
 from volact.publisher.administration import HostMissingError, NoSuchGroupError
 from volact.publisher.api.models import ProblemType, ProblemTypes
 from volact.publisher.api.route import Endpoint
@@ -66,6 +68,8 @@ STATUSES = Statuses.of(
         TokenMissingError: 404,
         CertificateMissingError: 404,
         IssuerUnknownError: 404,
+        DefinitionError: 422,
+        PolicyFigureError: 422,
         LedgerBrokenError: 409,
         RateLimitedError: 429,
     },
