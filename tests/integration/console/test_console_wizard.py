@@ -212,7 +212,7 @@ def test_through_a_directory(
             "Base entry": BASE, "Authority of the server's certificate": ldap.ca_file,
         }  # fmt: skip
         for label, value in filled.items():
-            page.get_by_label(label).fill(str(value))
+            page.get_by_role("textbox", name=label).first.fill(str(value))
         look(page, "console-setup-directory")
         page.get_by_role("button", name="Ask the directory").click()
         step(page, "Prepare")
