@@ -67,17 +67,28 @@ def command(language: str, build: Path) -> list[str]:
     if language == "java":
         subprocess.run(["javac", "-Xlint:all", "-Werror", "-d", build, EXAMPLES / "java" / "Check.java"], check=True)
         return ["java", "-cp", str(build), "Check"]
+    if language == "csharp":
+        source, program = EXAMPLES / "csharp" / "Check.cs", build / "Check.exe"
+        subprocess.run(["mcs", "-warnaserror", "-r:System.Core.dll", f"-out:{program}", source], check=True)
+        return ["mono", str(program)]
     return ["node", str(EXAMPLES / "js" / "check.mjs")]
 
 
-TOOLS = {"c": "cc", "go": "go", "java": "javac", "js": "node"}
+TOOLS = {"c": "cc", "java": "javac"}
+LANGUAGES = [
+    "c",
+    "java",
+    pytest.param("js", marks=pytest.mark.needs("node")),
+    pytest.param("go", marks=pytest.mark.needs("go")),
+    pytest.param("csharp", marks=pytest.mark.needs("mono")),
+]
 
 
-@pytest.mark.parametrize("language", TOOLS)
+@pytest.mark.parametrize("language", LANGUAGES)
 def test_a_product_in_another_language_asks_and_gets_its_answer(
     language: str, licensed: tuple[Path, Site], api: Path, tmp_path: Path
 ) -> None:
-    if shutil.which(TOOLS[language]) is None:
+    if language in TOOLS and shutil.which(TOOLS[language]) is None:
         pytest.skip(f"{TOOLS[language]} is not installed")
     run, root = command(language, tmp_path), licensed[1].publisher.fingerprint
     good = subprocess.run([*run, str(api), PRODUCT, root], capture_output=True, text=True, check=False, timeout=60)

@@ -344,7 +344,7 @@ def _service(group: Any) -> None:
             f"service.{verb.replace('-', '_')}",
             what,
             about="As this system starts such things: units of systemd, a daemon of launchd, or a scheduled task.",
-            examples=(f"volact client {verb}", f"volact client {example}") if verb != example else (example,),
+            examples=(f"volact client {example}",),
         )
         one.add_argument("--image", metavar="DIR", help="in the file tree of a system, mounted here")
         one.add_argument("--program", metavar="PATH", help="how volact is started there (default: as it was now)")

@@ -45,7 +45,8 @@ def notifier(title: str, text: str, variables: Mapping[str, str]) -> list[str] |
         return None
     path = variables.get("PATH")
     if (send := shutil.which("notify-send", path=path)) is not None:
-        return [send, "--app-name=Volact", "--urgency=normal", "--", title, text]
+        plain = text.replace("\\", "\\\\")  # it reads C's escapes in the text
+        return [send, "--app-name=Volact", "--urgency=normal", "--", title, plain]
     if (gdbus := shutil.which("gdbus", path=path)) is not None:
         where = ["--dest=org.freedesktop.Notifications", "--object-path=/org/freedesktop/Notifications"]
         method = "--method=org.freedesktop.Notifications.Notify"
