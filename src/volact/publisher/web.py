@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The worker of the publisher's web listener, made inside each of its processes: the HTTP API.
+"""The worker of the publisher's web listener, made inside each of its processes: the HTTP API and the operators' desk.
 
 A listener and a process of its own: tokens never travel where machines' sealed requests do, and a list of a million
 rows keeps no machine waiting.  Why: docs/adr/0023-http-api.md.
@@ -16,6 +16,8 @@ from starlette.responses import PlainTextResponse
 from volact.publisher.administration import Publisher
 from volact.publisher.api.application import build
 from volact.publisher.api.office import Office
+from volact.publisher.desk.application import build_desk
+from volact.web.site import WebListener
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -28,26 +30,31 @@ class WebLoader:
 
     path: Path
     passphrase: bytes = field(repr=False)
+    listener: WebListener = field(default_factory=WebListener)
 
     def __call__(self) -> "WebApplication":
         publisher = Publisher.open(self.path)
-        office = Office(publisher, publisher.folder.open_keys(self.passphrase), _now, time.monotonic)
-        return WebApplication(build(office), publisher.store.close)
+        keys = publisher.folder.open_keys(self.passphrase)
+        office = Office(publisher, keys, _now, time.monotonic)
+        desk = build_desk(publisher, keys, _now, listener=self.listener)
+        return WebApplication(build(office), desk, publisher.store.close)
 
 
 class WebApplication:
-    """ASGI 3: the API, and a page for probes."""
+    """ASGI 3: the API below ``/api/``, a page for probes, and the desk everywhere else."""
 
-    def __init__(self, api: Any, close: Callable[[], None]) -> None:
-        self._api, self._close = api, close
+    def __init__(self, api: Any, desk: Any, close: Callable[[], None]) -> None:
+        self._api, self._desk, self._close = api, desk, close
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         elif scope["path"] == "/healthz":
             await PlainTextResponse("ok\n")(scope, receive, send)
-        else:
+        elif scope["path"].startswith("/api/"):
             await self._api(scope, receive, send)
+        else:
+            await self._desk(scope, receive, send)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while (await receive())["type"] != "lifespan.shutdown":

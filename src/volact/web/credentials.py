@@ -43,7 +43,7 @@ def check_password(name: str, password: str) -> None:
     """Length matters, not classes of characters (NIST SP 800-63B §5.1.1): :class:`PasswordUnfitError`."""
     lower = password.lower()
     fits = LEAST_PASSWORD <= len(password) <= MOST_PASSWORD and lower not in _COMMON and len(set(lower)) > 4
-    if not fits or name.lower() in lower:
+    if not fits or (len(name) > 3 and name.lower() in lower):  # a short one is in any sentence
         raise PasswordUnfitError(least=LEAST_PASSWORD, most=MOST_PASSWORD)
 
 

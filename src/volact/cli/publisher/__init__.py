@@ -10,6 +10,7 @@ from volact.cli.publisher import (
     keys,
     ledger,
     oem,
+    operators,
     phone,
     products,
     returning,
@@ -35,5 +36,6 @@ def build(parser: argparse.ArgumentParser) -> None:
     hardware.build(verbs)
     backup.build(verbs)
     oem.build(verbs)
+    operators.build(verbs)
     rotate.build(verbs)
     tokens.build(verbs)

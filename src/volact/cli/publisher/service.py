@@ -47,7 +47,7 @@ volact publisher serve --web 0.0.0.0:8443 --web-certificate fullchain.pem --web-
     group = parser.add_argument_group("web listener")
     group.add_argument(
         "--web", type=_place, nargs="?", const=_place(DEFAULT_WEB), metavar="ADDRESS:PORT",
-        help=f"serve the HTTP API too, in a process of its own (without an address: {DEFAULT_WEB})",
+        help=f"serve the HTTP API and the desk too, in a process of its own (without an address: {DEFAULT_WEB})",
     )  # fmt: skip
     group.add_argument("--web-certificate", metavar="FILE", help="speak TLS with this certificate chain, in PEM")
     group.add_argument("--web-key", metavar="FILE", help="the certificate's key, in PEM")
@@ -58,6 +58,10 @@ volact publisher serve --web 0.0.0.0:8443 --web-certificate fullchain.pem --web-
         default=[],
         help="a reverse proxy that speaks TLS before it, by address; may be given several times",
     )
+    group.add_argument(
+        "--web-name", metavar="NAME", action="append", default=[],
+        help="a further name the desk is reached by; requests for others are refused; may be given several times",
+    )  # fmt: skip
     parser = add_verb(
         verbs,
         "answer",
@@ -86,6 +90,7 @@ def _serve(args: argparse.Namespace, env: Environment) -> int:
         env.say(f"publisher {publisher.name} listens on http://{address}:{args.port}")
         if web is not None:
             env.say(f"its HTTP API is at {web.url}/api/v1")
+            env.say(f"its desk is at {web.url}/")
         env.stderr.flush()
 
     listener = Listener(args.listen, args.port, args.workers)
@@ -104,7 +109,9 @@ def _web_listener(args: argparse.Namespace) -> "WebListener | None":
     if (certificate is None) != (key is None):
         raise WebCertificateError()
     address, port = args.web
-    listener = WebListener(address, port, certificate, key, proxies=tuple(args.web_proxy))
+    listener = WebListener(
+        address, port, certificate, key, proxies=tuple(args.web_proxy), names=tuple(args.web_name)
+    )  # fmt: skip
     listener.check()
     return listener
 
@@ -116,7 +123,7 @@ def _web_server(web: "WebListener | None", path: Path, passphrase: bytes) -> Abs
     from volact.wire.serve import Beside, Listener
 
     listener = Listener(web.address, web.port, certificate=web.certificate, key=web.key)
-    return Beside(WebLoader(path, passphrase), listener)
+    return Beside(WebLoader(path, passphrase, web), listener)
 
 
 def _answer(args: argparse.Namespace, env: Environment) -> int:

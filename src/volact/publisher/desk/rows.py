@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What has happened: activations of machines, hosts and forests, and the ledger with its verification."""
+
+import json
+from typing import Any
+
+from starlette.responses import Response
+
+from volact.core.errors import TrustError
+from volact.publisher import listing as publisher_listing
+from volact.publisher.desk import lists
+from volact.publisher.desk.state import desk_of
+from volact.publisher.ledger import Act, Row
+from volact.web.form import Form
+from volact.web.renderer import iso
+from volact.web.roles import ADMINISTER, VIEW
+from volact.web.visit import Page, Visit
+
+GROUP, HELP = "Records", "guide/desk#ledger"
+MOST_FORESTS = 1000
+
+
+def machines(visit: Visit) -> Response:
+    listing = visit.listing(sorts=lists.MACHINE_SORTS, start="-first_at")
+    with desk_of(visit).publisher.store.look() as conn:
+        lists.fill_machines(conn, listing)
+    return visit.render("machines.html", listing=listing)
+
+
+def hosts(visit: Visit) -> Response:
+    listing = visit.listing(sorts=lists.HOST_SORTS, start="-at")
+    with desk_of(visit).publisher.store.look() as conn:
+        lists.fill_hosts(conn, listing)
+    return visit.render("hosts.html", listing=listing)
+
+
+def forests(visit: Visit) -> Response:
+    listing = visit.listing()
+    with desk_of(visit).publisher.store.look() as conn:
+        listing.slice(publisher_listing.forest_objects(conn, None, None, None, MOST_FORESTS)[::-1])
+    return visit.render("forests.html", listing=listing)
+
+
+def ledger(visit: Visit) -> Response:
+    form, listing = Form(dict(visit.query)), visit.listing()
+    since, until = form.day("since", required=False), form.day("until", required=False)
+    with desk_of(visit).publisher.store.look() as conn:
+        lists.fill_ledger(conn, listing, since, until)
+    return visit.render("ledger.html", listing=listing, acts=[str(act) for act in Act], told=told)
+
+
+def verify_ledger(visit: Visit) -> Response:
+    """Every row, against the one before it and against the tables beside."""
+    try:
+        rows = desk_of(visit).publisher.store.check_ledger()
+    except TrustError as exc:
+        return visit.render("ledger_checked.html", rows=None, error=exc)
+    return visit.render("ledger_checked.html", rows=rows, error=None)
+
+
+def export_ledger(visit: Visit) -> Response:
+    rows = desk_of(visit).publisher.store.check_ledger()
+    visit.note("ledger-exported", f"{len(rows)} rows")
+    lines = "".join(f"{row.to_line()}\n" for row in rows)
+    return visit.download("ledger.jsonl", lines.encode(), "application/jsonl")
+
+
+def told(row: Row) -> list[tuple[str, str]]:
+    """What a row says, name and value; one that was tampered with is shown as it is."""
+    try:
+        data = json.loads(row.data)
+    except ValueError:
+        return [("data", row.data)]
+    if not isinstance(data, dict):
+        return [("data", row.data)]
+    return [(name, _shown(name, value)) for name, value in data.items() if value not in (None, "", {}, [])]
+
+
+def _shown(name: str, value: Any) -> str:
+    if isinstance(value, int) and name.endswith(("_at", "since", "until")) and value >= 0:
+        return iso(value)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+PAGES = [
+    Page("/activations", machines, VIEW, "Activations", group=GROUP, menu=True, icon="pc-display", help=HELP),
+    Page("/activations/hosts", hosts, VIEW, "Hosts", help=HELP),
+    Page("/activations/forests", forests, VIEW, "Forests", help=HELP),
+    Page("/ledger", ledger, VIEW, "Ledger", group=GROUP, menu=True, icon="journal-text", help=HELP),
+    Page("/ledger/check", verify_ledger, VIEW, "Ledger", help=HELP),
+    Page("/ledger/export", export_ledger, ADMINISTER, "Ledger", ("POST",), acts="ledger-exported", help=HELP),
+]

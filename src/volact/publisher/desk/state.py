@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the desk's pages need: the opened publisher, its keys, and names for numbers."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+
+from volact.core.definition import ProductDefinition
+from volact.publisher.administration import Publisher
+from volact.publisher.folder import PublisherKeys
+from volact.publisher.phone import PhoneDesk
+from volact.publisher.records import Signed
+from volact.sealing.confirmation import PhoneKey
+from volact.web.roles import ADMINISTER, OPERATE, VIEW, Roles
+from volact.web.visit import Visit
+
+PHONE = "phone"
+# As at the HTTP API (``api.access.Role``).  ``phone``: the phone desk and looking a caller's key up, and nothing else.
+ROLES = Roles(
+    {
+        "viewer": frozenset({VIEW}),
+        "phone": frozenset({PHONE}),
+        "operator": frozenset({VIEW, PHONE, OPERATE}),
+        "administrator": frozenset({VIEW, PHONE, OPERATE, ADMINISTER}),
+    }
+)
+MOST_DEFINITIONS = 256  # verified and remembered; versions never change
+
+
+@dataclass
+class Desk:
+    publisher: Publisher
+    keys: PublisherKeys = field(repr=False)
+    clock: Callable[[], int]
+
+    def __post_init__(self) -> None:
+        self.definition = lru_cache(maxsize=MOST_DEFINITIONS)(self.publisher.definition)
+
+    @cached_property
+    def phone_key(self) -> PhoneKey | None:
+        return self.keys.phone()
+
+    @property
+    def phone(self) -> PhoneDesk:
+        return PhoneDesk.open(self.publisher, self.phone_key)
+
+    def newest(self) -> list[tuple[Signed, ProductDefinition]]:
+        return [(signed, self.definition(signed)) for signed in self.publisher.store.newest_of_all()]
+
+    def group_names(self) -> dict[int, str]:
+        """Of all products: numbers are unique to a publisher."""
+        return {group.number: group.name for _, definition in self.newest() for group in definition.groups}
+
+
+def desk_of(visit: Visit) -> Desk:
+    assert isinstance(visit.state, Desk)
+    return visit.state
