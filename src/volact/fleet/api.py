@@ -409,6 +409,10 @@ class Fleet:
         """Who did what, the newest first."""
         return self.store.audit(limit, before, who)
 
+    def note(self, act: str, object_: str = "", detail: Mapping[str, Any] | None = None) -> None:
+        """A row of the audit trail for an act outside of the database."""
+        self._write(lambda conn, now: note(conn, now, self.who, act, object_, detail))
+
     # ---- what others are built of
 
     def desk(self, who: str | None = None) -> Desk:

@@ -220,6 +220,11 @@ def overview(conn: Connection) -> Overview:
     return Overview(*numbers, {row[0]: row[1] for row in states})
 
 
+def check_columns(names: Sequence[str]) -> None:
+    """Raises :class:`ColumnUnknownError` for what no list has."""
+    _check(names, (*filters.FIELDS, *_NUMBERS, "tag", "tags", "last-error"))
+
+
 def _rows(columns: Sequence[Any], *, tags: bool = False) -> Select[Any]:
     joined = MACHINES.outerjoin(PRODUCTS, PRODUCTS.c.machine_id == MACHINES.c.id)
     if tags:

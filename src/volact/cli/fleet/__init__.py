@@ -3,12 +3,15 @@
 
 import argparse
 
-from volact.cli.fleet import activate, keys, proxy, report, schedule, serve
+from volact.cli.fleet import activate, jobs, keys, looking, machines, proxy, report, schedule, serve
 from volact.cli.options import verbs
 
 
 def build(parser: argparse.ArgumentParser) -> None:
     group = verbs(parser)
+    machines.build(group)
+    looking.build(group)
+    jobs.build(group)
     keys.build(group)
     activate.build(group)
     proxy.build(group)
