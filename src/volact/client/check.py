@@ -188,7 +188,7 @@ def _check(folder: Path, product: str, root: str, min_version: int, world: World
     if abs(kept.latest - kept.looked_at) > HARDWARE_SECONDS:
         world.machine.forget()
         kept.looked_at = kept.latest
-    evaluation = kept.loaded.evaluate(world.machine.fingerprint(root), kept.latest)
+    evaluation = kept.loaded.evaluate(world.machine.fingerprint(kept.loaded.trust.fingerprint), kept.latest)
     _record(store, kept, evaluation)
     return _result(kept.loaded, evaluation, trusted_time(kept.latest, kept.loaded.latest_time))
 
@@ -196,18 +196,21 @@ def _check(folder: Path, product: str, root: str, min_version: int, world: World
 def _load(store: ClientStore, product: str, root: str, min_version: int, world: World) -> _Kept:
     key = (str(store.folder), product, root, min_version)
     kept = _KEPT.get(key)
-    if kept is not None and kept.machine is world.machine and kept.stamps == _stamps(store, product, root, kept.names):
+    # the publisher's name is its first root's, which the product may not know; a load tells
+    named = root if kept is None else kept.loaded.trust.fingerprint
+    if kept is not None and kept.machine is world.machine and kept.stamps == _stamps(store, product, named, kept.names):
         return kept
     store.anchor(product)  # no path is made of a name that is none
     names = tuple(store.answer_names(product))
-    stamps = _stamps(store, product, root, names)  # before loading: what changes meanwhile is loaded again
+    stamps = _stamps(store, product, named, names)  # before loading: what changes meanwhile is loaded again
     loaded = load_under_root(store, product, root, min_version)
     kept = _KEPT[key] = _Kept(names, stamps, loaded, world.machine, world.clock(), loaded.latest_time)
     return kept
 
 
 def _stamps(store: ClientStore, product: str, root: str, answers: tuple[str, ...]) -> tuple[object, ...]:
-    """Time, size and inode of every file that a load reads; the folder of answers shows the ones that come."""
+    """Time, size and inode of every file that a load reads, and of its copy, which stands in where that is damaged; the
+    folder of answers shows the ones that come."""
     folder = f"{store.folder}{os.sep}"
     of_product = f"{folder}products{os.sep}{product}{os.sep}"
     of_answers = f"{of_product}answers"
@@ -225,7 +228,7 @@ def _stamps(store: ClientStore, product: str, root: str, answers: tuple[str, ...
         f"{of_answers}{os.sep}tpm.volcounter",
         *(f"{of_answers}{os.sep}{name}.vollicence" for name in answers),
     ]
-    return tuple(map(_stamp, paths))
+    return tuple(stamp for path in paths for stamp in (_stamp(path), _stamp(f"{path}.copy")))
 
 
 def _stamp(path: str) -> tuple[int, int, int] | None:

@@ -29,7 +29,7 @@ from volact.core.fingerprint import Fingerprint
 from volact.core.licence import Licence
 from volact.core.marker import Sight
 from volact.core.product_key import Channel, ProductKey, publisher_tag
-from volact.sealing import verify
+from volact.sealing import certificates, verify
 from volact.sealing.verify import Trust, TrustedDefinition, TrustedLicence
 
 NO_MACHINE = bytes(32)  # the ID of a machine that has no key yet: no licence names it
@@ -260,6 +260,7 @@ def load_under_root(store: ClientStore, product: str, root: str, min_version: in
     if trusted is None:
         raise DefinitionMissingError(product=product)
     trust = _newest_status(store, trusted.trust)
+    trusted.check_status(trust.status)
     machine = store.machine_id()
     installation = store.installation(product)
     answers = _answers(store, product, trust)
@@ -319,7 +320,7 @@ def _anchor(store: ClientStore, product: str) -> Anchor | None:
 
 def _check_succeeds(store: ClientStore, trusted: TrustedDefinition, known: Anchor) -> None:
     definition = trusted.definition
-    if trusted.trust.fingerprint != known.root:
+    if known.root not in map(certificates.fingerprint, trusted.trust.roots):
         raise OtherRootError(product=definition.product, known=known.root, got=trusted.trust.fingerprint)
     installed = _installed_version(store, definition.product, known)
     if definition.version < installed:

@@ -225,22 +225,30 @@ class IssuerFolder:
     def add_product(self, token: str, root: str | None) -> TrustedDefinition:
         """Keep a definition.  Its root must be given by the administrator, or be known from before."""
         claimed = verify.root_of_definition(token)
+        confirmed = self._anchor(claimed)
         known = {trusted.trust.fingerprint for trusted in self._products()}
         if root is None and claimed not in known:
             product = verify.verify_definition(token, claimed).definition.product
             raise RootUnconfirmedError(product=product, root=claimed)
-        trusted = verify.verify_definition(token, root or claimed)
+        trusted = verify.verify_definition(token, root or confirmed or claimed)
         definition = trusted.definition
+        anchor = self._anchor(definition.root) or root or claimed
+        verify.verify_definition(token, anchor)  # as it is read from here on
         folder = self.path / "products" / _short(definition.root)
-        before = self._read_product(folder / f"{definition.product}.volproduct", definition.root)
+        before = self._read_product(folder / f"{definition.product}.volproduct", anchor)
         if before is not None and before.definition.version > definition.version:
             least = before.definition.version
             raise verify.DefinitionOldError(product=definition.product, version=definition.version, least=least)
         folder.mkdir(exist_ok=True, mode=0o700)
-        keys.write_file(folder / "root", definition.root.encode())
+        keys.write_file(folder / "root", anchor.encode())
         keys.write_file(folder / f"{definition.product}.volproduct", token.strip().encode() + b"\n")
         self.touch()
         return trusted
+
+    def _anchor(self, root: str) -> str | None:
+        """The root that an administrator confirmed for the publisher of this name."""
+        path = self.path / "products" / _short(root) / "root"
+        return keys.read_file(path).decode("ascii", "replace").strip() if path.exists() else None
 
     # ---- host keys
 

@@ -27,7 +27,7 @@ from volact.publisher.issuing import IssuedKey
 from volact.publisher.records import Agreement, Signed
 from volact.publisher.store import PublisherStore
 from volact.sealing import certificates, jws
-from volact.sealing.verify import LICENCE, RECEIPT, Trust, verify, verify_definition, verify_licence
+from volact.sealing.verify import LICENCE, RECEIPT, verify, verify_definition, verify_licence
 
 MAX_REASON = 400
 MOST_LIMIT = 1_000_000
@@ -164,7 +164,8 @@ class Publisher:
         generic = catalogue.complete_keys(file, kept, self.folder.fingerprint, secrets.token_bytes)
         definition = catalogue.define(file, generic, self._facts(keys, now), now)
         token = keys.definition.definition(definition)
-        verify_definition(token, self.folder.fingerprint)  # whatever is stored and shipped, readers accept
+        for root in self.folder.roots:  # whatever is stored and shipped, readers accept, whichever root they know
+            verify_definition(token, certificates.fingerprint(root))
         self.store.add_definition(Signed(file.product, file.version, now, token), generic, actor)
         return definition
 
@@ -425,7 +426,7 @@ class Publisher:
 
     def read_checkpoint(self, data: bytes) -> Checkpoint:
         """The checkpoint in a licence or a receipt that this publisher signed: ``TrustError``, ``MalformedError``."""
-        token, trust = data.decode("ascii", "replace").strip(), Trust(self.folder.root)
+        token, trust = data.decode("ascii", "replace").strip(), self.folder.trust()
         if jws.parse(token, LICENCE, RECEIPT).typ == LICENCE:
             found = verify_licence(token, trust).licence.ledger
         else:
@@ -444,6 +445,8 @@ class Publisher:
             self.folder.url,
             keys.issuer.descriptor(descriptor),
             phone.public if phone else None,
+            tuple(map(certificates.der, self.folder.roots)) if self.folder.links else (),
+            tuple(map(certificates.der, self.folder.links)),
         )
 
 

@@ -69,6 +69,8 @@ class PublisherFacts:
     url: str | None
     issuer: str
     phone_key: bytes | None = None
+    roots: tuple[bytes, ...] = ()
+    links: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +154,8 @@ def define(file: ProductFile, keys: GenericKeys, publisher: PublisherFacts, issu
         editions=tuple(_with_keys(edition, keys) for edition in file.editions),
         issued_at=issued_at,
         phone_key=publisher.phone_key,
+        roots=publisher.roots,
+        links=publisher.links,
     )
 
 

@@ -5,6 +5,7 @@
     publisher.db                    the database where it is SQLite, see ``schema``
     root/root.key                   signs the issuing CA, once: to be taken offline; nothing else needs it
     certificates/NAME.pem           root, issuing, publisher-issuer, definition, revocation
+    certificates/roots.pem, links.pem   every root in order and their cross certificates, once the root was rotated
     keys/NAME.key                   the same without root, and sealing: the keys of a running service
     old/SERIAL/                     both folders as they were before the issuing CA was rotated
     keys/phone.json                 the key of confirmation IDs, an EIP-2335 keystore
@@ -19,7 +20,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,12 +45,14 @@ from volact.sealing.envelope import OpeningKey
 from volact.sealing.jws import SigningKey
 from volact.sealing.pkcs11 import TokenPlace
 from volact.sealing.sign import Issuer
+from volact.sealing.verify import Trust
 
 FORMAT = 1
 MAX_NAME = 200
 MAX_URL = 400
 MAX_PASSPHRASE = 1000  # OpenSSL takes 1023 bytes
 ROLES = (Role.PUBLISHER, Role.DEFINITION, Role.REVOCATION)
+MOST_LINKS_CARRIED = 2  # a token has four certificates at most: end, CA, and these
 ROLE_YEARS = 10  # clipped to the issuing CA, which is made at the same time
 
 DATABASE = "publisher.db"
@@ -104,7 +107,8 @@ class PublisherKeys:
 
     ``lookup``: under which product keys are indexed; derived from the sealing key, so that it has no file of its own.
     ``phone`` opens the key of confirmation IDs, which takes a tenth of a second; ``None`` where there is none.
-    ``earlier``: the issuing CAs before this one.
+    ``earlier``: the issuing CAs before this one.  ``roots`` and ``links``: the publisher's roots in order, and their
+    cross certificates.
     """
 
     issuer: Issuer
@@ -115,6 +119,13 @@ class PublisherKeys:
     lookup: bytes = field(repr=False)
     phone: Callable[[], PhoneKey | None] = field(default=lambda: None, repr=False)
     earlier: tuple[x509.Certificate, ...] = ()
+    roots: tuple[x509.Certificate, ...] = ()
+    links: tuple[x509.Certificate, ...] = ()
+
+    def chain_above(self, certificate: x509.Certificate) -> tuple[x509.Certificate, ...]:
+        """What a host's certificate is answered with: its CA, and how an older root certifies that one's root."""
+        authority = self.authority_of(certificate)
+        return (authority, *rotation_links(authority, self.roots, self.links))
 
     def authority_of(self, certificate: x509.Certificate) -> x509.Certificate:
         """The issuing CA that signed a host's certificate: that of now, or one before it."""
@@ -139,6 +150,8 @@ class PublisherFolder:
     suite: str
     root: x509.Certificate
     address: str | None = None
+    roots: tuple[x509.Certificate, ...] = ()
+    links: tuple[x509.Certificate, ...] = ()
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -152,14 +165,25 @@ class PublisherFolder:
             root = read_certificate(path, "root")
             url = claim.optional_text("url", most=MAX_URL)
             address = claim.optional_text("database", most=MAX_URL)
-            return cls(path, claim.text("name", most=MAX_NAME), url, claim.text("suite", most=40), root, address)
+            name, suite = claim.text("name", most=MAX_NAME), claim.text("suite", most=40)
+            roots, links = read_certificates(path, "roots") or (root,), read_certificates(path, "links")
+            return cls(path, name, url, suite, root, address, roots, links)
         except InputError as exc:
             raise FolderDamagedError(path=str(path), why=str(exc)) from None
 
     @property
     def fingerprint(self) -> str:
-        """What products embed."""
+        """What names the publisher, whichever root signs: its first one's.  Products embed it, or a later one's."""
+        return certificates.fingerprint(self.roots[0] if self.roots else self.root)
+
+    @property
+    def newest_fingerprint(self) -> str:
+        """What new products embed."""
         return certificates.fingerprint(self.root)
+
+    def trust(self) -> Trust:
+        others = tuple(root for root in self.roots if root != self.root)
+        return Trust(self.root, others=others, identity=self.fingerprint)
 
     @property
     def root_key(self) -> Path:
@@ -199,6 +223,8 @@ class PublisherFolder:
             _lookup_key(sealing),
             lambda: phone_key.load(self.path, passphrase),
             tuple(generations.earlier_authorities(self.path)),
+            self.roots,
+            self.links,
         )
 
     def _key(self, name: str, certificate: x509.Certificate, passphrase: bytes) -> SigningKey:
@@ -208,7 +234,8 @@ class PublisherFolder:
 
     def _issuer(self, role: Role, issuing: x509.Certificate, passphrase: bytes) -> Issuer:
         certificate = read_certificate(self.path, role)
-        return Issuer(self._key(role, certificate, passphrase), (certificate, issuing), self.root)
+        above = (issuing, *rotation_links(issuing, self.roots, self.links))
+        return Issuer(self._key(role, certificate, passphrase), (certificate, *above), self.root)
 
 
 def init(
@@ -286,11 +313,15 @@ def _lookup_key(sealing: OpeningKey) -> bytes:
 
 
 def _make_authorities(folder: Path, name: str, maker: KeyMaker, now: int) -> tuple[Certified, Certified]:
-    root_key = maker.make("root", _signing_path(folder, "root"), name)
-    ca_key = hardware.ca_key(root_key)
-    root = Certified(certificates.make_root(ca_key, name, now, _serial()), ca_key)
+    root = make_root(folder, name, maker, now)
     _write_certificate(folder, "root", root.certificate)
     return root, make_issuing(folder, name, root, maker, now)
+
+
+def make_root(folder: Path, name: str, maker: KeyMaker, now: int) -> Certified:
+    """A root's key in its place, and its certificate, which is not written yet."""
+    key = hardware.ca_key(maker.make("root", _signing_path(folder, "root"), name))
+    return Certified(certificates.make_root(key, name, now, _serial()), key)
 
 
 def make_issuing(folder: Path, name: str, root: Certified, maker: KeyMaker, now: int) -> Certified:
@@ -308,6 +339,43 @@ def make_role(folder: Path, role: Role, name: str, issuing: Certified, maker: Ke
         issuing, key.public_key, role, grant, f"{name} {role}", now, _serial(), lifetime
     )
     _write_certificate(folder, role, certificate)
+
+
+def write_certificates(folder: Path, name: str, chain: Iterable[x509.Certificate]) -> None:
+    keys.write_file(_certificate_path(folder, name), certificates.pem(*chain), 0o644)
+
+
+def read_certificates(folder: Path, name: str) -> tuple[x509.Certificate, ...]:
+    """Those in a file that is not there as long as there is one root."""
+    path = _certificate_path(folder, name)
+    if not path.exists():
+        return ()
+    try:
+        found = x509.load_pem_x509_certificates(keys.read_file(path))
+    except ValueError:
+        raise FolderDamagedError(path=str(folder), why=f"{path.name} is not certificates in PEM") from None
+    return tuple(certificates.load_der(certificates.der(one)) for one in found)
+
+
+def rotation_links(
+    authority: x509.Certificate, roots: Sequence[x509.Certificate], links: Sequence[x509.Certificate]
+) -> tuple[x509.Certificate, ...]:
+    """The cross certificates from an issuing CA's root back to the publisher's first, as far as a token carries them:
+    for products that know an older root and no newer definition."""
+    signer = next((n for n, root in enumerate(roots) if _is_issued_by(authority, root)), 0)
+    found = []
+    for newer, older in zip(reversed(roots[1 : signer + 1]), reversed(roots[:signer]), strict=True):
+        key = certificates.public_key_of(newer)
+        found += [one for one in links if certificates.public_key_of(one) == key and _is_issued_by(one, older)]
+    return tuple(found[:MOST_LINKS_CARRIED])
+
+
+def _is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
 
 
 def _write_certificate(folder: Path, name: str, certificate: x509.Certificate) -> None:

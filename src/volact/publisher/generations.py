@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The keys and certificates of a publisher's folder that follow one another, when its issuing CA is rotated.
+"""The keys and certificates of a publisher's folder that follow one another, when its issuing CA or root is rotated.
 
 rotation/             the new ones while they are made; with ``ready`` in it they only have to move
-old/SERIAL/           those of the CA with that serial: certificates for good, keys until somebody deletes them
+old/SERIAL/           those of the CA with that serial: certificates for good, keys until somebody deletes them; with
+                      the folder of the root's key, where that was rotated
 """
 
 import shutil
@@ -14,6 +15,7 @@ from volact.sealing import certificates, keys
 
 STAGE, READY, OLD = "rotation", "ready", "old"
 MOVED = ("keys", "certificates")
+ROOT_MOVED = (*MOVED, "root")
 
 
 def finish(path: Path) -> None:
@@ -23,7 +25,7 @@ def finish(path: Path) -> None:
         return
     old = path / OLD / keys.read_file(stage / READY).decode()
     old.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for name in MOVED:
+    for name in ROOT_MOVED:
         if (stage / name).exists():
             if (path / name).exists():
                 (path / name).rename(old / name)

@@ -50,6 +50,7 @@ class Act(StrEnum):
     ISSUER_REVOKED = "issuer-revoked"
     ORGANISATION_REVOKED = "organisation-revoked"
     ISSUING_ROTATED = "issuing-rotated"
+    ROOT_ROTATED = "root-rotated"
     OEM_CERTIFIED = "oem-certified"
     FOREST_ACTIVATED = "forest-activated"
     FOREST_RENEWED = "forest-renewed"

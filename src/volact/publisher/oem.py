@@ -115,7 +115,7 @@ def certify(
     }
     with publisher.store.change() as change:
         change.append(now, Act.OEM_CERTIFIED, actor, None, told)
-    return certificates.pem(certificate, signing.issuing.certificate, publisher.folder.root)
+    return certificates.pem(certificate, *signing.chain_above(certificate), publisher.folder.root)
 
 
 def makers(publisher: Publisher) -> list[Maker]:

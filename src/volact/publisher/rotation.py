@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rotating the issuing CA: the root, brought back for a moment, certifies a new one, and that new keys of the service.
+"""Rotating the issuing CA: the root, brought back for a moment, certifies a new one, and that new keys of the service;
+and rotating the root itself, which certifies the next one first.
 
 Both are good side by side: what the old ones signed, and hosts' certificates, last until their own ends, since every
 chain leads to the same root and is judged at the second of the signature.  The sealing key stays, so that requests on
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from cryptography import x509
 
+from volact.core.definition import MOST_ROOTS
 from volact.core.errors import ConfigError
 from volact.publisher import folder as folders
 from volact.publisher import hardware
@@ -20,14 +22,23 @@ from volact.publisher.folder import PublisherFolder
 from volact.publisher.generations import MOVED, READY, STAGE, finish
 from volact.publisher.hardware import KeyMaker
 from volact.sealing import keys
-from volact.sealing.certificates import Certified
+from volact.sealing.certificates import Certified, fingerprint, make_cross
 from volact.sealing.jws import SigningKey
 
 
 class RootEndsError(ConfigError):
     code = "root-ends"
     fmt = "the publisher's root has ended"
-    remedy = "a new root is a new publisher to every product: ship products with another root fingerprint"
+    remedy = (
+        "an ended root certifies no next one: `volact publisher rotate root` is for before; now it is a new publisher "
+        "to every product: ship products with another root fingerprint"
+    )
+
+
+class MostRootsError(ConfigError):
+    code = "roots-most"
+    fmt = "the publisher has {most} roots already"
+    remedy = "a definition carries no more of them: ship products with the newest fingerprint, as a new publisher"
 
 
 def rotate(folder: PublisherFolder, root_key: SigningKey, maker: KeyMaker, now: int, actor: str) -> x509.Certificate:
@@ -55,10 +66,54 @@ def rotate(folder: PublisherFolder, root_key: SigningKey, maker: KeyMaker, now: 
     return issuing
 
 
+def rotate_root(
+    folder: PublisherFolder, root_key: SigningKey, maker: KeyMaker, now: int, actor: str
+) -> x509.Certificate:
+    """Make a new root that the present one certifies, and that certifies the present one; then a new issuing CA and new
+    keys of the service under it.  The new root's certificate.
+
+    The publisher's name for products, keys and requests stays: the fingerprint of its first root.  As :func:`rotate`,
+    it happens wholly or not at all.
+    """
+    hardware.check_same(hardware.ROOT, root_key, folder.root)
+    if folder.root.not_valid_after_utc.timestamp() <= now:
+        raise RootEndsError()
+    if len(folder.roots) >= MOST_ROOTS:
+        raise MostRootsError(most=MOST_ROOTS)
+    stage = folder.path / STAGE
+    shutil.rmtree(stage, ignore_errors=True)
+    try:
+        (stage / "root").mkdir(parents=True, mode=0o700)
+        new = folders.make_root(stage, folder.name, maker, now)
+        old = Certified(folder.root, hardware.ca_key(root_key))
+        issuing = _make(folder, stage, new, maker, now)
+        _write_roots(folder, stage, old, new, now)
+        before, made = folder.newest_fingerprint, fingerprint(new.certificate)
+        with folder.store() as store:
+            store.note_root_rotation(before, made, f"{issuing.serial_number:x}", _ends_at(issuing), now, actor)
+        in_use = folders.read_certificate(folder.path, "issuing")
+        keys.write_file(stage / READY, f"{in_use.serial_number:x}".encode())
+    except BaseException:
+        shutil.rmtree(stage, ignore_errors=True)
+        maker.undo()
+        raise
+    finish(folder.path)
+    return new.certificate
+
+
+def _write_roots(folder: PublisherFolder, stage: Path, old: Certified, new: Certified, now: int) -> None:
+    """Each certifies the other (RFC 4210 §4.4): readers that know one of them come to know both."""
+    serials = (x509.random_serial_number(), x509.random_serial_number())
+    links = (make_cross(old, new.certificate, now, serials[0]), make_cross(new, old.certificate, now, serials[1]))
+    folders.write_certificates(stage, "root", [new.certificate])
+    folders.write_certificates(stage, "roots", [*folder.roots, new.certificate])
+    folders.write_certificates(stage, "links", [*folder.links, *links])
+
+
 def _make(folder: PublisherFolder, stage: Path, root: Certified, maker: KeyMaker, now: int) -> x509.Certificate:
     """A whole new set: copies of what stays, and new ones in the place of what does not."""
     for name in MOVED:
-        shutil.copytree(folder.path / name, stage / name)
+        shutil.copytree(folder.path / name, stage / name, dirs_exist_ok=True)
     for name in hardware.SIGNING_KEYS:
         if name != hardware.ROOT:
             folders.key_path(stage, name).unlink(missing_ok=True)

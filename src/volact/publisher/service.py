@@ -280,7 +280,7 @@ class PublisherService:
         """Perpetual for a machine; a host's lasts as long as its certificate, and brings that along."""
         request, key = proven.request, verdict.key
         certificate = verdict.certificate if isinstance(verdict, CertifiedHost) else None
-        chain = (certificate, self._keys.authority_of(certificate)) if certificate else ()
+        chain = (certificate, *self._keys.chain_above(certificate)) if certificate else ()
         return Licence(
             issuer=self.issuer,
             machine=proven.machine,

@@ -125,6 +125,12 @@ class PublisherStore:
             change.start_epoch(1, at)
             change.append(at, Act.PUBLISHER_INITIALISED, actor, None, {"name": name, "root": root})
 
+    def note_root_rotation(self, before: str, root: str, serial: str, ends_at: int, at: int, actor: str) -> None:
+        """A new root, by both fingerprints, and the issuing CA that it certified."""
+        data = {"before": before, "root": root, "serial": serial, "ends_at": ends_at}
+        with self.change() as change:
+            change.append(at, Act.ROOT_ROTATED, actor, None, data)
+
     def note_rotation(self, serial: str, ends_at: int, at: int, actor: str) -> None:
         with self.change() as change:
             change.append(at, Act.ISSUING_ROTATED, actor, None, {"serial": serial, "ends_at": ends_at})

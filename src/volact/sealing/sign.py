@@ -34,7 +34,8 @@ class Issuer:
         self._descriptor = jws.header(verify.DESCRIPTOR, x5c=x5c)
         self._status = jws.header(verify.STATUS, x5c=x5c)
         self._object = jws.header(verify.OBJECT, x5c=x5c)
-        self._definition = jws.header(verify.DEFINITION, x5c=(*x5c, certificates.der(root)))
+        # a definition says in its claims how the roots are joined
+        self._definition = jws.header(verify.DEFINITION, x5c=(*x5c[:2], certificates.der(root)))
 
     @property
     def thumbprint(self) -> bytes:

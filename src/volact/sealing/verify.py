@@ -10,6 +10,7 @@ and whether its count is enough (:mod:`volact.core.evaluation`).
 * Roots come with the product: :class:`Trust` is made from a fingerprint the caller already has.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -61,6 +62,8 @@ MAY_LICENSE: dict[Role, frozenset[Channel]] = {
     Role.REVOCATION: frozenset(),
 }
 
+
+_FINGERPRINT = re.compile(r"sha256:[0-9a-f]{64}\Z")
 
 # What is stored and perpetual: evaluation gives it the policy's grace once its issuer is revoked.
 _JUDGED_LATER = (LICENCE, MARKER)
@@ -271,7 +274,9 @@ def newest_trusts(definitions: Iterable[TrustedDefinition]) -> dict[str, Trust]:
 def root_of_definition(token: str) -> str:
     """The fingerprint by which a definition *claims* to name its publisher: to show to an administrator, not to
     believe."""
-    return jws.parse(token, DEFINITION).claims().text("root", most=80)
+    claims = jws.parse(token, DEFINITION).claims()
+    text = claims.text("root", most=80)
+    return text if _FINGERPRINT.match(text) else claims.fail("root", "sha256: and 64 hexadecimal digits")
 
 
 def verify_status(token: str, trust: Trust) -> RevocationStatus:

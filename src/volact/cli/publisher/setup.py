@@ -99,6 +99,7 @@ def _about(publisher: PublisherFolder) -> dict[str, object]:
         "name": publisher.name,
         "dir": str(publisher.path),
         "root": publisher.fingerprint,
+        "newest_root": publisher.newest_fingerprint,
         "url": publisher.url,
         "suite": publisher.suite,
         "root_key": str(publisher.root_key),
