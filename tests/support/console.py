@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A console for tests: its folders, its accounts, the application in this process or as a server of its own."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from volact.wire.serve import free_port
 
 PROGRAM = (sys.executable, "-m", "volact.cli.main")
 ACCOUNTS = {"admin": "administrator", "olga": "operator", "victor": "viewer"}
-PASSWORD = "correct horse battery staple"
+PICTURES = Path(__file__).resolve().parents[2] / "docs" / "guide" / "images"
 
 
 @dataclass
@@ -83,6 +84,15 @@ class Console:
         """Logs in as somebody in a real browser."""
         page.goto(self.url + self.link(account))
         page.wait_for_url(self.url + "/")
+
+
+def picture(page: Page, name: str) -> None:
+    """A picture of the guide, where it is asked for: VOLACT_PICTURES=1 makes docs/guide/images/NAME.png anew."""
+    if os.environ.get("VOLACT_PICTURES"):
+        PICTURES.mkdir(exist_ok=True)
+        page.set_viewport_size({"width": 1200, "height": 760})
+        page.wait_for_load_state("networkidle")
+        page.screenshot(path=PICTURES / f"{name}.png", scale="css")
 
 
 def log_in(client: WebClient, link: str) -> None:

@@ -131,4 +131,4 @@ def events_link(at: int, seconds: int) -> str:
 
 
 def machines_link(filter_: str) -> str:
-    return f"/fleet?{urlencode({'filter': filter_})}"
+    return f"/fleet/machines?{urlencode({'filter': filter_})}"

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from support.browser import PHONE, axe, chromium, is_wide, shoot, tab
-from support.console import Console, reachable_fleet
+from support.console import Console, picture, reachable_fleet
 from support.processes import good, serving
 from support.site import Vendor
 from volact.console.pages import PAGES
@@ -27,8 +27,8 @@ from volact.wire.serve import free_port
 pytestmark = pytest.mark.needs("chromium")
 
 MACHINES = 6
-SHOWN = ("/", "/fleet", "/fleet?view=machines", "/fleet/machines/machine-001", "/fleet/jobs", "/fleet/keys",
-         "/fleet/proxy", "/fleet/reports", "/fleet/reports/overview", "/fleet/reports/consumption", "/hosts/machines",
+SHOWN = ("/", "/fleet/machines", "/fleet/machines?view=machines", "/fleet/machines/machine-001", "/fleet/jobs",
+         "/fleet/keys", "/fleet/proxy", "/fleet/reports", "/fleet/reports/overview", "/fleet/reports/consumption", "/hosts/machines",
          "/events", "/doctor", "/setup/method", "/administration/accounts", "/administration/sessions",
          "/administration/audit", "/help")  # fmt: skip
 
@@ -108,27 +108,28 @@ def finished(page: Page) -> None:
 def test_a_bulk_act_is_a_job_whose_progress_is_seen_live(browser: Browser, site: Site) -> None:
     with tab(browser) as page:
         site.console.open(page, "olga")
-        page.goto(site.console.url + "/fleet?view=machines")
+        page.goto(site.console.url + "/fleet/machines?view=machines")
         page.get_by_label("Choose all rows of this page").check()
         expect(page.locator("[data-count='machine']")).to_have_text(str(MACHINES))
         shoot(page, "console-fleet-chosen", whole=False)
+        picture(page, "console-fleet")
         page.get_by_role("button", name="Refresh").click()
         expect(page.get_by_role("heading", name="refresh")).to_be_visible()
         finished(page)
         shoot(page, "console-job")
-        page.goto(site.console.url + "/fleet?filter=state=unlicensed-any")
+        page.goto(site.console.url + "/fleet/machines?filter=state=unlicensed-any")
         page.get_by_label("Choose machine-001").check()
         page.get_by_role("button", name="Activate").click()
         axe(page)
         shoot(page, "console-fleet-activate", whole=False)
         page.get_by_role("button", name="Only show what it would do").click()
         expect(page.get_by_text("dry run", exact=False).first).to_be_visible()
-        page.goto(site.console.url + "/fleet")
+        page.goto(site.console.url + "/fleet/machines")
         page.get_by_label("Choose all rows of this page").check()
         page.get_by_role("button", name="Activate").click()
         page.locator("#d-activate").get_by_role("button", name="Activate", exact=True).click()
         finished(page)
-        page.goto(site.console.url + "/fleet?filter=state=licensed")
+        page.goto(site.console.url + "/fleet/machines?filter=state=licensed")
         expect(page.get_by_role("row", name="machine-006")).to_contain_text("licensed")
         page.goto(site.console.url + "/fleet/machines/machine-001")
         expect(page.locator(".timeline")).to_contain_text("activate")
@@ -138,7 +139,7 @@ def test_a_bulk_act_is_a_job_whose_progress_is_seen_live(browser: Browser, site:
 def test_machines_are_added_tagged_and_removed(browser: Browser, site: Site) -> None:
     with tab(browser) as page:
         site.console.open(page, "olga")
-        page.goto(site.console.url + "/fleet?view=machines")
+        page.goto(site.console.url + "/fleet/machines?view=machines")
         page.get_by_role("button", name="Add machines").click()
         page.get_by_label("Names, addresses or ranges").fill("no such range [")
         page.locator("#add").get_by_role("button", name="Add", exact=True).click()
@@ -146,13 +147,13 @@ def test_machines_are_added_tagged_and_removed(browser: Browser, site: Site) -> 
         page.get_by_label("Names, addresses or ranges").fill("spare[1-3].example.com")
         page.locator("#add").get_by_role("button", name="Add", exact=True).click()
         expect(page.get_by_text("3 machines were added")).to_be_visible()
-        page.goto(site.console.url + "/fleet?view=machines&filter=name~spare*")
+        page.goto(site.console.url + "/fleet/machines?view=machines&filter=name~spare*")
         page.get_by_label("Choose all rows of this page").check()
         page.get_by_role("button", name="More").click()
         page.get_by_label("Tags").first.fill("lab")
         page.get_by_role("button", name="Tag", exact=True).click()
         expect(page.get_by_text("3 machines are tagged lab.")).to_be_visible()
-        page.goto(site.console.url + "/fleet?view=machines&filter=tag=lab")
+        page.goto(site.console.url + "/fleet/machines?view=machines&filter=tag=lab")
         page.get_by_label("Choose all rows of this page").check()
         page.get_by_role("button", name="More").click()
         page.get_by_role("button", name="Remove").click()
@@ -185,7 +186,7 @@ def test_a_viewer_sees_everything_and_is_offered_no_act(browser: Browser, site: 
         site.console.open(page, "victor")
         expect(page.get_by_role("link", name="Accounts")).to_have_count(0)
         expect(page.get_by_role("link", name="Set up")).to_have_count(0)
-        page.goto(site.console.url + "/fleet")
+        page.goto(site.console.url + "/fleet/machines")
         expect(page.get_by_role("row", name="machine-001")).to_be_visible()
         expect(page.get_by_role("button", name="Refresh")).to_have_count(0)
         expect(page.get_by_role("checkbox")).to_have_count(0)
@@ -209,6 +210,8 @@ def test_every_page_is_usable_in_the_light_in_the_dark_and_on_a_phone(
             if phone:
                 assert not is_wide(page), path
             words = path.partition("?")[0].strip("/").replace("/", "-") or "dashboard"
+            if path == "/" and name == "light":
+                picture(page, "console-dashboard")
             shoot(page, f"console-{words}{'-machines' if 'view' in path else ''}-{name}")
 
 

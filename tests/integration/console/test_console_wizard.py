@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from support.browser import axe, chromium, shoot, tab
-from support.console import Console
+from support.console import Console, picture
 from support.processes import ADDRESS, Server, serving
 from support.site import RealPublisher
 from volact.wire.serve import free_port
@@ -120,6 +120,7 @@ def test_online_through_to_a_test_activation(
         page.get_by_role("button", name="Add the domain").click()
         expect(page.get_by_role("row", name="example.com")).to_contain_text("10")
         look(page, "console-setup-configure")
+        picture(page, "console-setup")
         page.get_by_role("button", name="Remove").click()
         expect(page.get_by_text("None yet.")).to_be_visible()
         page.get_by_label("TCP port").fill(str(port))

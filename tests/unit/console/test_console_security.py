@@ -136,7 +136,7 @@ def test_what_machines_call_themselves_is_text_on_every_page(admin: WebClient, p
 
 @pytest.mark.parametrize(
     "path",
-    ["/fleet?filter=", "/events?text=", "/events?code=", "/fleet/reports/overview?filter=", "/hosts/machines?group=",
+    ["/fleet/machines?filter=", "/events?text=", "/events?code=", "/fleet/reports/overview?filter=", "/hosts/machines?group=",
      "/events?before=", "/events?source=", "/fleet/reports/", "/fleet/jobs/", "/fleet/keys/", "/doctor?machine=",
      "/hosts/machines?group=101&after=", "/fleet/machines/", "/setup/activate?way=", "/setup/"],
 )  # fmt: skip

@@ -180,7 +180,7 @@ def _bucket_link(bucket: figures.Bucket) -> str:
         terms.append(f"expires>+{bucket.after}d")
     if bucket.until is not None:
         terms.append(f"expires<=+{bucket.until}d")
-    return f"/fleet?{urlencode({'filter': ' '.join(terms)})}"
+    return f"/fleet/machines?{urlencode({'filter': ' '.join(terms)})}"
 
 
 def pools(visit: Visit) -> Response:

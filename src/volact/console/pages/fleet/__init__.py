@@ -10,7 +10,9 @@ FLEET, KEYS, REPORTS = "guide/console#fleet", "guide/console#keys", "guide/conso
 JOBS, PROXY = "guide/console#jobs", "guide/console#proxy"
 
 PAGES = (
-    Page("/fleet", machines.inventory, VIEW, "Machines", group=GROUP, menu=True, icon="hdd-network", help=FLEET),
+    Page(
+        "/fleet/machines", machines.inventory, VIEW, "Machines", group=GROUP, menu=True, icon="hdd-network", help=FLEET
+    ),
     Page("/fleet/add", machines.add, OPERATE, "Machines", ("POST",), help=FLEET, acts="fleet-add"),
     Page("/fleet/act", acts.act, OPERATE, "Machines", ("POST",), help=FLEET, acts="fleet-act"),
     Page("/fleet/machines/{name}", machines.machine, VIEW, "Machine", help=FLEET),

@@ -100,7 +100,7 @@ def act(visit: Visit) -> Response:
         if name in CHANGES:
             done = CHANGES[name](fleet, form, chosen)
             visit.note(f"fleet-{name}", _told(chosen))
-            return visit.redirect("/fleet?view=machines", done)
+            return visit.redirect("/fleet/machines?view=machines", done)
         job = runner_of(visit).start(fleet, lambda fleet: JOBS[name](fleet, form, dry_run, chosen))
     except VolactError as exc:
         form.fail(exc)

@@ -81,7 +81,7 @@ def add(visit: Visit) -> Response:
             added = fleet_of(visit).discover(words, tags=tags)
             visit.note("fleet-add", f"{len(added.new)} machines")
             return visit.redirect(
-                "/fleet?view=machines", f"{len(added.new)} machines were added, {len(added.known)} were known."
+                "/fleet/machines?view=machines", f"{len(added.new)} machines were added, {len(added.known)} were known."
             )
         except VolactError as exc:
             form.fail(exc)
