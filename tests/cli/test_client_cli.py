@@ -352,6 +352,7 @@ def test_settings_are_set_shown_and_cleared(volact):
         "domain": "example.com",
         "caching": False,
         "resolver_address": "192.0.2.53",
+        "mdns": None,
         "publisher": None,
     }
     assert volact.good("clear-host", "--json").json["domain"] is None

@@ -15,11 +15,22 @@ from random import Random
 from typing import Any
 
 from volact.client.activation import LICENSED
-from volact.client.discovery import Candidate, DiscoveryTrace, NoHostFoundError, Outcome, Resolver, candidates
+from volact.client.discovery import (
+    Browse,
+    Candidate,
+    DiscoveryTrace,
+    DnsResolver,
+    LookupFailedError,
+    NoHostFoundError,
+    Outcome,
+    Resolver,
+    Settings,
+    candidates,
+)
 from volact.client.machine import LocalMachine
 from volact.client.products import LoadedProduct, NoKeyError, load_product
 from volact.client.rounds import load_memory
-from volact.client.routes import IssuerServer, last_good
+from volact.client.routes import IssuerServer, is_address, last_good
 from volact.client.store import ClientStore
 from volact.core.binding import NONCE_SIZE
 from volact.core.errors import REGISTRY, TransportError, TrustError, VolactError
@@ -177,7 +188,7 @@ class Examination:
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What the doctor looks at beside the folder.  ``account``: who this computer is to its directory, a word or an
-    error; ``vm_host``: the channel to the VM host, where there is one."""
+    error; ``vm_host``: the channel to the VM host, where there is one; ``browse``: who answers by multicast."""
 
     machine: LocalMachine
     resolver: Resolver
@@ -185,6 +196,7 @@ class Surroundings:
     random: Random
     account: Callable[[], str | None] = lambda: None
     vm_host: Callable[[], IssuerServer | None] = lambda: None
+    browse: Browse | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -385,7 +397,12 @@ def _visits(loaded: LoadedProduct, store: ClientStore, around: Surroundings, don
     with suppress(NoHostFoundError):
         found = list(
             candidates(
-                settings.discovery, around.resolver, last_good(store.issuer(loaded.product)), around.random, trace
+                settings.discovery,
+                around.resolver,
+                last_good(store.issuer(loaded.product)),
+                around.random,
+                trace,
+                around.browse,
             )
         )
     for step in trace.steps:
@@ -393,9 +410,18 @@ def _visits(loaded: LoadedProduct, store: ClientStore, around: Surroundings, don
     if not found:
         return _Nowhere(_why_none(trace))
     return [
-        _visit(Server(one.host, one.port, timeout=CONNECT_SECONDS), str(one), str(one.source), loaded, around, done)
+        _visit(_server(one, settings.discovery), str(one), str(one.source), loaded, around, done)
         for one in found[:MOST_HOSTS]
     ]
+
+
+def _server(one: Candidate, settings: Settings) -> Server:
+    """By the name server that is set, where one is; what it does not know, connecting says."""
+    host = one.host
+    if settings.resolver_address is not None and not is_address(host):
+        with suppress(LookupFailedError):
+            host = DnsResolver(settings.resolver_address).addresses(host)[0]
+    return Server(host, one.port, timeout=CONNECT_SECONDS)
 
 
 def _why_none(trace: DiscoveryTrace) -> Reason:

@@ -7,6 +7,7 @@ say (``activation``); a route is a place to ask.  Spec: docs/spec/discovery.md Â
 
 import ipaddress
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
 from typing import Protocol
@@ -26,7 +27,7 @@ from volact.client.products import LoadedProduct
 from volact.client.store import ClientSettings, KnownIssuer
 from volact.core.errors import ConfigError
 from volact.core.product_key import Channel
-from volact.wire.client import Server, UnreachableError
+from volact.wire.client import Server
 
 GIVEN, PUBLISHER = "given", "publisher"  # sources beside those of discovery
 _OF_PUBLISHER = (Channel.MAK, Channel.RETAIL)
@@ -80,8 +81,8 @@ def find_routes(
 
 
 class LookedUpServer:
-    """A host whose address the name server that the administrator set tells, and not the system's: asked when it is
-    asked something."""
+    """A host whose address the name server that the administrator set tells; what it does not know, the system is asked.
+    Both are asked when the host is asked something."""
 
     def __init__(self, host: str, port: int, resolver_address: str) -> None:
         self._host, self._port, self._resolver = host, port, DnsResolver(resolver_address)
@@ -95,11 +96,9 @@ class LookedUpServer:
 
     def _found(self) -> Server:
         if self._server is None:
-            try:
+            address = self._host
+            with suppress(LookupFailedError):
                 address = self._resolver.addresses(self._host)[0]
-            except LookupFailedError as failed:
-                why = f"its address: {failed.outcome}" + (f" ({failed.detail})" if failed.detail else "")
-                raise UnreachableError(host=self._host, port=self._port, why=why) from None
             self._server = Server(address, self._port)
         return self._server
 
@@ -133,12 +132,12 @@ def _url_route(url: str, source: str) -> Route:
 
 def _host_route(candidate: Candidate, settings: Settings) -> Route:
     server: IssuerServer = Server(candidate.host, candidate.port)
-    if settings.resolver_address is not None and not _is_address(candidate.host):
+    if settings.resolver_address is not None and not is_address(candidate.host):
         server = LookedUpServer(candidate.host, candidate.port, settings.resolver_address)
     return Route(server, str(candidate), str(candidate.source))
 
 
-def _is_address(host: str) -> bool:
+def is_address(host: str) -> bool:
     try:
         ipaddress.ip_address(host)
     except ValueError:

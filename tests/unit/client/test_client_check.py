@@ -5,10 +5,12 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 import volact
+import volact.client.check
 from support.client_machine import PRODUCT, ClientMachine
 from volact.core.states import Enforcement, State
 from volact.testing import PublisherSimulator, Site
@@ -159,3 +161,25 @@ def test_a_check_and_a_status_load_neither_http_nor_dns_nor_rich(machine):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
     assert done.stderr.strip() == "[]"
     assert PRODUCT in done.stdout
+
+
+def test_a_copy_that_stands_in_for_a_damaged_file_is_looked_at_too(tmp_path: Path) -> None:
+    """What a process has in mind ends when the copy changes that it was read from."""
+    site = Site.make()
+    host = site.kms_host()
+    host.fill(101, 24)
+    machine = ClientMachine.ready(tmp_path / "client", site)
+    machine.activate(host)
+    local, clock = machine.local, machine.clock
+
+    def licensed() -> bool:
+        return volact.client.check.check(
+            PRODUCT, root=site.publisher.fingerprint, dir=machine.folder, _world=volact.client.check.World(clock, local)
+        ).licensed
+
+    answers = machine.folder / "products" / PRODUCT / "answers"
+    (answers / "latest.vollicence").unlink()
+    (answers / "volume.vollicence").write_text("damaged")
+    assert licensed()
+    (answers / "volume.vollicence.copy").write_text("damaged as well")
+    assert not licensed()

@@ -37,6 +37,7 @@ def build(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, env: Environment) -> int:
     from volact.cli.client.shared import machine_of, open_store
+    from volact.client import mdns
     from volact.client.discovery import DnsResolver
     from volact.client.doctor import Surroundings, examine, products_of
 
@@ -51,6 +52,7 @@ def run(args: argparse.Namespace, env: Environment) -> int:
         SystemRandom(),
         _account(store.folder, env),
         _vm_host,
+        None if env.variables.get(mdns.SWITCH) == "off" else mdns.browse,
     )
     examined = [examine(product, store, around) for product in products]
     if env.json:

@@ -154,8 +154,9 @@ def _issue(args: argparse.Namespace, env: Environment) -> int:
         env.write(text.rstrip("\n"))
     if not args.json:
         issued = new[0].issued
-        each = "activations" if pooled else f"hosts of {issued.organisation}, {issued.activations} activations each"
-        env.hint(f"for {issued.activations if pooled else issued.hosts} {each}")
+        uses = _counted(issued.activations, "activation")
+        hosts = f"{_counted(issued.hosts, 'host')} of {issued.organisation}, {uses} each"
+        env.hint(f"for {uses if pooled else hosts}")
         env.hint("hand it over now: the publisher keeps only its hash and cannot show it again")
     return 0
 
@@ -398,3 +399,7 @@ def _as_json(key: IssuedKey, env: Environment) -> dict[str, object]:
         "blocked_at": env.json_time(key.blocked_at),
         "blocked_reason": key.blocked_reason,
     }
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
