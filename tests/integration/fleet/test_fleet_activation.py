@@ -2,13 +2,13 @@
 """Keys and activations of a fleet's machines: production client, production publisher, production jobs."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support.fleet_folders import EDITION, Lab, Online, issue, used
+from support.fleet_folders import EDITION, Lab, Online, issue, new_databases, used
 from support.site import RealPublisher
 from volact.core.errors import VolactError
 from volact.core.product_key import ProductKey
@@ -22,6 +22,15 @@ from volact.fleet.reach.errors import ConnectionLostError
 
 START = 1_800_000_000
 DAY = 86400
+
+
+BOTH = ["sqlite", pytest.param("postgresql", marks=pytest.mark.needs("postgresql"))]
+
+
+@pytest.fixture(scope="module", params=BOTH)
+def databases(request: pytest.FixtureRequest, pick_port: Callable[[], int]) -> Iterator[Callable[[], str | None]]:
+    with new_databases(request.param, pick_port) as made:
+        yield made
 
 
 class Clock:
@@ -42,8 +51,8 @@ def site(tmp_path_factory: pytest.TempPathFactory, clock: Clock) -> RealPublishe
 
 
 @pytest.fixture
-def lab(tmp_path: Path, clock: Clock, site: RealPublisher) -> Iterator[Lab]:
-    made = Lab.make(tmp_path / "lab", clock, site)
+def lab(tmp_path: Path, clock: Clock, site: RealPublisher, databases: Callable[[], str | None]) -> Iterator[Lab]:
+    made = Lab.make(tmp_path / "lab", clock, site, databases())
     yield made
     made.close()
 

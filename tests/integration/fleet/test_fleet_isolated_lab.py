@@ -9,14 +9,14 @@ import json
 import os
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import func, select, update
 
-from support.fleet_folders import EDITION, PASSPHRASE, Lab, Online, issue, used
+from support.fleet_folders import EDITION, PASSPHRASE, Lab, Online, issue, new_databases, used
 from support.site import RealPublisher
 from volact.core.product_key import ProductKey
 from volact.fleet import bundle, confirmations, keys, machines, publisher, transfer, vault
@@ -34,6 +34,15 @@ DAY = 86400
 NAMES = ("accounting-01", "reception-02", "mueller-laptop-03")
 OWN = LocalKey.generate()
 OTHER = LocalKey.generate()
+
+
+BOTH = ["sqlite", pytest.param("postgresql", marks=pytest.mark.needs("postgresql"))]
+
+
+@pytest.fixture(scope="module", params=BOTH)
+def databases(request: pytest.FixtureRequest, pick_port: Callable[[], int]) -> Iterator[Callable[[], str | None]]:
+    with new_databases(request.param, pick_port) as made:
+        yield made
 
 
 class Clock:
@@ -59,10 +68,12 @@ def mak(site: RealPublisher) -> str:
 
 
 @pytest.fixture
-def lab(tmp_path: Path, clock: Clock, site: RealPublisher, mak: str) -> Iterator[Lab]:
+def lab(
+    tmp_path: Path, clock: Clock, site: RealPublisher, mak: str, databases: Callable[[], str | None]
+) -> Iterator[Lab]:
     """Machines with a MAK, behind no network: its own publisher is never asked."""
     clock.now = START
-    made = Lab.make(tmp_path / "lab", clock, site)
+    made = Lab.make(tmp_path / "lab", clock, site, databases())
     assert made.opened is not None
     with made.store.write() as conn:
         (row,) = keys.add(conn, made.opened, [(ProductKey.parse(mak), "the lab's")], clock(), "m.mueller")[0]
