@@ -24,7 +24,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-PORTS = (1688, 1690, 5300)  # the KMS host's, the publisher's, a name server to try things with
+PORTS = (1688, 1690, 1691, 5300)  # the KMS host's, the publisher's two, a name server to try things with
 MOST_SECONDS = 300
 
 BLOCK = re.compile(
