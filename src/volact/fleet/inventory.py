@@ -266,9 +266,10 @@ def _machine_column(name: str) -> Any:
 
 
 def _tags() -> Any:
-    """A machine's tags as one text."""
-    mine = select(TAGS.c.tag).where(TAGS.c.machine_id == MACHINES.c.id).order_by(TAGS.c.tag).subquery()
-    return select(func.aggregate_strings(mine.c.tag, " ")).select_from(mine).scalar_subquery()
+    """A machine's tags as one text, in order."""
+    mine = select(TAGS.c.tag).where(TAGS.c.machine_id == MACHINES.c.id).order_by(TAGS.c.tag)
+    ordered = mine.correlate(MACHINES).subquery()
+    return select(func.aggregate_strings(ordered.c.tag, " ")).select_from(ordered).correlate(MACHINES).scalar_subquery()
 
 
 def _check(names: Sequence[str], known: Sequence[str]) -> None:
