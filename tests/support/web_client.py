@@ -49,7 +49,7 @@ class WebClient:
 
     def send(self, page: httpx.Response, path: str, files: Any = None, **fields: Any) -> httpx.Response:
         """The form of ``page`` whose action is ``path``, with its hidden fields, as a browser sends it."""
-        form = next((one for one in forms(page.text) if one.action in (path, "")), None)
+        form = next((one for one in forms(page.text) if one.method == "post" and one.action in (path, "")), None)
         assert form is not None, f"no form leads to {path}"
         headers = {"Origin": self.base, "Sec-Fetch-Site": "same-origin"}
         data = {**form.hidden, **fields}

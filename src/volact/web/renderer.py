@@ -39,7 +39,11 @@ class Renderer:
         self._jinja.filters.update(when=when, day=day, number=number, iso=iso, initials=initials)
 
     def render(self, visit: Visit, template: str, context: dict[str, Any]) -> str:
-        return self._jinja.get_template(template).render({**self._context(visit), **context})
+        given = self._context(visit)
+        taken = (given.keys() | self._jinja.globals.keys()) & context.keys()
+        if taken:
+            raise RuntimeError(f"{template} was given names that every page has already: {sorted(taken)}")
+        return self._jinja.get_template(template).render({**given, **context})
 
     def part(self, visit: Visit, template: str, macro: str, arguments: Iterable[Any]) -> str:
         module = self._jinja.get_template(template).make_module(self._context(visit))

@@ -44,7 +44,7 @@ def confirm(visit: Visit) -> Response:
         return _show(visit, form, call, status=422)
     visit.note("phone-confirmed", call.key.partial)
     return visit.render(
-        "phone_answer.html", call=call, confirmed=confirmed, site=isinstance(confirmed, SiteConfirmed),
+        "phone_answer.html", call=call, confirmed=confirmed, is_site=isinstance(confirmed, SiteConfirmed),
         groups=confirmed.confirmation.groups, digits="".join(confirmed.confirmation.groups),
     )  # fmt: skip
 
