@@ -192,12 +192,15 @@ class Fleet:
         edition: str | None = None,
         prefer: str = "generic",
         replace: bool = False,
+        add: bool = False,
         wait: bool = True,
         dry_run: bool = False,
     ) -> Job:
-        """Installs a key of the vault (by its last five symbols or its ID), or the recommended one of each product."""
+        """Installs a key of the vault (by its last five symbols or its ID), or the recommended one of each product;
+        ``add``: brings the product's definition where it lacks."""
         key_id = None if key is None else self._read(lambda conn: keys.find(conn, key)).key_id
         arguments = {"key_id": key_id, "product": product, "edition": edition, "prefer": prefer, "replace": replace}
+        arguments["add"] = add
         return self._job(acting.INSTALL, _given(arguments), names, filter, wait=wait, dry_run=dry_run)
 
     def activate(
@@ -222,9 +225,11 @@ class Fleet:
             parsed, bundle.signing_key(self.folder.keys), self.clock(), self.random, url, self.service
         )
 
-    def proxy_apply(self, *, names: Names = (), filter: str = "", wait: bool = True, dry_run: bool = False) -> Job:
-        """Brings answers that were imported to their machines."""
-        return self._job(acting.APPLY, {}, names, filter, wait=wait, dry_run=dry_run)
+    def proxy_apply(
+        self, *, names: Names = (), filter: str = "", keep: bool = False, wait: bool = True, dry_run: bool = False
+    ) -> Job:
+        """Brings answers that were imported to their machines; ``keep``: which seal a backup to the vault then."""
+        return self._job(acting.APPLY, _given({"keep": keep}), names, filter, wait=wait, dry_run=dry_run)
 
     def backup(self, *, names: Names = (), filter: str = "", wait: bool = True, dry_run: bool = False) -> Job:
         """Lets machines seal their identity and licences to the vault."""

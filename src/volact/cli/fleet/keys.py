@@ -10,11 +10,9 @@ from volact.cli.files import read_file, read_token
 from volact.cli.fleet.opening import add_machines, new_passphrase, open_fleet, read_passphrase, run_job, verb
 from volact.cli.options import root_fingerprint
 from volact.core.errors import InputError, VolactError
-from volact.fleet import acting, vault
 from volact.fleet import keys as rows
-from volact.fleet.api import Fleet
+from volact.fleet import vault
 from volact.fleet.install import GENERIC, PREFERENCES
-from volact.fleet.jobs.records import Job
 from volact.fleet.keys import KeyRow
 from volact.sealing import jws
 
@@ -246,18 +244,22 @@ def run_products(args: argparse.Namespace, env: Environment) -> int:
 
 
 def run_install(args: argparse.Namespace, env: Environment) -> int:
-    def make(fleet: Fleet) -> Job:
-        key_id = None
-        if args.key is not None:
-            with fleet.store.read() as conn:
-                key_id = rows.find(conn, args.key).key_id
-        given = {"key_id": key_id, "product": args.product, "edition": args.edition, "prefer": args.prefer}
-        given |= {"replace": args.replace, "add": args.add}
-        arguments = {name: value for name, value in given.items() if value not in (None, False)}
-        id_ = fleet.make_job(acting.INSTALL, arguments, names=args.names, filter=args.filter, dry_run=args.dry_run)
-        return fleet.job(id_)
-
-    return run_job(args, env, make)
+    return run_job(
+        args,
+        env,
+        lambda fleet: fleet.install_key(
+            args.key,
+            names=args.names,
+            filter=args.filter,
+            product=args.product,
+            edition=args.edition,
+            prefer=args.prefer,
+            replace=args.replace,
+            add=args.add,
+            wait=False,
+            dry_run=args.dry_run,
+        ),
+    )
 
 
 _COLUMNS = ["key", "channel", "product", "group", "left", "of", "asked", "description"]

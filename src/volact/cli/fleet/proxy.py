@@ -174,9 +174,7 @@ def run_apply(args: argparse.Namespace, env: Environment) -> int:
                 names = sorted({row.machine for row in confirmations.answered(conn)})
             if not names:
                 raise acting.NoAnswerError(machine="any machine")
-        given = {"keep": True} if args.keep else {}
-        id_ = fleet.make_job(acting.APPLY, given, names=names, filter=args.filter, dry_run=args.dry_run)
-        return fleet.job(id_)
+        return fleet.proxy_apply(names=names, filter=args.filter, keep=args.keep, wait=False, dry_run=args.dry_run)
 
     return run_job(args, env, make)
 
