@@ -81,8 +81,8 @@ def find_routes(
 
 
 class LookedUpServer:
-    """A host whose address the name server that the administrator set tells; what it does not know, the system is asked.
-    Both are asked when the host is asked something."""
+    """A host whose address the name server that the administrator set tells; for what it does not know, the system is
+    asked.  Both only when the host is asked something."""
 
     def __init__(self, host: str, port: int, resolver_address: str) -> None:
         self._host, self._port, self._resolver = host, port, DnsResolver(resolver_address)
