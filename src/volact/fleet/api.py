@@ -25,7 +25,7 @@ from typing import Any, Self, TypeVar
 
 from sqlalchemy import Connection
 
-from volact.core.errors import VolactError
+from volact.core.errors import InputError, VolactError
 from volact.fleet import (
     acting,
     agreements,
@@ -74,6 +74,12 @@ POLL_SECONDS = 2.0  # how soon a queued job is seen
 
 def _now() -> int:
     return int(time.time())
+
+
+class NothingToSetError(InputError):
+    code = "machine-nothing-to-set"
+    fmt = "nothing was given that machines could be set to"
+    remedy = "give an address, a port or an account"
 
 
 @dataclass
@@ -167,7 +173,9 @@ class Fleet:
         return self._on_selected(names, filter, lambda conn, ids, now: machines.untag(conn, ids, tags, now, self.who))
 
     def set_machine(self, *, names: Names = (), filter: str = "", **values: Any) -> int:
-        """``address``, ``port``, ``account`` of the selected machines."""
+        """``address``, ``port``, ``account`` of the selected machines; ``None`` clears one."""
+        if not values:
+            raise NothingToSetError()
         return self._on_selected(
             names, filter, lambda conn, ids, now: machines.change(conn, ids, values, now, self.who)
         )

@@ -24,8 +24,16 @@ from volact.fleet.rest.models import Row
 from volact.fleet.rest.office import GuardedRoute, Office, limit_headers
 from volact.fleet.schedule import ScheduleMissingError
 from volact.web import problems
+from volact.web.limits import RateLimitedError
 from volact.web.problems import BodyLimit, PathUnknownError, Statuses
-from volact.web.tokens import RoleMissingError, TokenMissingError, TokenNeededError, TokenUnknownError
+from volact.web.tokens import (
+    RoleMissingError,
+    TokenEndedError,
+    TokenMissingError,
+    TokenNeededError,
+    TokenRevokedError,
+    TokenUnknownError,
+)
 
 BASE = "/api/v1"
 MOST_BODY = 32 * 1024 * 1024  # a bundle of an inventory; JSON bodies have their own bounds
@@ -34,6 +42,9 @@ STATUSES = Statuses.of(
     {
         TokenNeededError: 401,
         TokenUnknownError: 401,
+        TokenEndedError: 401,
+        TokenRevokedError: 401,
+        RateLimitedError: 429,
         RoleMissingError: 403,
         MachineMissingError: 404,
         JobMissingError: 404,
