@@ -37,9 +37,10 @@ format: .venv/.dev  ## rewrite the sources as `make check` wants them
 	@$(BIN)/ruff check --fix-only .
 	@$(BIN)/ruff format .
 
-docs: .venv/.dev  ## regenerate the reference of errors and commands from the code
+docs: .venv/.dev  ## regenerate the reference of errors, commands and the HTTP API from the code
 	@$(BIN)/python tools/make_error_docs.py
 	@$(BIN)/python tools/make_cli_docs.py
+	@$(BIN)/python tools/make_openapi.py
 
 proto: .venv/.dev  ## regenerate the messages and stubs in src/volact/wire/gen from proto/
 	@test -n "$(PROTOS)" || { echo "make proto: nothing in proto/volact/v1" >&2; exit 1; }

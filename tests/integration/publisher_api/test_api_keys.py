@@ -6,6 +6,7 @@ import pytest
 from volact.core.product_key import ProductKey
 from volact.publisher.api.access import Role, Scope
 from volact.sealing.verify import TrustedLicence
+from volact.sql.errors import DiskFullError
 
 MAK = {"kind": "mak", "product": "acme-cad", "group": "102", "organisation": "Example Ltd", "activations": 3}
 
@@ -64,6 +65,23 @@ def test_kept_answers_do_not_show_their_secrets(api):
         (kept,) = conn.exec_driver_sql("SELECT sealed, request FROM api_answer").all()
     assert key["key"].encode() not in bytes(kept[0])
     assert b"102" not in bytes(kept[1])
+
+
+def test_what_dies_between_the_act_and_its_answer_has_done_nothing(api, monkeypatch):
+    token, headers = api.operator(), {"Idempotency-Key": "c0ffee-5"}
+    keep = api.office.answers.keep
+
+    def die(conn, *given):
+        keep(conn, *given)
+        raise DiskFullError(database="publisher.db")
+
+    monkeypatch.setattr(api.office.answers, "keep", die)
+    assert api.refused("POST", "/keys", token, json=MAK, headers=headers) == (503, "disk-full")
+    assert api.get("/keys", token)["items"] == []
+    monkeypatch.undo()
+    first = api.post("/keys", token, MAK, headers=headers)
+    assert api.post("/keys", token, MAK, headers=headers) == first
+    api.site.publisher.store.check_ledger()
 
 
 def test_a_request_that_failed_may_be_sent_again_under_its_key(api):

@@ -121,6 +121,15 @@ def test_a_call_is_looked_up_and_confirmed(api, other):
     assert (answer.json()["code"], answer.json()["fields"]["groups"]) == ("phone-typo", [11])
 
 
+def test_the_five_symbols_of_a_key_cannot_be_guessed(api):
+    key, token = api.site.pool_key(3), api.operator(Role.PHONE)
+    body = {"installation_id": digits(api.site, key), "key": "33333", "reason": "guessing"}
+    codes = [api.refused("POST", "/phone/confirmations", token, json=body)[1] for _ in range(20)]
+    assert codes[0] == "phone-caller-key"
+    assert codes[-1] == "phone-too-many-guesses"
+    assert api.call("POST", "/phone/confirmations", token, json=body).status_code == 429
+
+
 def test_many_machines_are_confirmed_at_once_and_each_is_answered_on_its_own(api, other):
     key, foreign = api.site.pool_key(2), api.site.pool_key(5)
     machines = [api.site.machine(number) for number in range(1, 4)]

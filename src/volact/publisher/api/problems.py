@@ -14,7 +14,7 @@ from volact.publisher.api.models import ProblemType, ProblemTypes
 from volact.publisher.api.route import Endpoint
 from volact.publisher.catalogue import GroupMissingError
 from volact.publisher.ledger import LedgerBrokenError
-from volact.publisher.phone import CallerUnknownError
+from volact.publisher.phone import CallerUnknownError, GuessesError
 from volact.publisher.records import (
     AgreementMissingError,
     CertificateMissingError,
@@ -71,6 +71,7 @@ STATUSES = Statuses.of(
         DefinitionError: 422,
         PolicyFigureError: 422,
         LedgerBrokenError: 409,
+        GuessesError: 429,
         RateLimitedError: 429,
     },
 )
