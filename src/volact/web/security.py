@@ -48,7 +48,7 @@ NO_STORE: Final = "no-store"
 
 def shield(app: App, site: Site) -> App:
     """``app`` behind everything here."""
-    return WithHeaders(FromProxy(KnownHost(SmallBody(app, site.max_body), site.hosts), site.proxies))
+    return FromProxy(WithHeaders(KnownHost(SmallBody(app, site.max_body), site.hosts)), site.proxies)
 
 
 class WithHeaders:
