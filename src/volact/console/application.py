@@ -84,3 +84,4 @@ class ConsoleState:
     site: ConsoleSite
     runner: JobRunner
     cache: dict[str, tuple[float, Any]] = field(default_factory=dict)
+    making: set[str] = field(default_factory=set)  # what of the cache is being made anew

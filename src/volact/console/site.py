@@ -5,11 +5,14 @@ A role that is not set up here is ``None``, and its pages say how to set it up. 
 milliseconds.  What is read of each role is in ``snapshots``.
 """
 
+import sqlite3
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
+
+from sqlalchemy import event
 
 from volact.console.folder import ConsoleFolder
 from volact.console.targets import ThisMachine
@@ -24,6 +27,8 @@ from volact.vm.application import open_store as open_vm_store
 from volact.vm.store import VmStore
 
 T = TypeVar("T")
+CACHE_KIB = 64 * 1024
+MMAP_BYTES = 512 * 1024 * 1024  # address space, not memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,4 +110,14 @@ def _open_fleet(path: Path) -> FleetRole | None:
     if not (path / FLEET_FILE).is_file():
         return None
     folder = FleetFolder.open(path)
-    return FleetRole(folder, folder.store())
+    store = folder.store()
+    event.listen(store.engine, "connect", _read_ahead)
+    store.engine.dispose()  # its first connection was made before
+    return FleetRole(folder, store)
+
+
+def _read_ahead(connection: Any, _record: object) -> None:
+    """Lists over a whole inventory wait for the disk's pages more than for anything else; PostgreSQL sees to that."""
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        connection.execute(f"PRAGMA mmap_size = {MMAP_BYTES}")

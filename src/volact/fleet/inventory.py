@@ -74,11 +74,29 @@ def products(conn: Connection, query: Query, now: int) -> Page:
     """A row for each product that fits; for a machine without products one row of its own."""
     columns = query.columns or PRODUCT_COLUMNS
     chosen = [_column(name) for name in columns]
-    condition = filters.parse(query.filter, now).condition
-    rows = _rows(chosen).where(condition)
-    ordered = rows.order_by(*_order(query.sort or ("name", "product")), MACHINES.c.id).limit(query.limit)
+    parsed = filters.parse(query.filter, now)
+    condition, sort = parsed.condition, query.sort or ("name", "product")
     total = _total(conn, _rows([func.count()]).where(condition))
+    if not parsed.of_products and (found := _by_index(conn, chosen, condition, sort, query)) is not None:
+        return Page(columns, found, total)
+    ordered = _rows(chosen).where(condition).order_by(*_order(sort), MACHINES.c.id).limit(query.limit)
     return Page(columns, [tuple(row) for row in conn.execute(ordered.offset(query.offset))], total)
+
+
+def _by_index(
+    conn: Connection, chosen: Sequence[Any], condition: Any, sort: Sequence[str], query: Query
+) -> list[tuple[Any, ...]] | None:
+    """The page where a column of products orders it and all its rows have a value there: an index walks them, which it
+    cannot where machines without products belong in between.  ``None`` where the page reaches beyond."""
+    first = _column(sort[0].lstrip("-"))
+    if getattr(first, "table", None) is not PRODUCTS:
+        return None
+    joined = MACHINES.join(PRODUCTS, PRODUCTS.c.machine_id == MACHINES.c.id)
+    leading = first.desc() if sort[0].startswith("-") else first.asc()
+    rows = select(*chosen).select_from(joined).where(condition, first.is_not(None))
+    ordered = rows.order_by(leading, *_order(sort[1:]), MACHINES.c.id).limit(query.limit).offset(query.offset)
+    found = [tuple(row) for row in conn.execute(ordered)]
+    return found if len(found) == query.limit else None
 
 
 def machines(conn: Connection, query: Query, now: int) -> Page:

@@ -28,9 +28,9 @@ pytestmark = pytest.mark.needs("chromium")
 
 MACHINES = 6
 SHOWN = ("/", "/fleet/machines", "/fleet/machines?view=machines", "/fleet/machines/machine-001", "/fleet/jobs",
-         "/fleet/keys", "/fleet/proxy", "/fleet/reports", "/fleet/reports/overview", "/fleet/reports/consumption", "/hosts/machines",
-         "/events", "/doctor", "/setup/method", "/administration/accounts", "/administration/sessions",
-         "/administration/audit", "/help")  # fmt: skip
+         "/fleet/keys", "/fleet/proxy", "/fleet/reports", "/fleet/reports/overview", "/fleet/reports/consumption",
+         "/hosts/machines", "/events", "/doctor", "/setup/method", "/administration/accounts",
+         "/administration/sessions", "/administration/audit", "/help")  # fmt: skip
 
 
 @dataclass

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 from starlette.responses import Response
 
 from volact.console import charts, probe
-from volact.console.pages.parts import kept, site_of
+from volact.console.pages.parts import kept, refreshed, site_of
 from volact.console.site import HostRole
 from volact.core.count import SECONDS_PER_DAY, day_of
 from volact.core.errors import VolactError
@@ -171,7 +171,7 @@ def fleet(visit: Visit) -> Response:
                 "hosts": figures.hosts(conn)[:8],
             }
 
-    return visit.render_part("dashboard_parts.html", "fleet", kept(visit, "fleet", SECONDS, ask))
+    return visit.render_part("dashboard_parts.html", "fleet", refreshed(visit, "fleet", SECONDS, ask))
 
 
 def _bucket_link(bucket: figures.Bucket) -> str:

@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """What pages share: the site behind a visit, values kept for seconds, roles or the error that says so."""
 
+import logging
+import threading
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
 from volact.console.jobs import JobRunner
 from volact.console.site import ConsoleSite, HostRole
-from volact.core.errors import ConfigError
+from volact.core.errors import ConfigError, VolactError
 from volact.fleet.api import Fleet
 from volact.web.visit import Visit
 
 T = TypeVar("T")
+
+_log = logging.getLogger("volact.console")
 
 
 class NoFleetHereError(ConfigError):
@@ -49,6 +53,27 @@ def host_of(visit: Visit) -> HostRole:
     if host is None:
         raise NoHostHereError()
     return host
+
+
+def refreshed(visit: Visit, key: str, seconds: float, make: Callable[[], T]) -> T | None:
+    """A value that takes longer to make than a page has: what is known at once, however old, while a thread makes it
+    anew; ``None`` before the first one is there."""
+    cache, making = visit.state.cache, visit.state.making
+    found = cache.get(key)
+    if (found is None or time.monotonic() - found[0] >= seconds) and key not in making:
+        making.add(key)
+        threading.Thread(target=_make, args=(cache, making, key, make), name=f"sums-{key}", daemon=True).start()
+    value: T | None = found[1] if found is not None else None
+    return value
+
+
+def _make(cache: dict[str, tuple[float, T]], making: set[str], key: str, make: Callable[[], T]) -> None:
+    try:
+        cache[key] = (time.monotonic(), make())
+    except VolactError as exc:
+        _log.warning("the sums of the dashboard cannot be made: %s", exc)
+    finally:
+        making.discard(key)
 
 
 def kept(visit: Visit, key: str, seconds: float, make: Callable[[], T]) -> T:
