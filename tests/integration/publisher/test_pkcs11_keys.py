@@ -7,6 +7,7 @@ import re
 import secrets
 import subprocess
 import sys
+import time
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -14,11 +15,12 @@ from cryptography.hazmat.primitives import serialization
 from support import softhsm
 from support.processes import Server, good, volact
 from volact.core.errors import MalformedError
+from volact.core.issuer import RevocationStatus
 from volact.publisher import hardware
 from volact.publisher.administration import Publisher
 from volact.publisher.folder import PublisherFolder, init
 from volact.publisher.hardware import SIGNING_KEYS, KeyChangedError, KeyNameError, tokens_of
-from volact.sealing import certificates, jws, keys, pkcs11
+from volact.sealing import certificates, jws, keys, pkcs11, verify
 from volact.sealing.certificates import Certified, Grant, Role
 from volact.sealing.envelope import X25519
 from volact.sealing.keys import LocalKey
@@ -167,6 +169,29 @@ def test_keys_in_files_follow_into_a_token_by_a_rotation(place, tmp_path):
     assert {one["key"]: one["in"] for one in shown}["issuing"] == "token"
     assert [one["key"] for one in shown if one["in"] == "file"] == ["root"]
     assert PublisherFolder.open(made.path).open_keys(PASSPHRASE).issuing.certificate.serial_number
+
+
+def test_a_root_in_a_file_is_followed_by_one_in_a_token_and_that_by_another(tokens, place, tmp_path):
+    made = make(tmp_path / "acme", place, [])
+    old = made.fingerprint
+    passphrase = tmp_path / "passphrase"
+    passphrase.write_bytes(PASSPHRASE + b"\n")
+    where = ["--dir", made.path, "--passphrase-file", passphrase, "--json"]
+    options = ["--pkcs11-module", place.module, "--token", place.token, "--pin-file", place.pin_file]
+    first = good("publisher", "rotate", "root", *where, *options).json
+    other = f"root-{secrets.token_hex(4)}"
+    pin_file = tokens.make(other)
+    second = good(
+        "publisher", "rotate", "root", *where, *options, "--root-token", other, "--root-pin-file", pin_file
+    ).json  # the present root signs in its token, the next one is made in another
+    assert (first["before"], second["before"], second["publisher"]) == (old, first["root"], old)
+    folder = PublisherFolder.open(made.path)
+    assert hardware.read_reference(folder.root_key).place.token == other
+    assert (len(folder.roots), len(folder.links)) == (3, 4)
+    issuer = folder.open_keys(PASSPHRASE).revocation
+    token = issuer.status(RevocationStatus(1, int(time.time())))
+    assert verify.verify_status(token, verify.Trust(folder.roots[0])).epoch == 1
+    assert good("publisher", "hardware", "show", "--dir", made.path, "--json").json
 
 
 def test_the_roots_token_can_be_another_and_be_taken_away(tokens, place, tmp_path):
