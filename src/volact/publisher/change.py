@@ -32,6 +32,7 @@ from volact.publisher.records import (
 from volact.publisher.schema import (
     AGREEMENT,
     AGREEMENT_QUANTITY,
+    API_TOKEN,
     DEFINITION,
     GENERIC_KEY,
     HOST_ACTIVATION,
@@ -237,6 +238,8 @@ class Change:
             key = queries.issued(row)
             if key.blocked_at is None:
                 self.set_blocked(key, reason, at, actor, blocked=True)
+        own = (API_TOKEN.c.organisation == name, API_TOKEN.c.revoked_at.is_(None))
+        self.conn.execute(update(API_TOKEN).where(*own).values(revoked_at=at))
         self.append(at, Act.ORGANISATION_REVOKED, actor, None, {"organisation": name, "reason": reason})
         return self.revoke_issuers(signers, {"organisation": name, "reason": reason}, at, actor)
 

@@ -80,8 +80,10 @@ def test_a_host_is_revoked_and_the_public_status_tells_it(api):
         404, "host-not-certified",
     )  # fmt: skip
     organisation = {"what": "organisation", "name": "Example Ltd"}
+    its_token = api.organisation()
     api.post("/revocations", api.operator(), organisation)
     assert api.refused("POST", "/revocations", api.operator(), json=organisation) == (409, "organisation-blocked")
+    assert api.refused("GET", "/whoami", its_token) == (401, "token-revoked")
 
 
 def test_the_ledger_is_read_filtered_exported_and_verified_against_a_checkpoint(api):
