@@ -103,7 +103,7 @@ def _tokens() -> Iterator[Vector]:
             "name": name, "root": "old", "error": error,
             "token": issuer(NEW, Role.REVOCATION, *above).status(_status()),
         }  # fmt: skip
-    below = certificates.make_issuing(OLD, NEW.key.public_key(), NAME, ROLLED, 8)  # type: ignore[union-attr]
+    below = certificates.make_issuing(OLD, certificates.public_key_of(NEW.certificate), NAME, ROLLED, 8)
     yield {
         "name": "the old root certified an issuing CA with that key, no root", "root": "old",
         "error": "certificate-invalid", "token": issuer(NEW, Role.REVOCATION, below).status(_status()),

@@ -44,8 +44,8 @@ class PhoneChannelError(ConfigError):
     code = "phone-channel"
     fmt = "a {channel} key of {product} is not activated by telephone"
     remedy = (
-        "install a MAK or retail key: `volact client install-key {product} KEY`; hosts and forests are activated "
-        "online or by file"
+        "install a MAK or retail key: `volact client install-key {product} KEY`; hosts and forests have their own: "
+        "`volact host installation-id`, `volact directory installation-id`"
     )
 
 

@@ -234,6 +234,7 @@ class IssuerFolder:
         definition = trusted.definition
         anchor = self._anchor(definition.root) or root or claimed
         verify.verify_definition(token, anchor)  # as it is read from here on
+        self._check_revocation(trusted)
         folder = self.path / "products" / _short(definition.root)
         before = self._read_product(folder / f"{definition.product}.volproduct", anchor)
         if before is not None and before.definition.version > definition.version:
@@ -244,6 +245,12 @@ class IssuerFolder:
         keys.write_file(folder / f"{definition.product}.volproduct", token.strip().encode() + b"\n")
         self.touch()
         return trusted
+
+    def _check_revocation(self, trusted: TrustedDefinition) -> None:
+        """Raises ``RevokedError`` where what this host has heard of revocations is about the definition's key."""
+        for key in self.host_keys():
+            if key.activated and key.root == trusted.trust.fingerprint:
+                trusted.check_status(verify.verify_status(key.status_token(), trusted.trust))
 
     def _anchor(self, root: str) -> str | None:
         """The root that an administrator confirmed for the publisher of this name."""

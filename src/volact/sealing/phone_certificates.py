@@ -16,7 +16,7 @@ from cryptography.hazmat import asn1
 from cryptography.hazmat.primitives import hashes
 
 from volact.core.errors import MalformedError
-from volact.core.phone import KEY_ID_BYTES, SIGNATURE_BYTES
+from volact.core.phone import KEY_ID_BYTES, SIGNATURE_BYTES, PhoneFormatError
 from volact.core.phone_site import SiteInstallationId, SiteKind, SiteSubject, fits, message, name_of_host
 from volact.sealing import certificates, jws
 from volact.sealing.certificates import Grant, Role
@@ -73,7 +73,10 @@ class HostConfirmation:
         sized = len(value.key_id) == KEY_ID_BYTES and len(value.signature) == SIGNATURE_BYTES
         if value.version != _VERSION or not named or not sized or not 0 < value.group < 2**16:
             raise MalformedError(what="confirmation", why="its version or one of its members is not of format 1")
-        installation = SiteInstallationId.from_bytes(value.installation)
+        try:
+            installation = SiteInstallationId.from_bytes(value.installation)
+        except PhoneFormatError as exc:
+            raise MalformedError(what="confirmation", why=str(exc)) from None
         return cls(value.product, value.group, value.key_id.hex(), installation, value.signature)
 
 
