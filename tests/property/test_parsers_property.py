@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from volact.client import firmware
 from volact.client.discovery import HostMalformedError, parse_host_port, parse_resolver_address
 from volact.core import encoding
+from volact.core.counter import Attested, Counter, CounterOffer, CounterProof, CounterReading
 from volact.core.definition import ProductDefinition
 from volact.core.encoding import Fields, b64decode, b64encode, dump_object, parse_object
 from volact.core.errors import ConfigError, InputError, MalformedError, TransportError, TrustError, VolactError
@@ -102,6 +103,7 @@ def verify_descriptor(token):
 
 
 MARKER = OemMarker(1, frozenset({101}), Model("Contoso", "Book 14"), bytes(32), frozenset({"client"}))
+WORD = Attested(b"k" * 90, b"i" * 14, b"s" * 150, bytes(64))
 SIGHTING = Sighting(
     1, Sight.PRESENT, "a.b.c", Hardware.of("Contoso", "Book 14", "", "5B5RNB2"), Fingerprint({"mac": bytes(16)})
 )
@@ -126,6 +128,14 @@ OBJECTS = {
     "policy": Parser(of_object(Policy.from_claim), dump_object(Policy().to_claim())),
     "machine key": Parser(of_object(jws.key_of), dump_object(jws.jwk_of(keys.LocalKey.generate().public_key))),
     "OEM marker": Parser(of_object(OemMarker.from_claim), dump_object(MARKER.to_claim())),
+    "counter": Parser(of_object(Counter.from_claim), dump_object(Counter(bytes(34), 7, b"c" * 328).to_claim())),
+    "counter offer": Parser(of_object(CounterOffer.from_claim), dump_object(CounterOffer(b"x" * 900, WORD).to_claim())),
+    "counter proof": Parser(
+        of_object(CounterProof.from_claim), dump_object(CounterProof(1, bytes(32), WORD).to_claim())
+    ),
+    "counter reading": Parser(
+        of_object(CounterReading.from_claim), dump_object(CounterReading(5, bytes(34), 7).to_claim())
+    ),
     "sighting": Parser(of_object(Sighting.from_claim), dump_object(SIGHTING.to_claim())),
     "token reference": Parser(
         KeyReference.from_bytes, KeyReference(TokenPlace("/m.so", "acme", "/pin"), "Acme root", bytes(16)).to_bytes()

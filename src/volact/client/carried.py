@@ -16,6 +16,7 @@ from volact.client.machine import LocalMachine
 from volact.client.products import LoadedProduct, NoKeyError, StoredAnswer, load_product, record
 from volact.client.store import LATEST, Attempt, ClientStore
 from volact.core.binding import NONCE_SIZE, RESPONSE_KEY_SIZE
+from volact.core.counter import CounterOffer
 from volact.core.encoding import Fields, b64encode, dump_object, parse_object
 from volact.core.errors import ConfigError, MalformedError, TrustError
 from volact.core.evaluation import Evaluation, trusted_time
@@ -112,7 +113,7 @@ def write_request(
         made = _request(store, loaded, machine, trusted_time(now, loaded.latest_time), random)
         known = None if new else store.load_carried(product, Carried.from_bytes)
         if known is None or not _fits(known, made, signer.machine):
-            known = _seal(loaded, made, signer, now)
+            known = _seal(store, loaded, made, signer, now)
             store.save_carried(product, known.to_bytes())
     return RequestFile(loaded.trust.fingerprint, product, known.request.issuer, known.sealed), known
 
@@ -168,7 +169,18 @@ def _request(
     )
 
 
-def _seal(loaded: LoadedProduct, request: ActivationRequest, signer: MachineSigner, now: int) -> Carried:
+def _counter(store: ClientStore, loaded: LoadedProduct, machine: bytes, nonce: bytes) -> CounterOffer | None:
+    """Of the machine's TPM, where its key is in there, as an activation online offers it."""
+    if not store.is_bound_to_tpm():
+        return None
+    from volact.client import counters
+
+    return counters.offer(store, loaded.trust.fingerprint, loaded.product, machine, nonce)
+
+
+def _seal(
+    store: ClientStore, loaded: LoadedProduct, request: ActivationRequest, signer: MachineSigner, now: int
+) -> Carried:
     """Sealed to the key that the product's definition brings along."""
     assert loaded.edition is not None, "a request has an edition"
     descriptor = answers.verify_descriptor(
@@ -180,7 +192,7 @@ def _seal(loaded: LoadedProduct, request: ActivationRequest, signer: MachineSign
         suites=loaded.edition.policy.suites,
         status_max_age=ANY_AGE,
     ).descriptor
-    named = replace(request, issuer=descriptor.id)
+    named = replace(request, issuer=descriptor.id, counter=_counter(store, loaded, signer.machine, request.nonce))
     sealed = envelope.seal_request(descriptor.suite, descriptor.public_key, signer.request(named).encode())
     return Carried(named, signer.machine, sealed)
 

@@ -347,3 +347,16 @@ def test_makers_are_added_listed_and_removed_and_the_ledger_knows(site, tmp_path
     (tmp_path / "not.pem").write_text("no")
     assert volact(*words, "add", tmp_path / "not.pem", *where).json["error"]["code"] == "tpm-maker-file"
     assert site.acts()[-2:] == ["tpm-maker-added", "tpm-maker-removed"]
+
+
+def test_a_carried_request_offers_the_counter_too(site, bound, maker) -> None:
+    from volact.client import carried
+
+    machine = bound(site.pool_key(1))
+    file, _ = carried.write_request(machine.store, PRODUCT, machine.local, machine.clock(), secrets.token_bytes)
+    answer, _ = site.service.answer_file(file)
+    done = carried.apply(machine.store, PRODUCT, answer, machine.local, machine.clock(), Random(1))
+    assert done.licence.counter is not None
+    assert machine.give_back().credited
+    (row,) = [row for row in site.publisher.store.ledger() if row.act == "machine-returned"]
+    assert '"by":"tpm-counter"' in row.data

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Linux: the places of the FHS, systemd, freedesktop notifications.  Events go to the journal by ``client.events``."""
 
-import shlex
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -43,6 +41,8 @@ def notifier(title: str, text: str, variables: Mapping[str, str]) -> list[str] |
     """A freedesktop notification, where this process belongs to somebody's session."""
     if not variables.get("DBUS_SESSION_BUS_ADDRESS"):
         return None
+    import shutil
+
     path = variables.get("PATH")
     if (send := shutil.which("notify-send", path=path)) is not None:
         plain = text.replace("\\", "\\\\")  # it reads C's escapes in the text
@@ -70,6 +70,8 @@ def service_plan(program: tuple[str, ...]) -> ServicePlan:
 
 
 def unit(program: tuple[str, ...]) -> str:
+    import shlex
+
     words = " ".join(shlex.quote(word).replace("%", "%%") for word in program)
     return SERVICE_UNIT.replace("@PROGRAM@", words)
 
