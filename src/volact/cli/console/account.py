@@ -33,8 +33,8 @@ def build(group: Any) -> None:
         ],
     )
     add.add_argument("name", metavar="NAME")
-    add.add_argument("--role", choices=STANDARD.names, default="viewer", help="(default: %(default)s)")
-    add.add_argument("--full-name", default="", metavar="TEXT")
+    add.add_argument("--role", choices=STANDARD.names, default="viewer", help="what it may do (default: %(default)s)")
+    add.add_argument("--full-name", default="", metavar="TEXT", help="whose it is, shown beside the name")
     add.add_argument("--password", choices=["-"], help="read the first password from standard input")
     add_verb(verbs, "list", "list the accounts", run_list, examples=["volact console account list --json"])
     role = add_verb(verbs, "role", "give an account another role", run_role)
@@ -55,8 +55,13 @@ def build(group: Any) -> None:
         run_link,
         examples=["volact console login-link", "volact console login-link anna --url https://console.example.com"],
     )
-    link.add_argument("name", metavar="NAME", nargs="?", default="admin", help="(default: %(default)s)")
-    link.add_argument("--url", metavar="URL", default=f"http://localhost:{DEFAULT_PORT}", help="(default: %(default)s)")
+    link.add_argument("name", metavar="NAME", nargs="?", default="admin", help="the account (default: %(default)s)")
+    link.add_argument(
+        "--url",
+        metavar="URL",
+        default=f"http://localhost:{DEFAULT_PORT}",
+        help="where the console answers (default: %(default)s)",
+    )
 
 
 def run_add(args: argparse.Namespace, env: Environment) -> int:

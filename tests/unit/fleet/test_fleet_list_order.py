@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lists come in the same order whichever way the database takes."""
+
+from pathlib import Path
+
+import pytest
+
+from support.fleet_rows import NOW, fill
+from volact.fleet import inventory
+from volact.fleet.inventory import Query
+from volact.fleet.store import FleetStore
+
+PAGE = 37
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory):
+    with FleetStore.open(Path(tmp_path_factory.mktemp("fleet")) / "fleet.sqlite") as opened:
+        fill(opened, 400)
+        yield opened
+
+
+@pytest.mark.parametrize("column", [name for name in inventory.PRODUCT_COLUMNS if name != "result"])
+@pytest.mark.parametrize("way", ["", "-"])
+def test_the_pages_of_a_list_are_the_whole_list_in_parts(store: FleetStore, column: str, way: str) -> None:
+    sort = (way + column, "name", "product")
+    with store.read() as conn:
+        whole = inventory.products(conn, Query("", sort, limit=100_000), NOW)
+        parts = [
+            row
+            for start in range(0, whole.total, PAGE)
+            for row in inventory.products(conn, Query("", sort, limit=PAGE, offset=start), NOW).rows
+        ]
+    assert len(parts) == whole.total
+    assert parts == whole.rows
