@@ -12,15 +12,16 @@ from markupsafe import Markup
 
 from volact import __version__
 from volact.fleet.reports import charts
-from volact.fleet.reports.report import Kind, Report, show
+from volact.fleet.reports.report import Column, Kind, Report, Value, show
 
 # More than anybody reads on a page; CSV and XLSX hold them all.
 MOST_ROWS = 1_000
+SHORT = 24  # letters: a name, a date, a key's end
 
 
 def to_html(report: Report) -> bytes:
     rows = [
-        [(show(column.kind, value), column.right) for column, value in zip(report.columns, row, strict=True)]
+        [_cell(column, value) for column, value in zip(report.columns, row, strict=True)]
         for row in report.rows[:MOST_ROWS]
     ]
     drawn = [
@@ -37,6 +38,12 @@ def to_html(report: Report) -> bytes:
         version=__version__,
     )
     return page.encode()
+
+
+def _cell(column: Column, value: Value) -> tuple[str, str]:
+    """The text and its class: numbers to the right, what is short on one line."""
+    text = show(column.kind, value)
+    return text, "right" if column.right else "short" if len(text) <= SHORT else ""
 
 
 @cache
