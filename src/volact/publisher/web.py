@@ -31,12 +31,13 @@ class WebLoader:
     path: Path
     passphrase: bytes = field(repr=False)
     listener: WebListener = field(default_factory=WebListener)
+    logins: Path | None = None
 
     def __call__(self) -> "WebApplication":
         publisher = Publisher.open(self.path)
         keys = publisher.folder.open_keys(self.passphrase)
         office = Office(publisher, keys, _now, time.monotonic)
-        desk = build_desk(publisher, keys, _now, listener=self.listener)
+        desk = build_desk(publisher, keys, _now, listener=self.listener, logins=self.logins)
         return WebApplication(build(office), desk, publisher.store.close)
 
 

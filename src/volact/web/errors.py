@@ -72,7 +72,7 @@ class MethodNotAllowedError(InputError):
 class HostHeaderError(InputError):
     code = "site-name-unknown"
     fmt = "this server does not answer under the name {name}"
-    remedy = "use the address it was started with, or start it with --name {name} too"
+    remedy = "use the address it was started with, or name this one when it is started"
 
 
 class FormMalformedError(InputError):
@@ -126,7 +126,7 @@ class LastAdministratorError(ConfigError):
 class PlainListenerError(ConfigError):
     code = "web-needs-tls"
     fmt = "passwords would cross the network in clear text to {address}"
-    remedy = "give --tls-certificate and --tls-key, or listen on 127.0.0.1 behind a proxy named by --trust-proxy"
+    remedy = "give it a certificate and its key, or listen on 127.0.0.1 behind a proxy that is named to it"
 
 
 class SecretFileError(ConfigError):

@@ -18,6 +18,7 @@ from volact.web.errors import (
 )
 from volact.web.form import Form
 from volact.web.gate import STAGE_PAGES, is_full
+from volact.web.oidc import PAGES as SINGLE_SIGN_ON
 from volact.web.records import Stage
 from volact.web.roles import ANYBODY, LOGGED_IN
 from volact.web.visit import Page, Visit, local_path
@@ -209,6 +210,7 @@ _BOTH = ("GET", "POST")
 
 PAGES: Final = [
     Page("/login", login, ANYBODY, "Log in", _BOTH, acts="login"),
+    *SINGLE_SIGN_ON,
     Page("/login/link/{token}", login_link, ANYBODY, "Log in", _BOTH, acts="login"),
     Page("/login/code", code, LOGGED_IN, "Authenticator", _BOTH, acts="login", stages=(Stage.CODE,)),
     Page("/login/password", new_password, LOGGED_IN, "New password", _BOTH, acts="password", stages=(Stage.PASSWORD,)),

@@ -62,6 +62,9 @@ volact publisher serve --web 0.0.0.0:8443 --web-certificate fullchain.pem --web-
         "--web-name", metavar="NAME", action="append", default=[],
         help="a further name the desk is reached by; requests for others are refused; may be given several times",
     )  # fmt: skip
+    group.add_argument(
+        "--web-logins", metavar="FILE", help="let people log in through LDAP or OpenID Connect, as this TOML file says"
+    )
     parser = add_verb(
         verbs,
         "answer",
@@ -94,7 +97,7 @@ def _serve(args: argparse.Namespace, env: Environment) -> int:
         env.stderr.flush()
 
     listener = Listener(args.listen, args.port, args.workers)
-    with _web_server(web, path, passphrase):
+    with _web_server(web, path, passphrase, Path(args.web_logins) if args.web_logins else None):
         serve(Loader(path, passphrase), listener, on_start=started, on_stop=lambda: env.say("stopped"))
     return 0
 
@@ -116,14 +119,16 @@ def _web_listener(args: argparse.Namespace) -> "WebListener | None":
     return listener
 
 
-def _web_server(web: "WebListener | None", path: Path, passphrase: bytes) -> AbstractContextManager[Any]:
+def _web_server(
+    web: "WebListener | None", path: Path, passphrase: bytes, logins: Path | None
+) -> AbstractContextManager[Any]:
     if web is None:
         return nullcontext()
     from volact.publisher.web import WebLoader
     from volact.wire.serve import Beside, Listener
 
     listener = Listener(web.address, web.port, certificate=web.certificate, key=web.key)
-    return Beside(WebLoader(path, passphrase, web), listener)
+    return Beside(WebLoader(path, passphrase, web, logins), listener)
 
 
 def _answer(args: argparse.Namespace, env: Environment) -> int:

@@ -3,7 +3,8 @@
 their authenticators in ``web.key`` beside it.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from volact.publisher.administration import Publisher
@@ -13,6 +14,7 @@ from volact.publisher.folder import PublisherFolder, PublisherKeys
 from volact.web import credentials
 from volact.web.accounts import Accounts
 from volact.web.app import build_app
+from volact.web.logins import open_logins
 from volact.web.site import Site, WebListener
 from volact.web.store import WebStore
 
@@ -34,18 +36,17 @@ def build_desk(
     clock: Callable[[], int],
     *,
     listener: WebListener,
-    login: Callable[[Accounts], tuple[Accounts, Any]] = lambda accounts: (accounts, None),
-    proxies: Iterable[str] = (),
+    logins: Path | None = None,
 ) -> Any:
     secret = credentials.read_secret(publisher.folder.path / "web.key")
-    accounts, single_sign_on = login(open_accounts(publisher.folder, clock, key=secret))
+    accounts, single_sign_on = open_logins(logins, open_accounts(publisher.folder, clock, key=secret))
     site = Site(
         SITE,
         publisher.folder.name,
         SUBTITLE,
         accounts,
         listener.hosts,
-        proxies=frozenset(proxies or listener.proxies),
+        proxies=frozenset(listener.proxies),
         secure=listener.secure,
         state=Desk(publisher, keys, clock),
         packages=("volact.publisher.desk",),
