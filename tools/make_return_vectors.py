@@ -56,7 +56,7 @@ def main() -> None:
 def proofs() -> list[Vector]:
     machine, stranger = base.KEYS["machine"], base.KEYS["stranger"]
     good = returns.sign_return(PROOF, machine)
-    header, body, signature = good.split(".")
+    header, _, signature = good.split(".")
     other = returns.sign_return(replace(PROOF, product="acme-map"), machine).split(".")[1]
     claims = {**PROOF.to_claim(), "v": 2}
     foreign = jws.sign(jws.header(returns.RETURN, jwk=jws.jwk_of(machine.public_key)), PROOF.to_claim(), stranger)
