@@ -122,7 +122,7 @@ def show_job(fleet: Fleet, job: Job, env: Environment, *, waiting: bool = False)
         return 0 if job.well or waiting else 1
     if waiting:
         env.write(f"job {job.id}: {job.kind} on {job.total} machines, waiting")
-        env.hint("`volact fleet serve` works on it, or `volact fleet jobs run`")
+        env.hint(f"`volact fleet serve` works on it, or `volact fleet jobs run {job.id}`")
         return 0
     counts = ", ".join(f"{number} {state}" for state, number in sorted(job.counts.items()))
     env.write(f"job {job.id}: {job.kind}: {counts}")
