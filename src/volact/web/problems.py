@@ -42,7 +42,7 @@ class RequestInvalidError(InputError):
 
 
 class PathUnknownError(InputError):
-    code = "path-unknown"
+    code = "web-path-unknown"
     fmt = "there is nothing at {path}"
     remedy = "compare the path with the API's description, openapi.json"
 
@@ -109,11 +109,11 @@ class Statuses:
     def document(self, error: VolactError) -> dict[str, Any]:
         shown = error.to_dict()
         return {
-            "type": self.type_of(error.code or "internal-error"),
+            "type": self.type_of(error.code or InternalError.code),
             "title": title(type(error)),
             "status": self.status(type(error)),
             "detail": _plain(shown["message"]),
-            "code": error.code or "internal-error",
+            "code": error.code or InternalError.code,
             "remedy": _plain(shown["remedy"]),
             "fields": {name: _plain(value) for name, value in shown["fields"].items()},
         }
@@ -121,7 +121,7 @@ class Statuses:
 
 def title(kind: type[VolactError]) -> str:
     """One short text for all errors of a code, as RFC 9457 asks for: the code in words."""
-    return kind.code.replace("-", " ").capitalize() or "Internal error"
+    return kind.code.replace("-", " ").capitalize() or "Service fault"
 
 
 def answer(error: VolactError, statuses: Statuses, headers: Mapping[str, str] | None = None) -> Response:

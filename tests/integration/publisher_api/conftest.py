@@ -107,7 +107,7 @@ class Api:
         assert problem["type"] == f"/api/v1/problems/{problem['code']}"
         route = next((r for r in self.app.routes if r.matches(_scope(answer.request))[0].value == 2), None)
         if route is None:
-            assert problem["code"] in ("path-unknown", "method-unfit", "request-too-large")
+            assert problem["code"] in ("web-path-unknown", "method-unfit", "request-too-large")
             return
         operation = self.description["paths"][route.path_format][answer.request.method.lower()]
         documented = operation["responses"][str(answer.status_code)]["content"]["application/problem+json"]["examples"]

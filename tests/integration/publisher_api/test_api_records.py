@@ -118,7 +118,7 @@ def test_the_audit_shows_people_and_tokens_and_to_an_organisation_its_own(api):
 
 def test_problems_of_the_framework_have_the_same_form(api):
     token = api.operator()
-    assert api.refused("GET", "/nothing") == (404, "path-unknown")
+    assert api.refused("GET", "/nothing") == (404, "web-path-unknown")
     assert api.refused("PUT", "/keys", token) == (405, "method-unfit")
     assert api.refused("POST", "/keys", token, content=b"{", headers={"Content-Type": "application/json"}) == (
         422, "request-invalid",
