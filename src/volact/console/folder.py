@@ -5,6 +5,7 @@
     console.sqlite   accounts, sessions and the audit, see ``web.schema``
     secret           under which authenticators' secrets are encrypted
     products/        definitions that were given to the wizard, for its test activation
+    directory.json   how the directory is reached that the wizard activated, for the dashboard
     probe/           the test machine's own client folder
 
 The folder comes into being whole or not at all.  Guide: docs/guide/console.md.
@@ -21,7 +22,14 @@ from volact.core.errors import ConfigError, InputError
 from volact.sealing import keys
 
 FORMAT = 1
-FILE, DATABASE, SECRET, PRODUCTS, PROBE = "console.json", "console.sqlite", "secret", "products", "probe"
+FILE, DATABASE, SECRET, PRODUCTS, PROBE, DIRECTORY = (
+    "console.json",
+    "console.sqlite",
+    "secret",
+    "products",
+    "probe",
+    "directory.json",
+)
 ROLES = ("host", "vm", "fleet", "directory", "client")
 MAX_PATH = 4096
 _MODE = 0o700
@@ -76,6 +84,20 @@ class ConsoleFolder:
     @property
     def probe(self) -> Path:
         return self.path / PROBE
+
+    def keep_directory(self, options: Mapping[str, str]) -> None:
+        """How a directory is reached: names and paths, no password."""
+        keys.write_file(self.path / DIRECTORY, dump_object(dict(options)) + b"\n")
+
+    def directory(self) -> dict[str, str]:
+        """Empty where the wizard has activated none."""
+        if not (self.path / DIRECTORY).is_file():
+            return {}
+        try:
+            stored = parse_object(keys.read_file(self.path / DIRECTORY), DIRECTORY)
+        except (InputError, OSError) as exc:
+            raise ConsoleFolderError(path=str(self.path), why=str(exc)) from None
+        return {name: value for name, value in stored.items() if isinstance(value, str)}
 
     def keep_definition(self, product: str, root: str, token: bytes) -> None:
         """For the test activation: the definition with the root under which it was verified."""

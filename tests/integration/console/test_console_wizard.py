@@ -231,3 +231,5 @@ def test_through_a_directory(
         expect(page.locator(".proven")).to_contain_text("Head office")
         expect(page.locator(".proven")).to_contain_text("signed by the publisher")
         look(page, "console-setup-object-proof")
+        page.get_by_role("link", name="To the dashboard").click()
+        expect(page.get_by_role("heading", name="Head office")).to_be_visible()

@@ -13,6 +13,8 @@ from starlette.responses import Response
 
 from volact.console import charts, probe
 from volact.console.pages.parts import kept, refreshed, site_of
+from volact.console.setup.directory import listed
+from volact.console.setup.state import SetupState
 from volact.console.site import HostRole
 from volact.core.count import SECONDS_PER_DAY, day_of
 from volact.core.errors import VolactError
@@ -67,6 +69,7 @@ def dashboard(visit: Visit) -> Response:
         host=_host(visit, host) if host else None,
         fleet=site.fleet() is not None,
         vm=_vm(visit),
+        directory=bool(site.folder.directory()),
         days=DAYS,
     )
 
@@ -183,6 +186,21 @@ def _bucket_link(bucket: figures.Bucket) -> str:
     return f"/fleet/machines?{urlencode({'filter': ' '.join(terms)})}"
 
 
+def directory(visit: Visit) -> Response:
+    """The activation objects of the directory that the wizard activated; asked for beside the page."""
+    site = site_of(visit)
+    state = SetupState().with_connection(site.folder.directory())
+
+    def ask() -> tuple[list[Any], str]:
+        try:
+            return list(listed(site.here, state)), ""
+        except VolactError as exc:
+            return [], f"{exc}; {exc.hint}" if exc.hint else str(exc)
+
+    found = refreshed(visit, "directory", DNS_SECONDS, ask)
+    return visit.render_part("dashboard_parts.html", "directory", found)
+
+
 def pools(visit: Visit) -> Response:
     """MAK pools: what is left, and when they run out."""
     role = site_of(visit).fleet()
@@ -211,4 +229,5 @@ PAGES = (
     Page("/dashboard/health", health, VIEW),
     Page("/dashboard/fleet", fleet, VIEW),
     Page("/dashboard/pools", pools, VIEW),
+    Page("/dashboard/directory", directory, VIEW),
 )

@@ -95,6 +95,7 @@ def make_object(visit: Visit) -> Response:
         command = directory.activate(state, key, name, definition, root, url)
         (ended,) = frame.run(visit, frame.site_of(visit).here, [command])
         made = str((ended.value or {}).get("name") or name)
+        _remember(visit, state)
         return replace(state, partial=key.partial, object_name=made, publisher=url)
 
     return frame.attempt(visit, form, "object", act, lambda again: _show_object(visit, again, "online"))
@@ -127,9 +128,15 @@ def answer(visit: Visit) -> Response:
     def act(state: SetupState) -> SetupState:
         _, data = visit.file("answer") or ("", b"")
         (ended,) = frame.run(visit, frame.site_of(visit).here, [directory.apply(state, data)])
+        _remember(visit, state)
         return replace(state, object_name=str((ended.value or {}).get("name") or ""))
 
     return frame.attempt(visit, form, "object", act, lambda again: _show_object(visit, again, "file"))
+
+
+def _remember(visit: Visit, state: SetupState) -> None:
+    """The dashboard shows the directory's objects from now on."""
+    frame.site_of(visit).folder.keep_directory({name: getattr(state, name) for name in directory.CONNECTION})
 
 
 def _definition(visit: Visit, form: Form) -> tuple[Path | None, str]:
