@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from volact.core.errors import ConfigError, InputError, VolactError
+from volact.core.errors import ConfigError, InputError, TransportError, VolactError
 from volact.fleet import mail, samples, schedule
 from volact.fleet.forecast import DAY
 from volact.fleet.jobs import store as job_rows
@@ -58,7 +58,7 @@ class ScheduleArgumentError(InputError):
     remedy = "see `volact fleet schedule add --help`; nothing was changed"
 
 
-class ScheduledJobError(VolactError):
+class ScheduledJobError(TransportError):
     """A job ended, and not well; which machines, it says itself."""
 
     code = "scheduled-job-failed"
@@ -72,7 +72,7 @@ class ReportFolderError(ConfigError):
     remedy = "make the folder, writable for the account that runs the fleet tool"
 
 
-class KeysRefreshError(VolactError):
+class KeysRefreshError(TransportError):
     code = "keys-refresh-failed"
     fmt = "the publisher told nothing of {failed} of {total} keys: {first}"
     remedy = "`volact fleet keys refresh` tells of each; the others have their new figures"
