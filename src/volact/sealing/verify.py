@@ -65,6 +65,8 @@ MAY_LICENSE: dict[Role, frozenset[Channel]] = {
 
 _FINGERPRINT = re.compile(r"sha256:[0-9a-f]{64}\Z")
 
+_SHORTEST = 2  # an end certificate and its CA, which most chains are: what is above them costs only those that have it
+
 # What is stored and perpetual: evaluation gives it the policy's grace once its issuer is revoked.
 _JUDGED_LATER = (LICENCE, MARKER)
 
@@ -345,14 +347,14 @@ def _anchor(
     a self-issued certificate is not."""
     below = list(chain)
     # whatever brings a root's own key along, the root itself or a cross certificate, adds nothing
-    while len(below) > 1 and _with_key_of(below[-1], trust.roots) is not None:
+    while len(below) > _SHORTEST and _with_key_of(below[-1], trust.roots) is not None:
         below.pop()
     anchor = _signer_among(trust.roots, below[-1])
     if anchor is None and len(below) < len(chain):
         raise ChainError(what=what, at=show_time(at), why="it does not lead to the root that it brings along")
     if anchor is None:
         raise UntrustedRootError(what=what, root=trust.fingerprint)
-    while len(below) > 1 and certificates.is_cross(below[-1]):
+    while len(below) > _SHORTEST and certificates.is_cross(below[-1]):
         cross = below.pop()
         if not _is_valid(cross, at):
             raise ChainError(what=what, at=show_time(at), why="a cross certificate of the roots is over, or to come")
