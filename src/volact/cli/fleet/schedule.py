@@ -80,12 +80,12 @@ def _build_mail(verbs: Any) -> None:
             "--mail-password-file /etc/volact/mail",
         ),
     )
-    parser.add_argument("--server", required=True, metavar="HOST")
+    parser.add_argument("--server", required=True, metavar="HOST", help="the mail server")
     parser.add_argument(
         "--port", type=between(1, 65535), default=0, metavar="N", help="default: as the security has it"
     )
     parser.add_argument("--security", choices=tuple(SECURITIES), default="starttls", help="default: %(default)s")
-    parser.add_argument("--from", dest="sender", required=True, metavar="ADDRESS")
+    parser.add_argument("--from", dest="sender", required=True, metavar="ADDRESS", help="whom the mails are from")
     parser.add_argument("--user", default="", help="where the server wants a login")
     parser.add_argument("--mail-password-file", default="", metavar="FILE", help="first line: the login's password")
 

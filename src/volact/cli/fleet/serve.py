@@ -58,7 +58,7 @@ def build(verbs: Any) -> None:
         ),
     )
     parser.add_argument("label", metavar="LABEL", help="who uses it, and for what")
-    parser.add_argument("--role", choices=tuple(map(str, Role)), required=True)
+    parser.add_argument("--role", choices=tuple(map(str, Role)), required=True, help="what it may do")
     parser.add_argument("--days", type=between(1, 3650), default=365, metavar="N", help="its life (default: 365)")
     add_verb(family, "list", "list the tokens", _list, examples=("volact fleet token list",))
     parser = add_verb(
