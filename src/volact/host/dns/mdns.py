@@ -98,6 +98,7 @@ def check_interfaces(texts: Sequence[str]) -> tuple[str, ...]:
 
 def _addresses() -> list[str]:
     """Of every interface but loopback."""
-    from zeroconf import get_all_addresses
+    import ifaddr
 
-    return [text for text in get_all_addresses() if not ipaddress.ip_address(text).is_loopback]
+    found = [ip.ip for adapter in ifaddr.get_adapters() for ip in adapter.ips if ip.is_IPv4]
+    return [text for text in found if isinstance(text, str) and not ipaddress.ip_address(text).is_loopback]
