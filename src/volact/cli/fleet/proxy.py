@@ -38,8 +38,8 @@ def build(group: Any) -> None:
     inner = family.add_subparsers(title="verbs", metavar="VERB", required=True)
     _proxy_verbs(inner)
     _backup_verbs(inner)
-    _add_export(group)
-    _add_import(group)
+    _add_export(group, "volact fleet")
+    _add_import(group, "volact fleet")
     about = "what is carried between two fleets: show, export, import"
     family = group.add_parser("bundle", help=about, description=about[0].upper() + about[1:] + ".")
     files = family.add_subparsers(title="verbs", metavar="VERB", required=True)
@@ -48,8 +48,8 @@ def build(group: Any) -> None:
     )
     show.add_argument("file", metavar="FILE")
     verb(files, "signer", run_signer, "show the fingerprint that this fleet signs with", "volact fleet bundle signer")
-    _add_export(files)
-    _add_import(files)
+    _add_export(files, "volact fleet bundle")
+    _add_import(files, "volact fleet bundle")
 
 
 def _proxy_verbs(inner: Any) -> None:
@@ -113,18 +113,18 @@ def _backup_verbs(inner: Any) -> None:
     add_machines(back)
 
 
-def _add_export(group: Any) -> None:
+def _add_export(group: Any, said: str) -> None:
     export = verb(
         group,
         "export",
         run_export,
         "write a bundle: by default the waiting requests, without keys and names",
-        "volact fleet export -o lab.volbundle",
-        "volact fleet export --without-keys -o inventory.volbundle",
-        "volact fleet export --everything --bundle-passphrase-file p.txt -o all.volbundle",
+        f"{said} export -o lab.volbundle",
+        f"{said} export --without-keys -o inventory.volbundle",
+        f"{said} export --everything --bundle-passphrase-file p.txt -o all.volbundle",
         secret=True,
     )
-    export.add_argument("-o", "--output", metavar="FILE", required=True)
+    export.add_argument("-o", "--output", metavar="FILE", required=True, help="the bundle to write")
     what = export.add_mutually_exclusive_group()
     what.add_argument("--proxy-only", action="store_true", help="waiting requests under random references (default)")
     what.add_argument("--without-keys", action="store_true", help="the inventory, without keys")
@@ -133,14 +133,14 @@ def _add_export(group: Any) -> None:
     export.add_argument("--machine", action="append", metavar="NAME", help="requests of these machines only")
 
 
-def _add_import(group: Any) -> None:
+def _add_import(group: Any, said: str) -> None:
     take = verb(
         group,
         "import",
         run_import,
         "take a bundle in: answers, or an inventory; the file wins, and conflicts are listed",
-        "volact fleet import answers.volbundle",
-        "volact fleet import lab.volbundle --signer sha256:… --dry-run",
+        f"{said} import answers.volbundle",
+        f"{said} import lab.volbundle --signer sha256:… --dry-run",
         secret=True,
     )
     take.add_argument("file", metavar="FILE")
