@@ -38,7 +38,12 @@ class WebLoader:
         keys = publisher.folder.open_keys(self.passphrase)
         office = Office(publisher, keys, _now, time.monotonic)
         desk = build_desk(publisher, keys, _now, listener=self.listener, logins=self.logins)
-        return WebApplication(build(office), desk, publisher.store.close)
+
+        def close() -> None:
+            desk.close()
+            publisher.store.close()
+
+        return WebApplication(build(office), desk, close)
 
 
 class WebApplication:

@@ -51,7 +51,9 @@ def desk(tmp_path_factory):
 @pytest.fixture(scope="module")
 def app(desk):
     listener = WebListener("127.0.0.1", 1691, names=("testserver",))
-    return build_desk(desk.publisher, desk.publisher.folder.open_keys(PASSPHRASE), desk.clock, listener=listener)
+    app = build_desk(desk.publisher, desk.publisher.folder.open_keys(PASSPHRASE), desk.clock, listener=listener)
+    yield app
+    app.close()
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,8 @@ their authenticators in ``web.key`` beside it.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from volact.publisher.administration import Publisher
 from volact.publisher.desk import customers, keys, overview, phone, products, rows
@@ -15,6 +15,7 @@ from volact.web import credentials
 from volact.web.accounts import Accounts
 from volact.web.app import build_app
 from volact.web.logins import open_logins
+from volact.web.security import App, Receive, Scope, Send
 from volact.web.site import Site, WebListener
 from volact.web.store import WebStore
 
@@ -23,6 +24,20 @@ SUBTITLE = "Publisher's desk"
 MAX_UPLOAD = 4 * 1024 * 1024
 PAGES = [*overview.PAGES, *phone.PAGES, *customers.PAGES, *keys.PAGES, *products.PAGES, *rows.PAGES]
 MENU = {"": "", "Customers": "", "Licensing": "", "Records": "", "Administration": ""}
+
+
+@dataclass(frozen=True, slots=True)
+class DeskApplication:
+    """ASGI 3; ``close`` ends its connections to the database."""
+
+    app: App
+    store: WebStore
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app(scope, receive, send)
+
+    def close(self) -> None:
+        self.store.close()
 
 
 def open_accounts(folder: PublisherFolder, clock: Callable[[], int], *, key: bytes | None = None) -> Accounts:
@@ -37,7 +52,7 @@ def build_desk(
     *,
     listener: WebListener,
     logins: Path | None = None,
-) -> Any:
+) -> DeskApplication:
     secret = credentials.read_secret(publisher.folder.path / "web.key")
     accounts, single_sign_on = open_logins(logins, open_accounts(publisher.folder, clock, key=secret))
     site = Site(
@@ -54,4 +69,4 @@ def build_desk(
         max_body=MAX_UPLOAD,
         single_sign_on=single_sign_on,
     )
-    return build_app(site, PAGES)
+    return DeskApplication(build_app(site, PAGES), accounts.store)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, func, literal_column, or_, select
 
 from volact.core.policy import DAY
 from volact.publisher import queries
@@ -113,7 +113,7 @@ def acts_by_day(conn: Connection, since: int) -> dict[tuple[int, str], int]:
     """(day since 1970, act) → how many, for activations and refusals."""
     row = LEDGER.c
     shown = [str(act) for act in (*MACHINE_ACTS, Act.REQUEST_REFUSED, Act.HOST_ACTIVATED, Act.PHONE_CONFIRMED)]
-    day = row.at.op("/")(DAY)
+    day = row.at.op("/")(literal_column(str(DAY)))  # no parameter: PostgreSQL takes two of them for two expressions
     statement = select(day, row.act, func.count()).where(row.act.in_(shown), row.at >= since).group_by(day, row.act)
     return {(int(one), act): int(number) for one, act, number in conn.execute(statement)}
 

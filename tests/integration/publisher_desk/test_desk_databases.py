@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The desk's pages and the acts of its forms, on SQLite and on PostgreSQL."""
+
+import pytest
+
+from support import postgresql
+from support.client_machine import ClientMachine
+from support.phone_desk import PASSPHRASE, Desk, show
+from support.web_client import WebClient
+from volact.client import products
+from volact.publisher.desk.application import build_desk, open_accounts
+from volact.web.site import WebListener
+from volact.wire.serve import free_port
+
+CUSTOMER, GROUP = "Fabrikam / Söhne & Co", "acme-cad 102"
+PATHS = (
+    "/overview", "/keys?text=Contoso&kind=mak&state=open&sort=used", "/organisations",
+    "/organisations/show?name=Contoso", "/agreements",
+    "/products", "/activations?text=x&state=held", "/activations/hosts?text=x", "/activations/forests",
+    "/ledger?act=key-issued&text=Contoso&actor=tests&since=2020-01-01&until=2030-01-01", "/ledger/check",
+    "/administration/audit?text=login&account=ann&act=login", "/administration/accounts", "/administration/sessions",
+)  # fmt: skip
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.needs("postgresql"))])
+def desk(request, tmp_path):
+    if request.param == "sqlite":
+        yield Desk.make(tmp_path / "publisher")
+        return
+    with postgresql.server(free_port()) as address:
+        desk = Desk.make(tmp_path / "publisher", f"{address.rstrip('/')}/postgres")
+        yield desk
+        desk.publisher.store.close()
+
+
+@pytest.fixture
+def client(desk):
+    accounts = open_accounts(desk.publisher.folder, desk.clock)
+    accounts.add("ann", "administrator", "tests", password=None)
+    path = f"/login/link/{accounts.make_link('ann', 'tests')}"
+    accounts.store.close()
+    listener = WebListener("127.0.0.1", 1691, names=("testserver",))
+    keys = desk.publisher.folder.open_keys(PASSPHRASE)
+    app = build_desk(desk.publisher, keys, desk.clock, listener=listener)
+    with WebClient(app) as client:
+        client.send(client.get(path), path)
+        yield client
+    app.close()
+
+
+def machine(desk, folder, key):
+    made = ClientMachine(folder / "machine", desk.site(), 7)
+    made.add()
+    products.install_key(made.store, "acme-cad", key, desk.edition.id)
+    return made
+
+
+def test_every_list_is_read(desk, client):
+    desk.key()
+    for path in PATHS:
+        response = client.get(path)
+        assert response.status_code == 200, (path, response.text[-2000:])
+
+
+def test_customers_keys_and_a_call_go_through_their_forms(desk, client, tmp_path):
+    client.send(client.get("/organisations"), "/organisations", name=CUSTOMER)
+    sold = {"name": "S-1", "organisation": CUSTOMER, "starts_at": "2020-01-01", "ends_at": "", "group_102": "40"}
+    assert client.send(client.get("/agreements/new"), "/agreements/new", **sold).url.path == "/agreements"
+    asked = {"organisation": CUSTOMER, "kind": "mak", "group": GROUP, "agreement": "S-1", "count": "1"}
+    made = client.send(client.get("/keys/new"), "/keys/new", **asked).text
+    key = made.split("data-new-key>")[1].split("<")[0]
+    issued = desk.publisher.find_key(key)
+    assert (issued.activations, issued.organisation) == (40, CUSTOMER)
+    assert key not in client.get(f"/keys/{issued.key_id}").text
+
+    digits = str(show(machine(desk, tmp_path, key)).installation)
+    call = client.send(client.get("/phone"), "/phone", g1=digits)
+    assert "Fabrikam / Söhne &amp; Co" in call.text
+    answered = client.send(call, "/phone/confirm", key=key[-5:], reason="no network")
+    assert "39 of 40 are left" in answered.text
+    assert "1 of 40" in client.get("/agreements").text
+
+    page = client.get(f"/keys/{issued.key_id}")
+    for act, fields in (("raise", {"activations": "50"}), ("block", {"reason": "published"}), ("unblock", {})):
+        path = f"/keys/{issued.key_id}/{act}"
+        page = client.send(page, path, **fields)
+        assert page.status_code == 200, page.text
+    assert desk.publisher.find_key(key).activations == 50
+    path = f"/keys/{issued.key_id}/supersede"
+    assert "only time" in client.send(page, path).text
+    assert desk.publisher.find_key(key).superseded_by
+    revoke = {"reason": "the contract ended"}
+    shown = client.get("/organisations/show?name=Fabrikam%20%2F%20S%C3%B6hne%20%26%20Co")
+    assert "was revoked" in client.send(shown, "/organisations/revoke", **revoke).text
+    assert "are whole" in client.get("/ledger/check").text
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "said"),
+    [
+        ("/keys/new", {"kind": "mak", "group": GROUP, "organisation": "Nobody", "activations": "5"}, "no organisation"),
+        (
+            "/keys/new",
+            {"kind": "mak", "group": GROUP, "organisation": "Contoso", "activations": "-1"},
+            "whole",
+        ),
+        ("/keys/new", {"kind": "king", "group": "none 1", "organisation": "Contoso"}, "choose one of the list"),
+        ("/organisations", {"name": "Contoso"}, "was added before"),
+        ("/organisations", {"name": " "}, "fill this in"),
+        ("/agreements/new", {"name": "x", "organisation": "Contoso", "starts_at": "31.12.2027"}, "a day as"),
+        ("/phone", {"g1": "1234567"}, "has 7 digits instead of 77"),
+        ("/phone", {"digits": "0" * 77}, "has a mistake in groups"),
+    ],
+)
+@pytest.mark.parametrize("desk", ["sqlite"], indirect=True)
+def test_what_does_not_fit_is_said_at_its_field(desk, client, path, fields, said):
+    response = client.send(client.get(path), path, **fields)
+    assert response.status_code == 422
+    assert said in response.text
