@@ -71,7 +71,7 @@ def find_problems() -> Iterator[str]:
 def render() -> str:
     """The whole page: one part a family, one section a code."""
     errors = load_errors()
-    families = sorted({family_of(kind) for kind in errors.values()}, key=lambda family: family.__name__)
+    families = sorted({family_of(kind) for kind in errors.values()}, key=lambda family: (family.__name__, family.code))
     parts = [HEAD, *(_contents(family, errors) for family in families)]
     for family in families:
         parts.append(f"\n## {title(family)}\n\n{summary(family)}\n")
