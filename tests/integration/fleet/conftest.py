@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fleet databases, of both kinds."""
+
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from support import postgresql
+
+
+@pytest.fixture(scope="session")
+def fleet_postgresql(pick_port: Callable[[], int]) -> Iterator[str]:
+    with postgresql.server(pick_port()) as address:
+        yield address
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.needs("postgresql"))])
+def fleet_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str | Path]:
+    """An empty database, gone afterwards: the same tests on both."""
+    if request.param == "sqlite":
+        yield tmp_path / "fleet.sqlite"
+        return
+    address, name = request.getfixturevalue("fleet_postgresql"), f"fleet_{secrets.token_hex(4)}"
+    postgresql.execute(address, f"CREATE DATABASE {name}")
+    yield address + name
+    postgresql.execute(address, f"DROP DATABASE {name} WITH (FORCE)")
