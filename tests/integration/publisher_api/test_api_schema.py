@@ -40,7 +40,7 @@ def test_nothing_that_is_sent_breaks_the_api(api, other, caller) -> None:
     schema = schemathesis.openapi.from_dict(api.description)
     checks = [CHECKS.get_one(name) for name in CHECKED]
     for found in schema.get_all_operations():
-        for mode in MODES:
+        for mode in MODES if token else MODES[:1]:  # who has no token is turned away before anything is read
             try_operation(api, found.ok(), mode, token, checks)
     api.site.publisher.store.check_ledger()
 
