@@ -31,8 +31,8 @@ volact publisher operator add ann --role administrator
 volact publisher operator add bob --role phone --full-name "Bob Miller" """,
     )
     parser.add_argument("name", metavar="NAME", help=_NAME_HELP)
-    parser.add_argument("--role", required=True, choices=ROLES)
-    parser.add_argument("--full-name", default="", metavar="TEXT")
+    parser.add_argument("--role", required=True, choices=ROLES, help="what the account may do")
+    parser.add_argument("--full-name", default="", metavar="TEXT", help="whose account it is")
     parser.add_argument("--password", action="store_true", help="ask for a first password, to be changed at the login")
     add_verb(family, "list", _list, "list the accounts", "volact publisher operator list --json")
     for name, run, help_text in (
