@@ -37,7 +37,9 @@ def build(group: Any) -> None:
     add.add_argument("--full-name", default="", metavar="TEXT", help="whose it is, shown beside the name")
     add.add_argument("--password", choices=["-"], help="read the first password from standard input")
     add_verb(verbs, "list", "list the accounts", run_list, examples=["volact console account list --json"])
-    role = add_verb(verbs, "role", "give an account another role", run_role)
+    role = add_verb(
+        verbs, "role", "give an account another role", run_role, examples=["volact console account role anna operator"]
+    )
     role.add_argument("name", metavar="NAME")
     role.add_argument("role", choices=STANDARD.names)
     for name, help_text, run in (
@@ -47,7 +49,8 @@ def build(group: Any) -> None:
         ("enable", "let a disabled account in again", run_enable),
         ("remove", "remove an account; the audit keeps what it did", run_remove),
     ):
-        add_verb(verbs, name, help_text, run).add_argument("name", metavar="NAME")
+        verb = add_verb(verbs, name, help_text, run, examples=[f"volact console account {name} anna"])
+        verb.add_argument("name", metavar="NAME")
     link = add_verb(
         group,
         "login-link",
