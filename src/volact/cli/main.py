@@ -36,6 +36,11 @@ GROUPS = {
     "console": ("volact.cli.console", "the web console: set up, activate and watch in a browser", "console"),
     "doctor": ("volact.cli.doctor", "find out why a product of this machine is not licensed, and what to do", None),
     "simulate": ("volact.cli.simulate", "a fleet over years: what policy, outages and mistakes do to it", "simulate"),
+    "completion": (
+        "volact.cli.completion",
+        "a script for bash or zsh that completes groups, verbs and options",
+        "fleet",
+    ),
     "demo": ("volact.cli.demo", "a whole site on this machine: publisher, KMS host and 30 machines", "demo"),
 }
 
