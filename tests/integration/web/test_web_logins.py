@@ -253,7 +253,11 @@ def test_an_id_token_that_does_not_fit_logs_nobody_in(client, provider, claims):
     assert client.request("GET", "/account").status_code == 303
 
 
-@pytest.mark.parametrize("signer", [ECKey.generate_key("P-256", {"kid": "one"}), OctKey.generate_key(256)], ids=str)
+@pytest.mark.parametrize(
+    "signer",
+    [ECKey.generate_key("P-256", {"kid": "one"}), OctKey.generate_key(256)],
+    ids=["another-key", "shared-secret"],
+)
 def test_an_id_token_of_another_key_logs_nobody_in(client, provider, signer):
     provider.signer = signer
     assert come_back(client, provider).status_code == 403
