@@ -32,6 +32,7 @@ class Console:
 
     folder: Path
     port: int = field(default_factory=free_port)
+    logins: Path | None = None
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -49,8 +50,9 @@ class Console:
     def run(self) -> ConsoleRun:
         folders = {role: self.folder / role for role in ROLES}
         return ConsoleRun(
-            self.folder / "console", folders, PROGRAM, WebListener(ADDRESS, self.port, names=("testserver",))
-        )
+            self.folder / "console", folders, PROGRAM, WebListener(ADDRESS, self.port, names=("testserver",)),
+            logins=self.logins,
+        )  # fmt: skip
 
     def application(self) -> Any:
         return load_application(self.run)
@@ -74,6 +76,8 @@ class Console:
         words = ["console", "serve", "--dir", self.folder / "console", "--port", self.port, "--title", "Example Ltd"]
         for role in ROLES:
             words += [f"--{role}", self.folder / role]
+        if self.logins:
+            words += ["--web-logins", self.logins]
         server = Server(words, self.folder / "console.log", self.port)
         try:
             yield server.wait_until("/healthz")

@@ -17,6 +17,7 @@ from volact.console.site import ConsoleSite
 from volact.web import credentials
 from volact.web.accounts import Accounts
 from volact.web.app import build_app
+from volact.web.logins import open_logins
 from volact.web.site import Site, WebListener
 from volact.web.store import WebStore
 
@@ -30,7 +31,8 @@ def clock() -> int:
 
 @dataclass(frozen=True, slots=True)
 class ConsoleRun:
-    """What the worker needs to start by itself, picklable.  ``subtitle``: whose console it is, under its name."""
+    """What the worker needs to start by itself, picklable.  ``subtitle``: whose console it is, under its name.
+    ``logins``: the file that says who else vouches for people, see ``web.logins``."""
 
     folder: Path
     folders: Mapping[str, Path]
@@ -38,6 +40,7 @@ class ConsoleRun:
     listener: WebListener
     subtitle: str = ""
     totp_required: bool = False
+    logins: Path | None = None
 
     def load(self) -> Any:
         """Makes the application; runs inside the worker."""
@@ -54,7 +57,8 @@ def load_application(run: ConsoleRun) -> Any:
     folder = ConsoleFolder.open(run.folder)
     site = ConsoleSite(folder, run.folders, run.program, clock)
     runner = JobRunner()
-    accounts = open_accounts(folder, login=True, totp_required=run.totp_required)
+    local = open_accounts(folder, login=True, totp_required=run.totp_required)
+    accounts, single_sign_on = open_logins(run.logins, local)
     web = Site(
         "console",
         TITLE,
@@ -67,6 +71,7 @@ def load_application(run: ConsoleRun) -> Any:
         packages=("volact.console",),
         menu=MENU,
         max_body=MAX_BODY,
+        single_sign_on=single_sign_on,
     )
 
     async def stop() -> None:

@@ -10,7 +10,8 @@ from volact.cli.console.common import actor, folder_of
 from volact.cli.environment import Environment
 from volact.cli.options import add_verb, between
 from volact.console.application import ConsoleRun, open_accounts
-from volact.console.folder import ROLES
+from volact.console.folder import ROLES, ConsoleFolder
+from volact.web.logins import open_logins
 from volact.web.site import WebListener
 from volact.wire.serve import Listener, serve
 
@@ -27,6 +28,7 @@ def build(group: Any) -> None:
         examples=[
             "volact console serve                                  on http://localhost:1691; prints the first login",
             "volact console serve --listen 192.0.2.10 --tls-certificate console.pem --tls-key console.key",
+            "volact console serve --web-logins logins.toml         people of the directory log in, too",
             "volact console serve --trust-proxy 127.0.0.1 --name console.example.com      behind a reverse proxy",
         ],
     )
@@ -46,6 +48,9 @@ def build(group: Any) -> None:
     verb.add_argument("--name", metavar="NAME", action="append", default=[], help="another name it is reached by")
     verb.add_argument("--title", metavar="TEXT", default="", help="whose console it is, shown under its name")
     verb.add_argument("--require-totp", action="store_true", help="local accounts need an authenticator")
+    verb.add_argument(
+        "--web-logins", metavar="FILE", help="let people log in through LDAP or OpenID Connect, as this TOML file says"
+    )
     for role in ROLES:
         verb.add_argument(f"--{role}", metavar="DIR", help=f"the folder of the {role} role; remembered")
     verb.set_defaults(parser=verb)
@@ -59,7 +64,9 @@ def run(args: argparse.Namespace, env: Environment) -> int:
     folder = folder_of(args, env).with_roles({role: Path(getattr(args, role)) for role in ROLES if getattr(args, role)})
     folders = {role: folder.roles.get(role) or env.folder(role, None) for role in ROLES}
     program = (sys.executable, "-m", "volact.cli.main")
-    console = ConsoleRun(folder.path.absolute(), folders, program, listener, args.title, args.require_totp)
+    logins = Path(args.web_logins).absolute() if args.web_logins else None
+    console = ConsoleRun(folder.path.absolute(), folders, program, listener, args.title, args.require_totp, logins)
+    _check_logins(console)
     first = _first_login(console, listener)
 
     def started() -> None:
@@ -82,10 +89,17 @@ def _listener(args: argparse.Namespace) -> WebListener:
     return WebListener(args.listen, args.port, certificate, key, tuple(args.trust_proxy), tuple(args.name))
 
 
+def _check_logins(console: ConsoleRun) -> None:
+    """Settings that do not fit are told before anything is started."""
+    accounts = open_accounts(ConsoleFolder.open(console.folder))
+    try:
+        open_logins(console.logins, accounts)
+    finally:
+        accounts.store.close()
+
+
 def _first_login(console: ConsoleRun, listener: WebListener) -> str:
     """A console without accounts gets its administrator; whoever started it is one already."""
-    from volact.console.folder import ConsoleFolder
-
     accounts = open_accounts(ConsoleFolder.open(console.folder))
     try:
         if accounts.store.accounts():
