@@ -98,11 +98,12 @@ MACHINE_FIELDS = frozenset(name for name, field in FIELDS.items() if getattr(fie
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """``of_products``: whether it asks for anything beyond the machine itself."""
+    """``of_products``: whether it asks for anything beyond the machine itself; ``of_machines``: for the machine."""
 
     text: str
     condition: ColumnElement[bool]
     of_products: bool
+    of_machines: bool = True
 
 
 def parse(text: str, now: int) -> Filter:
@@ -112,10 +113,10 @@ def parse(text: str, now: int) -> Filter:
     if not text.replace("\n", " ").replace("\t", " ").isprintable():
         raise FilterError(why="it has characters that cannot be printed")
     if not text.strip():
-        return Filter("", true(), False)
+        return Filter("", true(), False, False)
     parser = _Parser(_tokens(text), now)
     condition = parser.whole()
-    return Filter(text.strip(), condition, parser.of_products)
+    return Filter(text.strip(), condition, parser.of_products, parser.of_machines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +144,7 @@ class _Parser:
     def __init__(self, tokens: list[_Token], now: int) -> None:
         self._tokens, self._now = tokens, now
         self._place = self._depth = self._comparisons = 0
-        self.of_products = False
+        self.of_products = self.of_machines = False
 
     def whole(self) -> ColumnElement[bool]:
         condition = self._either()
@@ -196,11 +197,13 @@ class _Parser:
         if operator in ORDERS and len(values) != 1:
             raise FilterError(why=f"{name}{operator} takes one value")
         if name in ("tag", "tags"):
+            self.of_machines = True
             return _tagged(operator, values)
         field = FIELDS.get(name)
         if field is None:
             raise FilterError(why=f"there is no field {name!r}")
         self.of_products = self.of_products or name not in MACHINE_FIELDS
+        self.of_machines = self.of_machines or name in MACHINE_FIELDS
         if name == "state":
             values = [word for value in values for word in STATE_WORDS.get(value, (value,))]
         return or_(*(_one(name, field, operator, value, self._now) for value in values))

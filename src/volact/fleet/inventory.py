@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Integer, Select, case, cast, func, select
+from sqlalchemy import Connection, Integer, Select, and_, case, cast, false, func, literal, select
 
 from volact.core.errors import InputError
 from volact.fleet import filters
@@ -39,6 +39,7 @@ MACHINE_COLUMNS = (
     "result",
 )
 _NUMBERS = ("products", "licensed")  # of a machine's row, counted
+_INSTALLED = MACHINES.join(PRODUCTS, PRODUCTS.c.machine_id == MACHINES.c.id)
 
 
 class ColumnUnknownError(InputError):
@@ -75,27 +76,49 @@ def products(conn: Connection, query: Query, now: int) -> Page:
     columns = query.columns or PRODUCT_COLUMNS
     chosen = [_column(name) for name in columns]
     parsed = filters.parse(query.filter, now)
-    condition, sort = parsed.condition, query.sort or ("name", "product")
-    total = _total(conn, _rows([func.count()]).where(condition))
-    if not parsed.of_products and (found := _by_index(conn, chosen, condition, sort, query)) is not None:
+    sort = query.sort or ("name", "product")
+    bare = parsed.of_machines or _lets_bare(conn, parsed.condition)
+    total = _total_products(conn, parsed, bare)
+    if (found := _by_index(conn, chosen, parsed, sort, query)) is not None:
         return Page(columns, found, total)
-    ordered = _rows(chosen).where(condition).order_by(*_order(sort), MACHINES.c.id).limit(query.limit)
+    rows = _rows(chosen) if bare else select(*chosen).select_from(_INSTALLED)
+    ordered = rows.where(parsed.condition).order_by(*_order(sort), MACHINES.c.id).limit(query.limit)
     return Page(columns, [tuple(row) for row in conn.execute(ordered.offset(query.offset))], total)
 
 
+def _lets_bare(conn: Connection, condition: Any) -> bool:
+    """Whether a condition on products lets a machine through that has none."""
+    nothing = select(literal(1).label("one")).subquery().outerjoin(PRODUCTS, false())
+    return conn.execute(select(literal(1)).select_from(nothing).where(condition)).first() is not None
+
+
+def _total_products(conn: Connection, parsed: filters.Filter, bare: bool) -> int:
+    """How many rows fit.  What asks nothing of machines is counted by an index of products, without their machines."""
+    if parsed.of_machines:
+        return _total(conn, _rows([func.count()]).where(parsed.condition))
+    fitting = _total(conn, select(func.count()).select_from(PRODUCTS).where(parsed.condition))
+    if not bare:
+        return fitting
+    having = _total(conn, select(func.count(func.distinct(PRODUCTS.c.machine_id))))
+    return fitting + _total(conn, select(func.count()).select_from(MACHINES)) - having
+
+
 def _by_index(
-    conn: Connection, chosen: Sequence[Any], condition: Any, sort: Sequence[str], query: Query
+    conn: Connection, chosen: Sequence[Any], parsed: filters.Filter, sort: Sequence[str], query: Query
 ) -> list[tuple[Any, ...]] | None:
     """The page where a column of products orders it and all its rows have a value there: an index walks them, which it
     cannot where machines without products belong in between.  ``None`` where the page reaches beyond."""
     first = _column(sort[0].lstrip("-"))
     if getattr(first, "table", None) is not PRODUCTS:
         return None
-    joined = MACHINES.join(PRODUCTS, PRODUCTS.c.machine_id == MACHINES.c.id)
+    there = and_(parsed.condition, first.is_not(None))
+    if parsed.of_products and not parsed.of_machines:
+        number = _total(conn, select(func.count()).select_from(PRODUCTS).where(there))
+        if number < query.offset + query.limit:
+            return None
     leading = first.desc() if sort[0].startswith("-") else first.asc()
-    rows = select(*chosen).select_from(joined).where(condition, first.is_not(None))
-    ordered = rows.order_by(leading, *_order(sort[1:]), MACHINES.c.id).limit(query.limit).offset(query.offset)
-    found = [tuple(row) for row in conn.execute(ordered)]
+    ordered = select(*chosen).select_from(_INSTALLED).where(there).order_by(leading, *_order(sort[1:]), MACHINES.c.id)
+    found = [tuple(row) for row in conn.execute(ordered.limit(query.limit).offset(query.offset))]
     return found if len(found) == query.limit else None
 
 

@@ -33,3 +33,34 @@ def test_the_pages_of_a_list_are_the_whole_list_in_parts(store: FleetStore, colu
         ]
     assert len(parts) == whole.total
     assert parts == whole.rows
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "not state=licensed",
+        "state=licensed",
+        "expires<+90d",
+        "expires=none",
+        "state=grace and tag=site-1",
+        "reach=failed",
+        "not product=acme-cad or key=none",
+    ],
+)
+@pytest.mark.parametrize("sort", [("name", "product"), ("-expires",), ("host",)])
+def test_a_filtered_list_holds_what_its_total_says_in_every_order(
+    store: FleetStore, text: str, sort: tuple[str, ...]
+) -> None:
+    columns = ("name", "product", "expires", "state")
+    with store.read() as conn:
+        plain = inventory.products(conn, Query(text, ("name", "product"), columns, 100_000), NOW)
+        page = inventory.products(conn, Query(text, sort, columns, 100_000), NOW)
+        parts = [
+            row
+            for start in range(0, plain.total, PAGE)
+            for row in inventory.products(conn, Query(text, sort, columns, PAGE, start), NOW).rows
+        ]
+    assert len(parts) == page.total == len(plain.rows)
+    assert sorted(map(repr, parts)) == sorted(map(repr, plain.rows))
+    assert [row[0] for row in parts] == [row[0] for row in page.rows]
