@@ -23,6 +23,7 @@ from volact.core.errors import ConfigError, StoreError, VolactError
 
 TIMES = {"until", "since"}  # fields that hold a second, besides those whose names end in _at
 EMPTY: tuple[Any, ...] = (None, "", {}, [])
+_BOXED, _BARE = 3, 2  # columns of a terminal between two columns of a table, with lines and without
 
 
 class FolderError(ConfigError):
@@ -68,6 +69,12 @@ class Environment:
     @property
     def terminal(self) -> bool:
         return not self.json and self.stdout.isatty()
+
+    @property
+    def width(self) -> int | None:
+        """The terminal's columns, where tables are drawn on one."""
+        console = self._console()
+        return None if console is None else int(console.width)
 
     def colours(self, stream: TextIO) -> bool:
         """Whether escape sequences go to that stream: a terminal that can, and no NO_COLOR (no-color.org)."""
@@ -116,19 +123,14 @@ class Environment:
                 self._line = value or label
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
-        """A table: drawn on a terminal, aligned columns in a pipe."""
+        """A table: drawn on a terminal, aligned columns in a pipe, which has room for all of it."""
         texts = [["" if cell is None else _clean(str(cell)) for cell in row] for row in rows]
         console = self._console()
         self._title(title, console)
         if console is None:
             self._plain_table(columns, texts)
             return
-        from rich.table import Table
-
-        table = Table(*columns, header_style="bold")
-        for row in texts:
-            table.add_row(*map(_escape, row))
-        console.print(table)
+        console.print(_drawn(columns, texts, console.width))
         self._line = "table"
 
     def show_time(self, second: int | None) -> str:
@@ -137,13 +139,21 @@ class Environment:
             return "–"
         return datetime.fromtimestamp(second, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
 
+    def show_minute(self, second: int | None) -> str:
+        """The same to the minute and without the zone, for the columns of a table on the reader's own terminal."""
+        if second is None:
+            return "–"
+        return datetime.fromtimestamp(second, UTC).astimezone().strftime("%Y-%m-%d %H:%M")
+
     def show_fields(self, fields: Mapping[str, Any]) -> str:
         """Each name with its value, as an event log and a ledger tell them; what is empty is left out."""
-        return ", ".join(f"{name} {self._shown(name, value)}" for name, value in fields.items() if value not in EMPTY)
+        return ", ".join(f"{name} {self._shown(name, value)}" for name, value in fields.items() if not _is_empty(value))
 
     def _shown(self, name: str, value: Any) -> str:
         if isinstance(value, int) and (name in TIMES or name.endswith("_at")):
             return self.show_time(value)
+        if isinstance(value, dict):
+            return f"({self.show_fields(value)})"
         return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
     @staticmethod
@@ -210,6 +220,35 @@ class Environment:
         widths = [max(len(row[i]) for row in [list(columns), *rows]) for i in range(len(columns))]
         for row in [list(columns), *rows]:
             self.write("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _is_empty(value: Any) -> bool:
+    return value in EMPTY or (isinstance(value, dict) and all(map(_is_empty, value.values())))
+
+
+def _drawn(columns: Sequence[str], rows: list[list[str]], width: int) -> Any:
+    """A rich table that fits: where the terminal is too narrow, first without what is empty in every row, then without
+    lines, and at last with cells that go on below.  No cell is cut off."""
+    from rich.table import Table
+
+    look: dict[str, Any] = {"header_style": "bold"}
+    if rows and _room(columns, rows, _BOXED) > width:
+        full = [place for place in range(len(columns)) if any(row[place] for row in rows)] or [0]
+        columns, rows = [columns[place] for place in full], [[row[place] for place in full] for row in rows]
+        if _room(columns, rows, _BOXED) > width:
+            look |= {"box": None, "padding": (0, _BARE, 0, 0)}
+    table = Table(**look)
+    for place, name in enumerate(columns):
+        widest = max((len(row[place]) for row in rows), default=0)
+        table.add_column(_escape(name), overflow="fold", no_wrap=place == 0 and widest <= width // 2)
+    for row in rows:
+        table.add_row(*map(_escape, row))
+    return table
+
+
+def _room(columns: Sequence[str], rows: list[list[str]], between: int) -> int:
+    """The columns that a table takes where every cell has its line."""
+    return sum(max(map(len, cells)) + between for cells in zip(columns, *rows, strict=True)) + 1
 
 
 def _lenient(stream: TextIO | None) -> TextIO:

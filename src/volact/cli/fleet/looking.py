@@ -15,6 +15,13 @@ from volact.fleet.views import View
 
 DAY = UNITS["d"]
 _TIMES = {name for name, field in FIELDS.items() if field.kind == "time"}
+# What a narrow terminal can do without, first what is missed least.
+EXPENDABLE = (
+    "threshold", "count", "edition", "action", "contacted", "host", "os", "volact", "address", "channel", "key",
+    "reach", "products",
+)  # fmt: skip
+BETWEEN = 2  # columns of a terminal between two columns of a table without lines
+MOST_DETAIL = 160  # characters of an audit row on a terminal
 _FIELDS_HELP = "\n".join(f"  {name:<13} {field.about}" for name, field in FIELDS.items())
 
 
@@ -94,7 +101,7 @@ def run_list(args: argparse.Namespace, env: Environment) -> int:
             "offset": args.offset,
         }
         page = fleet.list_machines(**chosen) if args.machines else fleet.list(**chosen)
-    return _show_page(page, args.offset, env)
+    return _show_page(page, args.offset, env, chosen=bool(chosen["columns"]))
 
 
 def run_show(args: argparse.Namespace, env: Environment) -> int:
@@ -135,7 +142,7 @@ def run_audit(args: argparse.Namespace, env: Environment) -> int:
         names = ("id", "who", "act", "object", "detail", "result")
         env.write_json([{"at": env.json_time(r.at), **{name: getattr(r, name) for name in names}} for r in rows])
         return 0
-    cells = [(r.id, env.show_time(r.at), r.who, r.act, r.object, env.show_fields(r.detail), r.result) for r in rows]
+    cells = [(r.id, env.show_time(r.at), r.who, r.act, r.object, _detail(r.detail, env), r.result) for r in rows]
     env.table(("id", "time", "who", "act", "object", "detail", "result"), cells)
     return 0
 
@@ -166,7 +173,8 @@ def run_view_remove(args: argparse.Namespace, env: Environment) -> int:
     return 0
 
 
-def _show_page(page: Page, offset: int, env: Environment) -> int:
+def _show_page(page: Page, offset: int, env: Environment, *, chosen: bool) -> int:
+    """``chosen``: the columns were asked for, so none is left out."""
     if env.json:
         rows = [
             {
@@ -177,12 +185,40 @@ def _show_page(page: Page, offset: int, env: Environment) -> int:
         ]
         env.write_json({"total": page.total, "rows": rows})
         return 0
-    cells = [[_value(name, value, env) for name, value in zip(page.columns, row, strict=True)] for row in page.rows]
-    env.table(page.columns, cells)
+    cells = [[_cell(name, value, env) for name, value in zip(page.columns, row, strict=True)] for row in page.rows]
+    kept = range(len(page.columns)) if chosen else _fitting(page.columns, cells, env.width)
+    if cells or not env.terminal:
+        env.table([page.columns[place] for place in kept], [[row[place] for place in kept] for row in cells])
+    if not page.rows:
+        env.say("no more rows" if page.total else "nothing here fits")
     left = page.total - offset - len(page.rows)
     if left > 0:
         env.hint(f"{left} more: --offset {offset + len(page.rows)}, or a larger --limit")
+    without = [name for place, name in enumerate(page.columns) if place not in kept and any(r[place] for r in cells)]
+    if without:
+        env.hint(f"no room for {', '.join(without)}: a wider window, or choose with --columns")
     return 0
+
+
+def _cell(name: str, value: Any, env: Environment) -> str:
+    if _is_time(name) and value is not None and env.terminal:
+        return env.show_minute(value)
+    shown = _value(name, value, env)
+    return "" if shown is None else str(shown)
+
+
+def _fitting(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int | None) -> list[int]:
+    """Which columns a terminal has room for: those that hold something, as long as they fit."""
+    kept = list(range(len(columns)))
+    if width is None or not rows:
+        return kept
+    kept = [place for place in kept if place == 0 or any(row[place] for row in rows)]
+    widths = [max(map(len, cells)) + BETWEEN for cells in zip(columns, *rows, strict=True)]
+    for name in EXPENDABLE:
+        if sum(widths[place] for place in kept) <= width:
+            break
+        kept = [place for place in kept if columns[place] != name]
+    return kept
 
 
 def _show_groups(by: Sequence[str], groups: Sequence[Any], env: Environment) -> int:
@@ -235,6 +271,12 @@ def _json_value(name: str, value: Any, env: Environment) -> Any:
     if _is_time(name):
         return env.json_time(value)
     return value.hex() if isinstance(value, bytes) else value
+
+
+def _detail(detail: Any, env: Environment) -> str:
+    """A pipe and --json get all of it."""
+    text = env.show_fields(detail)
+    return text if not env.terminal or len(text) <= MOST_DETAIL else text[: MOST_DETAIL - 1] + "…"
 
 
 def _names(text: str) -> tuple[str, ...]:
