@@ -68,7 +68,7 @@ class LdapBackend:
 
     def check(self, name: str, password: str) -> Identity | None:
         """``None`` where there is no such person, more than one, or the password is another."""
-        if not password:  # a bind without a password succeeds, as nobody
+        if not password or "\0" in password:  # a bind without a password succeeds, as nobody; C ends at a NUL
             return None
         with self._connection(self.bind_dn, self.bind_password) as connection:
             found = self._search(connection, self.base, self.user_filter.replace("{name}", escape(name)))

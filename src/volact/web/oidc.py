@@ -90,7 +90,7 @@ class Provider:
     def come_back(self, visit: Visit) -> tuple[Identity, str]:
         """Who it is, and where to go.  Raises :class:`ProviderAnswerError`, :class:`ProviderError`."""
         flow = _kept(visit)
-        if flow is None or flow["ends"] < visit.now or not secrets.compare_digest(flow["state"], visit.query["state"]):
+        if flow is None or flow["ends"] < visit.now or not _same(flow["state"], visit.query["state"]):
             raise self._refused("it was not begun here, or too long ago")
         if visit.query["error"] or not visit.query["code"]:
             raise self._refused(visit.query["error"][:60] or "no code came back")
@@ -196,6 +196,10 @@ PAGES: Final = [
     Page("/login/single-sign-on", leave, ANYBODY, "Log in"),
     Page(RETURN, come_back, ANYBODY, "Log in"),
 ]
+
+
+def _same(one: str, other: str) -> bool:
+    return secrets.compare_digest(one.encode(), other.encode("utf-8", "surrogatepass"))
 
 
 def _cookie(visit: Visit) -> str:

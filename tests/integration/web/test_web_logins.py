@@ -89,6 +89,7 @@ def test_names_are_no_patterns(directory, accounts, tmp_path, name):
 def test_an_empty_password_is_none_though_the_directory_takes_it(directory, accounts, tmp_path):
     accounts, _ = open_logins(ldap_settings(directory, tmp_path), accounts)
     assert accounts.backends[0].check("pc30", "") is None
+    assert accounts.backends[0].check("pc30", "\0anything") is None
 
 
 @pytest.mark.needs("slapd")
@@ -265,6 +266,7 @@ def test_an_id_token_of_another_key_logs_nobody_in(client, provider, signer):
 
 def test_a_return_that_this_browser_did_not_begin_is_refused(client, provider):
     assert come_back(client, provider, state="another").status_code == 403
+    assert come_back(client, provider, state="\N{LATIN SMALL LETTER E WITH ACUTE}").status_code == 403
     assert come_back(client, provider, code="another").status_code == 403
     assert come_back(client, provider, error="access_denied").status_code == 403
     client.http.cookies.clear()
