@@ -8,12 +8,12 @@ checks a password is a :class:`Backend`.
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv6Address, ip_address
 from typing import Any, Protocol
 
-from volact.core.errors import InputError
+from volact.core.errors import InputError, VolactError
 from volact.web import credentials
 from volact.web.errors import (
     AccountForeignError,
@@ -101,37 +101,41 @@ class Accounts:
     def log_in(self, name: str, password: str, caller: Caller) -> Login:
         """The first step.  Raises :class:`LoginFailedError`, :class:`LoginDelayedError`, :class:`LoginRefusedError`."""
         name, now = name.strip().lower()[:64], self.clock()
-        subjects = _subjects(name, caller.address)
-        self._check_delay(subjects, now)
+        subject, address = subjects = _subjects(name, caller.address)
+        self._take_attempt(subject, subjects, now)
         try:
             account = self._authenticate(name, password, caller)
         except LoginFailedError:
-            self.store.note_failure(subjects, now, now - FORGET_SECONDS)
+            self.store.note_failure([address], now, now - FORGET_SECONDS)
             self._note(name, caller, "login", "", LoginFailedError.code)
             raise
-        except (InputError, LoginRefusedError) as exc:
-            self._note(name, caller, "login", "", exc.code)
+        except VolactError as exc:
+            self.store.take_attempt_back(subject)
+            if isinstance(exc, InputError | LoginRefusedError):
+                self._note(name, caller, "login", "", exc.code)
             raise
         return self._advance(account, caller, passed=Stage.CODE if account.totp is None else None)
 
     def give_code(self, session: Session, code: str, caller: Caller) -> Login:
         """The authenticator's code, or a recovery code, each once.  Raises :class:`LoginCodeError`."""
         account, now = session.account, self.clock()
-        subjects = (f"code:{account.name}",)
-        self._check_delay(subjects, now)
+        subject = f"code:{account.name}"
+        self._take_attempt(subject, (subject,), now)
         if not self._take_code(account, code, now):
-            self.store.note_failure(subjects, now, now - FORGET_SECONDS)
             self._note(account.name, caller, "login", "code", LoginCodeError.code)
             raise LoginCodeError()
-        self.store.forget_failures(subjects)
+        self.store.forget_failures([subject])
         return self._advance(account, caller, passed=Stage.CODE, replaces=session)
 
     def use_link(self, token: str, caller: Caller) -> Login:
         """A one-time login link stands for password and code.  Raises :class:`LoginLinkError`."""
-        account = self.store.take_link(credentials.token_hash(token), self.clock())
+        now, subject = self.clock(), f"link:{_network(caller.address)}"
+        self._take_attempt(subject, (subject,), now)
+        account = self.store.take_link(credentials.token_hash(token), now)
         if account is None or not account.enabled:
             self._note("", caller, "login", "link", LoginLinkError.code)
             raise LoginLinkError()
+        self.store.take_attempt_back(subject)
         return self._start(account, Stage.FULL, caller, None)
 
     def vouched(self, source: str, identity: Identity, role: str | None, caller: Caller) -> Login:
@@ -160,9 +164,8 @@ class Accounts:
     def set_own_password(self, session: Session, old: str | None, new: str, caller: Caller) -> Login:
         """``old`` is ``None`` where the login itself asked for a new password."""
         account = self.local(session.account.name)
-        if old is not None and not credentials.password_fits(account.password, old):
-            self._note(account.name, caller, "password", "", LoginFailedError.code)
-            raise LoginFailedError()
+        if old is not None:
+            self._check_old(account, old, caller)
         credentials.check_password(account.name, new)
         entry = self._entry(account.name, caller, "password", account.name, "done")
         changes = {"password": credentials.hash_password(new), "must_change": 0}
@@ -216,7 +219,7 @@ class Accounts:
         entry = self._entry(actor, caller, "account-password", name, "done")
         changes = {"password": credentials.hash_password(password), "must_change": 1}
         self.store.change_account(name, changes, entry, end=True)
-        self.store.forget_failures([f"account:{name}", f"code:{name}"])
+        self.store.forget_failures([f"account:{name}", f"code:{name}", f"password:{name}"])
 
     def reset_totp(self, name: str, actor: str, caller: Caller = CONSOLE) -> None:
         """The next login sets up another authenticator."""
@@ -336,11 +339,26 @@ class Accounts:
             return self.store.take_step(account.name, step)
         return self.store.take_recovery(account.name, credentials.recovery_hash(code))
 
-    def _check_delay(self, subjects: Sequence[str], now: int) -> None:
-        failures = self.store.failures(subjects).items()
-        wait = max((last + delay(number, _most(subject)) - now for subject, (number, last) in failures), default=0)
-        if wait > 0:
-            raise LoginDelayedError(seconds=wait)
+    def _check_old(self, account: Account, old: str, caller: Caller) -> None:
+        """Whoever got hold of a session has not got the password by it."""
+        subject = f"password:{account.name}"
+        self._take_attempt(subject, (subject,), self.clock())
+        if not credentials.password_fits(account.password, old):
+            self._note(account.name, caller, "password", "", LoginFailedError.code)
+            raise LoginFailedError()
+        self.store.forget_failures([subject])
+
+    def _take_attempt(self, subject: str, subjects: Sequence[str], now: int) -> None:
+        """Raises :class:`LoginDelayedError`; else the attempt counts as a wrong one until it turns out right."""
+
+        def wait(failures: Mapping[str, tuple[int, int]]) -> int:
+            return max((last + delay(many, _most(one)) - now for one, (many, last) in failures.items()), default=0)
+
+        seconds = wait(self.store.failures(subjects))  # most of those who must wait need no writer's turn for it
+        if seconds <= 0:
+            seconds = self.store.take_attempt(subject, subjects, now, wait)
+        if seconds > 0:
+            raise LoginDelayedError(seconds=seconds)
 
     def _known(self, name: str) -> Account:
         account = self.store.account(name)

@@ -25,11 +25,10 @@ from volact.web.errors import FormForgedError, FormMalformedError, RoleMissingEr
 from volact.web.problems import InternalError, RequestTooLargeError
 from volact.web.records import Session, Stage
 from volact.web.site import Site
-from volact.web.visit import Page, Visit, local_path
+from volact.web.visit import SAFE, Page, Visit, local_path
 
 TOKEN_FIELD: Final = "form_token"  # noqa: S105 - the name of a field
 TOKEN_HEADER: Final = "x-form-token"  # noqa: S105
-SAFE: Final = ("GET", "HEAD")
 MOST_FIELDS = 20_000  # a selection of ten thousand rows
 MOST_FILES = 20
 STAGE_PAGES: Final = {Stage.CODE: "/login/code", Stage.PASSWORD: "/login/password", Stage.ENROL: "/login/enrol"}
@@ -142,13 +141,15 @@ class Gate:
 
     def _audit(self, visit: Visit, result: str) -> None:
         """Whatever changes something and did not say so itself."""
-        if visit.request.method in SAFE or visit.noted or (visit.page.open_to_all and result == "done"):
+        if visit.request.method in SAFE or visit.noted or visit.page.open_to_all:  # logins note themselves
             return
         visit.note(visit.page.acts or visit.page.path, _subject(visit.request), result)
 
     def _audit_failure(self, visit: Visit, error: VolactError) -> None:
-        if isinstance(error, StoreError) or (visit.page.open_to_all and not isinstance(error, FormForgedError)):
-            return  # the database cannot be written, or the login has noted it
+        if isinstance(error, StoreError) or visit.page.open_to_all:
+            return  # the database cannot be written, or the login has noted it; and a link is a secret
+        if visit.session is None:
+            return  # whoever is nobody could fill the audit, and says nothing by it
         refused = isinstance(error, RoleMissingError)
         if refused or visit.request.method not in SAFE:
             visit.note(visit.page.acts or visit.page.path, _subject(visit.request), error.code or "internal-error")

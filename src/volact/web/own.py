@@ -172,6 +172,8 @@ def own_password(visit: Visit) -> Response:
             visit.login = accounts.set_own_password(visit.session, old, new, visit.caller)
         except LoginFailedError:
             form.errors["old"] = "this is not your password"
+        except LoginDelayedError as exc:
+            form.fail(exc, "old")
         except PasswordUnfitError as exc:
             form.fail(exc, "password")
     if visit.login is None:

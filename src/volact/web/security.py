@@ -4,6 +4,7 @@
 Sessions, form tokens and roles are ``gate``'s.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Final
 
@@ -44,6 +45,7 @@ HEADERS: Final = {
 }
 HSTS: Final = "max-age=31536000"
 NO_STORE: Final = "no-store"
+_HOST: Final = re.compile(r"(?:\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[^:@/\\\s]*))(?::[0-9]{1,5})?")
 
 
 def shield(app: App, site: Site) -> App:
@@ -87,14 +89,17 @@ class FromProxy:
             scope = dict(scope)
             headers = Headers(scope=scope)
             # Each proxy appends whom it heard: the last one that is no proxy of ours is the client.
-            heard = [part.strip() for part in headers.get("x-forwarded-for", "").split(",") if part.strip()]
+            # Some append to the header, others add a line of their own below the client's.
+            lines = ",".join(headers.getlist("x-forwarded-for"))
+            heard = [part.strip() for part in lines.split(",") if part.strip()]
             strangers = [address for address in reversed(heard) if address not in self._proxies]
             if strangers:
                 scope["client"] = (strangers[0][:64], 0)
-            if headers.get("x-forwarded-proto") in ("http", "https"):
-                scope["scheme"] = headers["x-forwarded-proto"]
-            if "x-forwarded-host" in headers:
-                scope["headers"] = _with_host(scope["headers"], headers["x-forwarded-host"])
+            protocols, hosts = headers.getlist("x-forwarded-proto"), headers.getlist("x-forwarded-host")
+            if protocols and protocols[-1] in ("http", "https"):
+                scope["scheme"] = protocols[-1]
+            if hosts:
+                scope["headers"] = _with_host(scope["headers"], hosts[-1])
         await self._app(scope, receive, send)
 
 
@@ -141,11 +146,10 @@ class SmallBody:
 
 
 def _host(scope: Scope) -> str:
-    """The name without the port, in lower case."""
+    """The name without the port, in lower case; all of it, where it is no name with a port: links are made from it."""
     host = Headers(scope=scope).get("host", "").lower()
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.partition(":")[0]
+    found = _HOST.fullmatch(host)
+    return (found["address"] or found["name"]) if found else host
 
 
 def _with_host(headers: Iterable[tuple[bytes, bytes]], host: str) -> list[tuple[bytes, bytes]]:

@@ -3,7 +3,7 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 from sqlalchemy import Connection, Engine, Row, delete, func, insert, or_, select, update
@@ -167,16 +167,30 @@ class WebStore:
     def failures(self, subjects: Sequence[str]) -> dict[str, tuple[int, int]]:
         """Subject → number of wrong attempts, time of the last."""
         with read(self.engine) as conn:
-            rows = conn.execute(select(THROTTLE).where(THROTTLE.c.subject.in_(subjects)))
-            return {row.subject: (row.failures, row.last_at) for row in rows}
+            return _failures(conn, subjects)
+
+    def take_attempt(
+        self, subject: str, subjects: Sequence[str], now: int, wait: Callable[[Mapping[str, tuple[int, int]]], int]
+    ) -> int:
+        """Counts an attempt as a wrong one before it is made, or says how many seconds it has to wait: of a burst of
+        attempts no two pass between looking and counting."""
+        with write(self.engine) as conn:
+            seconds = wait(_failures(conn, subjects))
+            if seconds <= 0:
+                _count_failure(conn, subject, now)
+        return seconds
+
+    def take_attempt_back(self, subject: str) -> None:
+        """It was no wrong one."""
+        with write(self.engine) as conn:
+            mine = update(THROTTLE).where(THROTTLE.c.subject == subject, THROTTLE.c.failures > 0)
+            conn.execute(mine.values(failures=THROTTLE.c.failures - 1))
 
     def note_failure(self, subjects: Sequence[str], now: int, forget_before: int) -> None:
         with write(self.engine) as conn:
             conn.execute(delete(THROTTLE).where(THROTTLE.c.last_at < forget_before))
             for subject in subjects:
-                more = update(THROTTLE).where(THROTTLE.c.subject == subject)
-                if not conn.execute(more.values(failures=THROTTLE.c.failures + 1, last_at=now)).rowcount:
-                    conn.execute(insert(THROTTLE).values(subject=subject, failures=1, last_at=now))
+                _count_failure(conn, subject, now)
 
     def forget_failures(self, subjects: Sequence[str]) -> None:
         with write(self.engine) as conn:
@@ -211,6 +225,17 @@ class WebStore:
 
 
 _SESSIONS = select(SESSION, ACCOUNT).join(ACCOUNT, SESSION.c.account == ACCOUNT.c.name)
+
+
+def _failures(conn: Connection, subjects: Sequence[str]) -> dict[str, tuple[int, int]]:
+    rows = conn.execute(select(THROTTLE).where(THROTTLE.c.subject.in_(subjects)))
+    return {row.subject: (row.failures, row.last_at) for row in rows}
+
+
+def _count_failure(conn: Connection, subject: str, now: int) -> None:
+    more = update(THROTTLE).where(THROTTLE.c.subject == subject)
+    if not conn.execute(more.values(failures=THROTTLE.c.failures + 1, last_at=now)).rowcount:
+        conn.execute(insert(THROTTLE).values(subject=subject, failures=1, last_at=now))
 
 
 def _note(conn: Connection, entry: Entry) -> None:

@@ -24,6 +24,7 @@ from volact.web.roles import ANYBODY
 from volact.web.site import Site
 
 FLASHES: Final = "_flashes"
+SAFE: Final = ("GET", "HEAD")  # what changes nothing, and so needs no form's token
 
 Handler = Callable[["Visit"], Response]
 T = TypeVar("T")
@@ -91,7 +92,7 @@ class Visit:
 
     @property
     def posted(self) -> bool:
-        return self.request.method != "GET"
+        return self.request.method not in SAFE
 
     @property
     def form(self) -> dict[str, str]:

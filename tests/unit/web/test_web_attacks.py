@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What somebody tries who wants in: each was tried against the site once, and did not stay possible."""
+
+import threading
+import time
+
+import pytest
+
+from support.web_client import WebClient, token_of
+from volact.testing.clock import FakeClock
+from volact.web import credentials
+from volact.web.accounts import FREE_ATTEMPTS, Accounts, Caller
+from volact.web.app import build_app
+from volact.web.errors import LoginDelayedError, LoginFailedError, LoginLinkError
+from volact.web.roles import VIEW
+from volact.web.site import Site
+from volact.web.store import WebStore
+from volact.web.visit import Page
+
+HERE = Caller("192.0.2.1")
+PASSWORD = "correct horse battery"
+PAGES = [Page("/", lambda visit: visit.redirect("/account"), VIEW, "Start", menu=True, icon="house")]
+
+
+@pytest.fixture
+def accounts(tmp_path):
+    store = WebStore.open(tmp_path / "web.db")
+    made = Accounts(store, lambda: int(time.time()), bytes(32), totp_required=False)
+    made.add("ann", "administrator", "tests", password=PASSWORD)
+    yield made
+    store.close()
+
+
+def client_of(accounts, **how):
+    site = Site("tests", "Tests", "Of the base", accounts, frozenset({"testserver"}), **how)
+    return WebClient(build_app(site, PAGES))
+
+
+@pytest.fixture
+def client(accounts):
+    with client_of(accounts) as client:
+        yield client
+
+
+def log_in(client, accounts):
+    path = f"/login/link/{accounts.make_link('ann', 'tests')}"
+    return client.send(client.get(path), path)
+
+
+# ---- login links
+
+
+def test_asking_for_a_link_s_headers_alone_uses_nothing_up(client, accounts):
+    path = f"/login/link/{accounts.make_link('ann', 'tests')}"
+    assert "-session" not in client.request("HEAD", path).headers.get("set-cookie", "")
+    assert client.send(client.get(path), path).url.path == "/account"
+
+
+def test_no_part_of_a_login_link_is_in_the_audit(client, accounts):
+    token = accounts.make_link("ann", "tests")
+    assert client.post(f"/login/link/{token}").status_code == 403
+    assert client.post("/login/link/guessed").status_code == 403
+    assert all(token not in row.subject for row in accounts.store.audit()[0])
+
+
+def test_who_guesses_at_links_is_slowed_down(accounts):
+    for number in range(FREE_ATTEMPTS):
+        with pytest.raises(LoginLinkError):
+            accounts.use_link(f"guess-{number}", HERE)
+    with pytest.raises(LoginDelayedError):
+        accounts.use_link("another", HERE)
+    assert accounts.use_link(accounts.make_link("ann", "tests"), Caller("198.51.100.7")).session
+
+
+def test_forged_forms_of_nobody_do_not_fill_the_audit(client, accounts):
+    before = accounts.store.audit()[1]
+    for path in ("/login", "/administration/accounts", "/logout"):
+        assert client.post(path).status_code == 403
+    assert accounts.store.audit()[1] == before
+    log_in(client, accounts)
+    before = accounts.store.audit()[1]
+    assert client.post("/administration/accounts").status_code == 403
+    assert accounts.store.audit()[1] == before + 1
+
+
+# ---- guessing
+
+
+def test_guesses_that_come_at_once_count_as_if_one_came_after_the_other(tmp_path, monkeypatch):
+    """Were the delay looked up first and the failure written down last, a burst would pass between the two."""
+    store = WebStore.open(tmp_path / "burst.db")
+    accounts = Accounts(store, FakeClock(1_800_000_000), bytes(32))
+    accounts.add("ann", "administrator", "tests", password=PASSWORD)
+    tried, together = [], threading.Barrier(20)
+
+    def slow(stored, password):
+        tried.append(password)
+        return False
+
+    monkeypatch.setattr(credentials, "password_fits", slow)
+
+    def guess(number):
+        together.wait()
+        with pytest.raises((LoginFailedError, LoginDelayedError)):
+            accounts.log_in("ann", f"guess {number}", Caller(f"192.0.2.{number}"))
+
+    threads = [threading.Thread(target=guess, args=(number,)) for number in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    store.close()
+    assert len(tried) <= FREE_ATTEMPTS
+
+
+def test_the_old_password_is_not_guessed_from_within_a_session(accounts):
+    session = accounts.use_link(accounts.make_link("ann", "tests"), HERE).session
+    for number in range(FREE_ATTEMPTS):
+        with pytest.raises(LoginFailedError):
+            accounts.set_own_password(session, f"guess {number}", "another long sentence", HERE)
+    with pytest.raises(LoginDelayedError):
+        accounts.set_own_password(session, PASSWORD, "another long sentence", HERE)
+
+
+# ---- what a request says of itself
+
+
+def test_of_several_forwarded_lines_the_proxy_s_own_counts(accounts):
+    """HAProxy adds a line of its own below those that the client sent."""
+    with client_of(accounts, proxies=frozenset({"192.0.2.1"})) as client:
+        page = client.get("/login")
+        headers = [("X-Forwarded-For", "203.0.113.66"), ("X-Forwarded-For", "198.51.100.9"),
+                   ("Origin", "http://testserver")]  # fmt: skip
+        data = {"name": "ann", "password": "wrong", "form_token": token_of(page)}
+        assert client.post("/login", data, headers=headers).status_code == 401
+    assert accounts.store.audit()[0][0].address == "198.51.100.9"
+
+
+@pytest.mark.parametrize("host", ["testserver:80@evil.example", "testserver:x", "testserver:80/..", "testserver:"])
+def test_behind_a_known_name_stands_a_port_or_nothing(client, host):
+    assert client.request("GET", "/login", headers={"Host": host}).status_code == 421
+
+
+def test_a_name_with_a_port_is_ours(client):
+    assert client.request("GET", "/login", headers={"Host": "testserver:1691"}).status_code == 200
