@@ -18,6 +18,7 @@ from volact.fleet.store import batches, names_of, note
 MAX_NAME, MAX_TAG = 253, 60
 _NAME = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?\Z|[0-9a-f:.]+(?:%[a-z0-9._-]+)?\Z")
 _TAG = re.compile(r"[a-z0-9][a-z0-9._:/-]*\Z")
+_ACCOUNT = re.compile(r"[A-Za-z0-9._$][A-Za-z0-9._$@\\-]{0,99}\Z")
 
 
 class MachineNameUnfitError(InputError):
@@ -30,6 +31,12 @@ class TagUnfitError(InputError):
     code = "tag-unfit"
     fmt = "{tag} is not a tag"
     remedy = "a tag is one word of up to 60 lower-case letters, digits and . _ : / -"
+
+
+class MachineAccountUnfitError(InputError):
+    code = "machine-account-unfit"
+    fmt = "{account} is not the name of an account"
+    remedy = "give the account that SSH logs in with, as in admin, admin@example.com or EXAMPLE\\admin"
 
 
 class MachineMissingError(InputError):
@@ -65,6 +72,13 @@ def check_name(name: str) -> str:
     if not _NAME.match(text) or len(text) > MAX_NAME:
         raise MachineNameUnfitError(name=repr(name[:80]))
     return text
+
+
+def check_account(account: str) -> str:
+    """It can reach the words of a ``ProxyCommand``, as the name does: it is none of its options, and is one word."""
+    if not _ACCOUNT.match(account):
+        raise MachineAccountUnfitError(account=repr(account[:80]))
+    return account
 
 
 def check_tag(tag: str) -> str:
@@ -124,6 +138,10 @@ def remove(conn: Connection, machines: Collection[int], now: int, who: str) -> i
 def change(conn: Connection, machines: Collection[int], values: Mapping[str, Any], now: int, who: str) -> int:
     """Sets ``address``, ``port``, ``account``; ``None`` leaves them to SSH's configuration again."""
     assert set(values) <= {"address", "port", "account"}, "the other columns are what was seen"
+    if values.get("address") is not None:
+        check_name(values["address"])
+    if values.get("account") is not None:
+        check_account(values["account"])
     for part in batches(machines):
         conn.execute(update(MACHINES).where(MACHINES.c.id.in_(part)).values(dict(values)))
     note(conn, now, who, "set-machine", "", {**names_of(list(names_by_id(conn, machines).values())), **values})

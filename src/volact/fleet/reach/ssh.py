@@ -12,6 +12,7 @@ for sshd's MaxStartups, which drops at random what is over it; what was dropped 
 
 import asyncio
 import random
+import re
 import shlex
 import socket
 from collections.abc import AsyncIterator, Sequence
@@ -47,6 +48,9 @@ KEEPALIVE_SECONDS, KEEPALIVES = 15, 3
 TRIES = 4  # where sshd hung up before it said anything
 CLOSE_SECONDS = 2.0
 _BLOCK = 16 * 1024
+# What they are made of, wherever they came from: a ProxyCommand's %h and %r become words of a command line.
+_HOST = re.compile(r"[A-Za-z0-9_:][A-Za-z0-9_.:%-]*\Z")
+_ACCOUNT = re.compile(r"[^\s\"'-][^\s\"']*\Z")
 
 
 @dataclass(slots=True)
@@ -152,6 +156,8 @@ class SshReach:
         raise AssertionError("the last try raises")
 
     async def _connect_once(self, target: Target) -> asyncssh.SSHClientConnection:
+        if not _HOST.match(target.host) or not _ACCOUNT.match(target.account or "x"):
+            raise SshProtocolError(machine=target.name, why="its address or account is none")
         seen = _Seen()
         options = self._options(target, seen)
         account = str(options.username)
