@@ -99,7 +99,8 @@ def test_init_tells_the_fingerprint_and_to_take_the_root_key_offline(shell):
 
 def test_init_as_json(shell):
     made = shell.json("init", "--name", "Acme Software", "--suite", "mlkem768-x25519")
-    assert set(made) == {"name", "dir", "root", "url", "suite", "root_key"}
+    assert set(made) == {"name", "dir", "root", "newest_root", "url", "suite", "root_key"}
+    assert made["newest_root"] == made["root"], "until the root is rolled over"
     assert (made["name"], made["url"], made["suite"]) == ("Acme Software", None, "mlkem768-x25519")
 
 

@@ -143,7 +143,7 @@ def test_agreements_are_added_changed_and_shown(shell):
     ]
     assert len(shown["keys"]) == 1
     assert "EA-2" in shell.ok("agreement", "list")
-    assert "LICENCES" in shell.ok("agreement", "show", "EA-2")
+    assert "licences" in shell.ok("agreement", "show", "EA-2")
     assert shell.fail("agreement", "add", "EA-2", *words) == "agreement-taken"
     assert shell.fail("agreement", "add", "EA-3", *words[:2], "--quantity", "none=2") == "product-group-unknown"
     assert shell.fail("agreement", "add", "EA-3", *words, "--end", "2020-01-01") == "agreement-dates"

@@ -9,6 +9,7 @@ from volact.cli.environment import Environment
 from volact.cli.files import read_file, write_file
 from volact.cli.fleet.opening import open_fleet
 from volact.cli.options import add_verb, between
+from volact.cli.options import verbs as under
 from volact.core.errors import InputError
 from volact.fleet import agreements
 from volact.fleet.reports.asked import DEFAULT_DAYS
@@ -52,11 +53,12 @@ def build(verbs: Any) -> None:
 
 
 def _build_agreements(verbs: Any) -> None:
-    family = verbs.add_parser(
+    parent = verbs.add_parser(
         "agreements",
         help="what was bought, for the report `compliance`",
         description="What was bought, for the report `compliance`.",
-    ).add_subparsers(title="verbs", metavar="VERB", dest="verb", required=True)
+    )
+    family = under(parent)
     parser = add_verb(
         family,
         "import",
@@ -121,7 +123,7 @@ def _list(env: Environment) -> int:
         return 0
     options = {"machines": "--filter", "days": "--days", "since": "--since"}
     rows = [(one.name, one.about, " ".join(options[word] for word in sorted(one.takes))) for one in REPORTS.values()]
-    env.table(("REPORT", "WHAT IT TELLS", "HEEDS"), rows)
+    env.table(("report", "what it tells", "heeds"), rows)
     return 0
 
 
@@ -139,9 +141,14 @@ def _show(report: Report, env: Environment) -> None:
     if not rows:
         env.say(report.empty[0].lower() + report.empty[1:].rstrip("."))
         return
-    env.table([column.title.upper() for column in report.columns], rows, report.table_title or report.title)
+    env.table([_heading(column.title) for column in report.columns], rows, report.table_title or report.title)
     if len(shown) < len(report.rows):
         env.say(f"{len(report.rows) - len(shown):,} further rows: write a file with -o report.xlsx, or use a pipe")
+
+
+def _heading(title: str) -> str:
+    """As the headings of all tables on a terminal are: small, but for names such as KMS or ID."""
+    return title if title[1:2].isupper() else title[:1].lower() + title[1:]
 
 
 def _bars(chart: BarChart, env: Environment) -> None:
@@ -203,7 +210,7 @@ def _agreements_list(args: argparse.Namespace, env: Environment) -> int:
         (one.name, one.product_group, one.product, one.quantity, one.publisher, *map(env.show_time, one.dates))
         for one in found
     ]
-    env.table(("AGREEMENT", "GROUP", "PRODUCT", "LICENCES", "PUBLISHER", "STARTS", "ENDS"), rows)
+    env.table(("agreement", "group", "product", "licences", "publisher", "starts", "ends"), rows)
     return 0
 
 

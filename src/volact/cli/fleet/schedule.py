@@ -10,6 +10,7 @@ from typing import Any
 from volact.cli.environment import Environment
 from volact.cli.fleet.opening import open_fleet, verb
 from volact.cli.options import add_verb, between
+from volact.cli.options import verbs as under
 from volact.fleet.automation import JOB_KINDS, KINDS, REPORT, ScheduleArgumentError
 from volact.fleet.mail import SECURITIES, MailSettings
 from volact.fleet.reports.catalogue import REPORTS
@@ -18,11 +19,12 @@ from volact.fleet.schedule import Schedule
 
 
 def build(verbs: Any) -> None:
-    family = verbs.add_parser(
+    parent = verbs.add_parser(
         "schedule",
         help="what runs by itself: refresh, reports by mail, jobs",
         description="What runs by itself, in `volact fleet serve` or by `run-due` from cron or a systemd timer.",
-    ).add_subparsers(title="verbs", metavar="VERB", dest="verb", required=True)
+    )
+    family = under(parent)
     _build_add(family)
     add_verb(family, "list", "list the schedules", _list, examples=("volact fleet schedule list",))
     for word, help_text, run in (
@@ -126,7 +128,7 @@ def _list(args: argparse.Namespace, env: Environment) -> int:
         )
         for one in found
     ]
-    env.table(("SCHEDULE", "CRON", "ZONE", "WHAT", "NEXT", "LAST", "RESULT"), rows)
+    env.table(("schedule", "cron", "zone", "what", "next", "last", "result"), rows)
     return 0
 
 

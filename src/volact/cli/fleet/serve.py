@@ -8,6 +8,7 @@ from typing import Any
 from volact.cli.environment import Environment
 from volact.cli.fleet.opening import open_fleet, verb
 from volact.cli.options import add_verb, between
+from volact.cli.options import verbs as under
 from volact.core.errors import ConfigError
 from volact.fleet.rest import tokens
 from volact.fleet.rest.access import Role
@@ -44,9 +45,8 @@ def build(verbs: Any) -> None:
     parser.add_argument("--tls-certificate", metavar="FILE", help="certificate chain, PEM")
     parser.add_argument("--tls-key", metavar="FILE", help="its private key, PEM")
     parser.add_argument("--behind-proxy", action="store_true", help="a proxy in front does TLS")
-    family = verbs.add_parser(
-        "token", help="tokens of the HTTP API", description="Tokens of the HTTP API."
-    ).add_subparsers(title="verbs", metavar="VERB", dest="verb", required=True)
+    parent = verbs.add_parser("token", help="tokens of the HTTP API", description="Tokens of the HTTP API.")
+    family = under(parent)
     parser = add_verb(
         family,
         "make",
@@ -120,7 +120,7 @@ def _list(args: argparse.Namespace, env: Environment) -> int:
         )
         for one in found
     ]
-    env.table(("ID", "LABEL", "ROLE", "MADE BY", "ENDS", "LAST USED", "REVOKED"), rows)
+    env.table(("ID", "label", "role", "made by", "ends", "last used", "revoked"), rows)
     return 0
 
 

@@ -80,7 +80,7 @@ def _list(args: argparse.Namespace, env: Environment) -> int:
         (a.name, a.organisation, env.show_time(a.starts_at), env.show_time(a.ends_at), sum(a.quantities.values()))
         for a in agreements
     ]
-    env.table(("AGREEMENT", "ORGANISATION", "STARTS", "ENDS", "LICENCES"), rows)
+    env.table(("agreement", "organisation", "starts", "ends", "licences"), rows)
     return 0
 
 
@@ -106,7 +106,7 @@ def _show(args: argparse.Namespace, env: Environment) -> int:
         )
     )
     rows = [(g["group"], g["quantity"], g["keys"], g["activations"], g["used"]) for g in groups]
-    env.table(("GROUP", "LICENCES", "KEYS", "ACTIVATIONS", "USED"), rows, "Product groups")
+    env.table(("group", "licences", "keys", "activations", "used"), rows, "Product groups")
     return 0
 
 

@@ -70,7 +70,7 @@ def _show(args: argparse.Namespace, env: Environment) -> int:
         env.write_json([_as_json(*one) for one in states])
     else:
         rows = [(state.name, state.place, _where(state), problem or "ok") for state, problem in states]
-        env.table(("KEY", "IN", "WHERE", "STATE"), rows)
+        env.table(("key", "in", "where", "state"), rows)
     return 1 if any(problem for state, problem in states if state.name != ROOT) else 0
 
 

@@ -135,7 +135,7 @@ def _list_organisations(args: argparse.Namespace, env: Environment) -> int:
             [{"organisation": o.name, "added_at": env.json_time(o.added_at), "keys": o.keys} for o in organisations]
         )
         return 0
-    env.table(("ORGANISATION", "KEYS", "ADDED"), [(o.name, o.keys, env.show_time(o.added_at)) for o in organisations])
+    env.table(("organisation", "keys", "added"), [(o.name, o.keys, env.show_time(o.added_at)) for o in organisations])
     return 0
 
 
@@ -227,7 +227,7 @@ def _list(args: argparse.Namespace, env: Environment) -> int:
         )
         for key in keys
     ]  # fmt: skip
-    env.table(("KEY", "KIND", "PRODUCT", "GROUP", "ORGANISATION", "HOSTS", "ACTIVATIONS", "STATE"), rows)
+    env.table(("key", "kind", "product", "group", "organisation", "hosts", "activations", "state"), rows)
     return 0
 
 
@@ -270,7 +270,7 @@ def _show(args: argparse.Namespace, env: Environment) -> int:
         (h.name, h.machine.hex()[:16], f"{used} of {key.activations}", env.show_time(h.at), env.show_time(h.ends_at))
         for h, used in hosts
     ]
-    env.table(("HOST", "MACHINE ID", "ACTIVATIONS", "LAST", "CERTIFICATE ENDS"), rows, "Hosts")
+    env.table(("host", "machine ID", "activations", "last", "certificate ends"), rows, "Hosts")
     return 0
 
 
@@ -318,7 +318,7 @@ def _show_pool(args: argparse.Namespace, env: Environment, key: IssuedKey, held:
         )
         for one in machines
     ]
-    env.table(("MACHINE", "MACHINE ID", "EDITION", "TIMES", "FIRST", "LAST"), rows, "Machines")
+    env.table(("machine", "machine ID", "edition", "times", "first", "last"), rows, "Machines")
     return 0
 
 

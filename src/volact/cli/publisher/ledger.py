@@ -83,7 +83,7 @@ def _activations(args: argparse.Namespace, env: Environment) -> int:
         (env.show_time(a.at), a.kind, a.name, a.machine.hex()[:16], a.partial, a.organisation, env.show_time(a.ends_at))
         for a in acts
     ]
-    env.table(("TIME", "ACT", "HOST", "MACHINE ID", "KEY", "ORGANISATION", "CERTIFICATE ENDS"), rows, "Hosts")
+    env.table(("time", "act", "host", "machine ID", "key", "organisation", "certificate ends"), rows, "Hosts")
     held = [
         (
             env.show_time(one.first_at), _machine_kind(one), one.name, one.machine.hex()[:16],
@@ -91,7 +91,7 @@ def _activations(args: argparse.Namespace, env: Environment) -> int:
         )
         for one in machines
     ]  # fmt: skip
-    env.table(("TIME", "ACT", "MACHINE", "MACHINE ID", "KEY", "ORGANISATION", "GIVEN BACK"), held, "Machines")
+    env.table(("time", "act", "machine", "machine ID", "key", "organisation", "given back"), held, "Machines")
     return 0
 
 
@@ -121,7 +121,7 @@ def _list(args: argparse.Namespace, env: Environment) -> int:
         env.write_json([_as_json(row, env) for row in rows])
         return 0
     shown = [(row.seq, env.show_time(row.at), row.act, row.actor, _told(row, env)) for row in rows]
-    env.table(("ROW", "TIME", "ACT", "BY", "WHAT"), shown)
+    env.table(("row", "time", "act", "by", "what"), shown)
     return 0
 
 

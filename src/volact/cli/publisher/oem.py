@@ -137,7 +137,7 @@ def _list(args: argparse.Namespace, env: Environment) -> int:
         )
         for one in found
     ]  # fmt: skip
-    env.table(("MAKER", "GROUPS", "CERTIFIED", "MAY SIGN UNTIL", "REVOKED FROM", "KEY"), rows)
+    env.table(("maker", "groups", "certified", "may sign until", "revoked from", "key"), rows)
     return 0
 
 

@@ -91,7 +91,7 @@ def _list(args: argparse.Namespace, env: Environment) -> int:
         )
         for one in found
     ]  # fmt: skip
-    env.table(("NAME", "FULL NAME", "ROLE", "STATE", "AUTHENTICATOR", "LAST LOGIN"), rows)
+    env.table(("name", "full name", "role", "state", "authenticator", "last login"), rows)
     return 0
 
 

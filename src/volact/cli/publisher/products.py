@@ -80,7 +80,7 @@ def _list(args: argparse.Namespace, env: Environment) -> int:
         env.write_json([_summary(definition, env) for definition in definitions])
         return 0
     rows = [(d.product, d.name, d.version, len(d.editions), env.show_time(d.issued_at)) for d in definitions]
-    env.table(("PRODUCT", "NAME", "VERSION", "EDITIONS", "SIGNED"), rows)
+    env.table(("product", "name", "version", "editions", "signed"), rows)
     return 0
 
 
@@ -100,13 +100,13 @@ def _show(args: argparse.Namespace, env: Environment) -> int:
         )
     )
     groups = [(group.number, group.name, group.parent) for group in definition.groups]
-    env.table(("GROUP", "NAME", "PARENT"), groups, "Product groups")
+    env.table(("group", "name", "parent"), groups, "Product groups")
     rows = [
         (e.id, e.name, e.kind, e.group, e.policy.threshold, channel, key)
         for e in definition.editions
         for channel, key in e.keys.items()
     ]
-    env.table(("EDITION", "NAME", "KIND", "GROUP", "THRESHOLD", "CHANNEL", "GENERIC KEY"), rows, "Editions")
+    env.table(("edition", "name", "kind", "group", "threshold", "channel", "generic key"), rows, "Editions")
     return 0
 
 

@@ -93,7 +93,7 @@ def _show(args: argparse.Namespace, env: Environment) -> int:
         env.write_json({"epoch": status.epoch, "began_at": env.json_time(status.issued_at), "revoked": shown})
         return 0
     env.facts((("Epoch", status.epoch), ("Since", env.show_time(status.issued_at))))
-    env.table(("ISSUER'S KEY", "REVOKED FROM"), [(s, env.show_time(since)) for s, since in revoked], "Revoked")
+    env.table(("issuer's key", "revoked from"), [(s, env.show_time(since)) for s, since in revoked], "Revoked")
     return 0
 
 

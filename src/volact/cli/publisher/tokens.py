@@ -72,7 +72,7 @@ def _list(args: argparse.Namespace, env: Environment) -> int:
     if args.json:
         env.write_json([_as_json(token, env) for token in found])
         return 0
-    env.table(("TOKEN", "FOR", "WHOSE", "MAY", "ENDS", "LAST USED", "STATE"), _rows(found, env))
+    env.table(("token", "for", "whose", "may", "ends", "last used", "state"), _rows(found, env))
     return 0
 
 
