@@ -48,7 +48,7 @@ def count_chart(group: GroupHistory, now: int, days: int) -> Chart:
         Series(f"threshold of {', '.join(editions)}", [threshold] * len(shown), "warn", dashed=True)
         for threshold, editions in sorted(limits.items())
     ]
-    title = f"Count of product group {group.status.group}, day by day"
+    title = f"Count of {group.status.name or f'product group {group.status.group}'}, day by day"
     links = [events_link(at, SECONDS_PER_DAY) for at in shown]
     return Chart(title, "line", [day_label(at) for at in shown], [counts, *lines], "machines", links)
 

@@ -126,7 +126,7 @@ PAGES: Final = [
     Page("/administration/accounts", add_account, ADMINISTER, "Accounts", ("POST",), acts="account-added", help=HELP),
     Page("/administration/accounts/{name}", change_account, ADMINISTER, methods=("POST",), acts="account-changed"),
     Page(
-        "/administration/sessions", sessions, ADMINISTER, "Sessions", group=GROUP, menu=True, icon="pc-display",
+        "/administration/sessions", sessions, ADMINISTER, "Sessions", group=GROUP, menu=True, icon="person-circle",
         help=f"{HELP}#sessions",
     ),
     Page("/administration/sessions/{id_hash}/end", end_session, ADMINISTER, methods=("POST",), acts="session-ended"),

@@ -2,13 +2,14 @@
 """Events: the logs of the KMS host and the VM host, and the fleet tool's audit, with search, the newest first."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
 from starlette.responses import Response
 
-from volact.console.pages.parts import site_of
+from volact.console.pages.parts import group_names, site_of
 from volact.core.count import SECONDS_PER_DAY
 from volact.host.recording import ACTIVATED
 from volact.host.store import EventSearch
@@ -33,6 +34,7 @@ class Row:
     code: str
     who: str
     text: str
+    id_hex: str = ""
 
 
 def events(visit: Visit) -> Response:
@@ -74,11 +76,14 @@ def _host(visit: Visit, search: EventSearch, since: int, code: str) -> list[Row]
         return []
     codes = (code,) if code else ()
     found = host.store.events(since, SIZE + 1, codes, newest_first=True, search=search)
-    groups = {scope.id: scope.product_group for scope in host.store.scopes()}
+    groups = group_names(host)
     return [
-        Row(one.id, one.at, one.level, one.code, _machine(one.machine_id, groups.get(one.scope_id)), _told(one.data))
+        Row(
+            one.id, one.at, one.level, one.code, str(one.data.get("name") or ""),
+            _told(one.data, groups.get(one.scope_id, "")), _short(one.machine_id),
+        )
         for one in found
-    ]
+    ]  # fmt: skip
 
 
 def _vm(visit: Visit, search: EventSearch, since: int, code: str) -> list[Row]:
@@ -87,7 +92,12 @@ def _vm(visit: Visit, search: EventSearch, since: int, code: str) -> list[Row]:
     if role is None:
         return []
     found = role.store.events(since, MOST_VM, (code,) if code else (), newest_first=True)
-    rows = [Row(e.id, e.at, e.level, e.code, _machine(e.machine_id, None) or e.channel, _told(e.data)) for e in found]
+    rows = [
+        Row(
+            e.id, e.at, e.level, e.code, str(e.data.get("name") or e.channel), _told(e.data, ""), _short(e.machine_id)
+        )
+        for e in found
+    ]  # fmt: skip
     return [row for row in rows if _fits(row, search)][: SIZE + 1]
 
 
@@ -99,7 +109,7 @@ def _fleet(visit: Visit, search: EventSearch, since: int, code: str) -> list[Row
     rows = [
         Row(
             one.id, one.at, "info" if one.result == "ok" else "warning", one.act, one.who,
-            " ".join((one.object, _told(one.detail))).strip(),
+            " ".join((one.object, _told(one.detail, ""))).strip(),
         )
         for one in found
         if one.at >= since and (not code or one.act == code)
@@ -108,7 +118,7 @@ def _fleet(visit: Visit, search: EventSearch, since: int, code: str) -> list[Row
 
 
 def _fits(row: Row, search: EventSearch) -> bool:
-    text = f"{row.code} {row.who} {row.text}".lower()
+    text = f"{row.code} {row.who} {row.id_hex} {row.text}".lower()
     return (
         (search.before is None or row.id < search.before)
         and (search.until is None or row.at <= search.until)
@@ -120,19 +130,21 @@ def _fits(row: Row, search: EventSearch) -> bool:
 _READ = {"host": _host, "vm": _vm, "fleet": _fleet}
 
 
-def _machine(machine: bytes | None, group: int | None) -> str:
-    short = machine.hex()[:16] if machine else ""
-    return f"{short}, group {group}" if short and group is not None else short
+def _short(machine: bytes | None) -> str:
+    return machine.hex()[:16] if machine else ""
 
 
-def _told(data: dict[str, Any]) -> str:
+def _told(data: Mapping[str, Any], group: str) -> str:
     if "text" in data or "message" in data:
         return str(data.get("text") or data.get("message"))
     if "count" in data:
-        return (
-            f"{data.get('name') or 'a machine'}, {data.get('edition')}: count {data['count']}, was {data.get('state')}"
-        )
-    return ", ".join(f"{name} {value if isinstance(value, str) else json.dumps(value)}" for name, value in data.items())
+        told = f"{data.get('edition')} was {str(data.get('state')).replace('-', ' ')}"
+        return f"{told}; {group or 'its group'} counts {data['count']}"
+    return ", ".join(
+        f"{name.replace('_', ' ')} {value if isinstance(value, str) else json.dumps(value)}"
+        for name, value in data.items()
+        if name != "name"
+    )
 
 
 PAGES = (

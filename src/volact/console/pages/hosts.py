@@ -3,7 +3,7 @@
 
 from starlette.responses import Response
 
-from volact.console.pages.parts import NoHostHereError, host_of, site_of
+from volact.console.pages.parts import group_names, host_of, site_of
 from volact.host.store import Machine
 from volact.web.form import Form
 from volact.web.roles import VIEW
@@ -26,13 +26,14 @@ def machines(visit: Visit) -> Response:
     if len(found) > SIZE and scope is not None:
         found = found[:SIZE]
         more = f"/hosts/machines?group={scope.product_group}&after={found[-1].identity.hex()}"
-    return visit.render("hosts/machines.html", rows=found, scopes=scopes, scope=scope, more=more)
+    names = group_names(host)
+    return visit.render("hosts/machines.html", rows=found, scopes=scopes, scope=scope, more=more, names=names)
 
 
 def guests(visit: Visit) -> Response:
     role = site_of(visit).vm()
     if role is None:
-        raise NoHostHereError()
+        return visit.render("hosts/guests.html", listing=None)
     listing = visit.listing(size=50)
     listing.slice(role.store.guests())
     return visit.render("hosts/guests.html", listing=listing)

@@ -55,6 +55,19 @@ def host_of(visit: Visit) -> HostRole:
     return host
 
 
+def group_names(host: HostRole) -> dict[int, str]:
+    """What the products call the groups that the host counts, by the number of the scope."""
+    called = {
+        (product.trust.fingerprint, group.number): group.name
+        for product in host.folder.products()
+        for group in product.definition.groups
+    }
+    return {
+        scope.id: called.get((scope.root, scope.product_group), "") or f"product group {scope.product_group}"
+        for scope in host.store.scopes()
+    }
+
+
 def refreshed(visit: Visit, key: str, seconds: float, make: Callable[[], T]) -> T | None:
     """A value that takes longer to make than a page has: what is known at once, however old, while a thread makes it
     anew; ``None`` before the first one is there."""

@@ -18,6 +18,8 @@
   const charts = new Map();
   function colour(name) { return getComputedStyle(document.documentElement).getPropertyValue("--chart-" + name).trim(); }
   function withAlpha(hex, alpha) { return hex + Math.round(alpha * 255).toString(16).padStart(2, "0"); }
+  // A value without neighbours has no line: it is drawn as a point.
+  function lone(values, at) { const none = (i) => values[i] === null || values[i] === undefined; return !none(at) && none(at - 1) && none(at + 1); }
   const SHARES = ["main", "good", "warn", "bad", "other", "calm"];
 
   function drawChart(canvas) {
@@ -33,7 +35,7 @@
       }
       return {
         label: series.name, data: series.values, borderColor: tone, borderWidth: series.dashed ? 1.5 : 2,
-        borderDash: series.dashed ? [5, 4] : [], pointRadius: 0, pointHitRadius: 12, pointHoverRadius: 4, tension: 0.25,
+        borderDash: series.dashed ? [5, 4] : [], pointRadius: (point) => lone(series.values, point.dataIndex) ? 3 : 0, pointBackgroundColor: tone, pointHitRadius: 12, pointHoverRadius: 4, tension: 0.25,
         backgroundColor: spec.kind === "bar" ? tone : withAlpha(tone, 0.14), fill: spec.kind === "line" && series.filled,
         borderRadius: 3, maxBarThickness: 28, spanGaps: false, stack: spec.stacked ? "all" : undefined,
         ...(spec.kind === "bar" ? { borderWidth: 0 } : {}),

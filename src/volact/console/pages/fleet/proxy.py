@@ -5,8 +5,10 @@ from starlette.responses import Response
 
 from volact.console.pages.parts import fleet_of, runner_of
 from volact.core.errors import VolactError
-from volact.fleet import confirmations
+from volact.fleet import bundle, confirmations
+from volact.web.errors import RoleMissingError
 from volact.web.form import Form
+from volact.web.roles import ADMINISTER
 from volact.web.visit import Visit
 
 BUNDLE = "application/vnd.volact.bundle"
@@ -43,7 +45,7 @@ def confirm(visit: Visit) -> Response:
 
 
 def take(visit: Visit) -> Response:
-    """Answers, or another fleet's inventory."""
+    """Answers, or another fleet's inventory: that one brings machines and whom to trust, and is an administrator's."""
     upload = visit.file("bundle")
     form = Form(visit.form)
     signer = form.text("signer", most=200, required=False) or None
@@ -51,7 +53,12 @@ def take(visit: Visit) -> Response:
         form.errors["bundle"] = "choose the file"
         return _show(visit, form)
     try:
+        kind = bundle.parse_manifest(upload[1]).kind
+        if kind is not bundle.Kind.ANSWERS and not visit.allows(ADMINISTER):
+            raise RoleMissingError(account=visit.account.name, role=visit.account.role)
         made = fleet_of(visit).import_bundle(upload[1], signer=signer)
+    except RoleMissingError:
+        raise
     except VolactError as exc:
         return _failed(visit, exc)
     told = ", ".join(f"{number} {name}" for name, number in {**made.added, **made.changed}.items()) or "nothing new"
