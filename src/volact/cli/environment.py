@@ -21,7 +21,7 @@ from typing import Any, TextIO
 
 from volact.core.errors import ConfigError, StoreError, VolactError
 
-TIMES = {"until", "since"}  # fields that hold a second, besides those whose names end in _at
+TIMES = {"until", "since", "planned"}  # fields that hold a second, besides those whose names end in _at
 EMPTY: tuple[Any, ...] = (None, "", {}, [])
 _BOXED, _BARE = 3, 2  # columns of a terminal between two columns of a table, with lines and without
 

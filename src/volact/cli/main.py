@@ -205,7 +205,7 @@ def _run_group(group: str, arguments: list[str], env: Environment) -> int:
     parser = build_parser(group)
     args = parser.parse_args(arguments)
     if not hasattr(args, "run"):
-        parser.print_help(env.stdout)
+        getattr(args, "parser", parser).print_help(env.stdout)
         return 2
     code: int = args.run(args, env)
     return code

@@ -33,7 +33,8 @@ def root_fingerprint(text: str) -> str:
 
 
 def verbs(parser: argparse.ArgumentParser) -> Any:
-    """The place where a group's verbs are added."""
+    """The place where a group's verbs are added.  Without a verb, the help of these is shown."""
+    parser.set_defaults(parser=parser)
     return parser.add_subparsers(title="verbs", metavar="VERB", dest="verb")
 
 

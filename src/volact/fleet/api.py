@@ -364,8 +364,8 @@ class Fleet:
     ) -> Imported:
         """Takes a bundle in; the file wins, and what it replaced is listed."""
         own = bundle.fingerprint(bundle.signing_key(self.folder.keys))
-        opened = self.open_vault() if passphrase is not None else None
         parsed = bundle.parse(data)
+        opened = self._vault_for_keys(dry_run=dry_run) if passphrase is not None else None
         return transfer.import_bundle(
             self.store, parsed, self.clock(), self.who, own, signer=signer, opened=opened, passphrase=passphrase,
             dry_run=dry_run,
@@ -450,6 +450,10 @@ class Fleet:
         if given is None:
             raise VaultPassphraseMissingError(variable=PASSPHRASE_VARIABLE)
         return self._read(lambda conn: vault.open_vault(conn, given))
+
+    def _vault_for_keys(self, *, dry_run: bool) -> Vault:
+        """Head office may import its first keys; a dry run makes no vault for them."""
+        return Vault.throwaway() if dry_run and not self.has_vault() else self.open_vault(create=True)
 
     def _read(self, query: Callable[[Connection], T]) -> T:
         with self.store.read() as conn:

@@ -48,7 +48,9 @@ STATE_WORDS = {
 class FilterError(InputError):
     code = "filter-unfit"
     fmt = "the filter cannot be read: {why}"
-    remedy = "an example: 'state=notification,grace and name~web* not tag=lab'; docs/guide/fleet.md lists the fields"
+    remedy = (
+        "an example: 'state=notification,grace and name~web* not tag=lab'; `volact fleet list --help` has all fields"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +207,7 @@ class _Parser:
         self.of_products = self.of_products or name not in MACHINE_FIELDS
         self.of_machines = self.of_machines or name in MACHINE_FIELDS
         if name == "state":
-            values = [word for value in values for word in STATE_WORDS.get(value, (value,))]
+            values = [word for value in values for word in _states(operator, value)]
         return or_(*(_one(name, field, operator, value, self._now) for value in values))
 
     def _value(self) -> str:
@@ -236,6 +238,13 @@ class _Parser:
             raise FilterError(why=f"{expected} is missing")
         self._place += 1
         return token.text
+
+
+def _states(operator: str, value: str) -> tuple[str, ...]:
+    """A state that is none would fit nothing, and nobody would see why."""
+    if operator == "=" and value not in (*State, *STATE_WORDS, NONE):
+        raise FilterError(why=f"there is no state {value[:40]!r}, only {', '.join((*STATE_WORDS, *State))}")
+    return STATE_WORDS.get(value, (value,))
 
 
 def _one(name: str, field: Field, operator: str, value: str, now: int) -> ColumnElement[bool]:

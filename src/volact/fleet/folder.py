@@ -29,6 +29,7 @@ FILE, DATABASE, KNOWN_HOSTS, KEYS = "fleet.json", "fleet.sqlite", "known_hosts",
 MAX_TEXT = 400
 MOST_PARALLEL, MOST_SECONDS = 1000, 3600
 SUDO = ("auto", "always", "never")
+FILES = ("identities", "ssh_config", "known_hosts")
 
 _MODE = 0o700
 _WORD = re.compile(r"[A-Za-z0-9@%+=:,./_-]+\Z")  # what a POSIX shell takes as it stands
@@ -187,7 +188,7 @@ class FleetFolder:
 
     def change(self, settings: Mapping[str, Any]) -> Self:
         """The folder with other settings, written; raises :class:`FleetSettingUnfitError`."""
-        changed = replace(self, settings=replace(self.settings, **settings).check())
+        changed = replace(self, settings=replace(self.settings, **_absolute(settings)).check())
         changed._write()
         return changed
 
@@ -195,6 +196,14 @@ class FleetFolder:
         address = {"database": self.address} if self.address else {}
         about = {"format": "volact-fleet", "v": FORMAT, **address, "ssh": self.settings.changed()}
         keys.write_file(self.path / FILE, dump_object(about) + b"\n")
+
+
+def _absolute(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Jobs run from schedules and services too, which stand in other folders than who set this."""
+    return {
+        name: tuple(str(Path(one).expanduser().absolute()) for one in value) if name in FILES else value
+        for name, value in settings.items()
+    }
 
 
 def check_database(url: str) -> None:

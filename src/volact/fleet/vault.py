@@ -11,6 +11,7 @@ Nothing here is logged, and no exception carries a key.  Spec: docs/spec/proxy.m
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -77,6 +78,11 @@ class Vault:
     _data: bytes = field(repr=False)
     recipient: RecipientKey = field(repr=False)
 
+    @classmethod
+    def throwaway(cls) -> Self:
+        """One that is kept nowhere, for what is taken back anyway."""
+        return cls(os.urandom(KEY_BYTES), RecipientKey.generate())
+
     def seal(self, key: ProductKey) -> bytes:
         nonce = os.urandom(NONCE_BYTES)
         return nonce + AESGCM(self._data).encrypt(nonce, str(key).encode(), _KEY + key.key_id.encode())
@@ -97,7 +103,7 @@ def create(conn: Connection, passphrase: bytes, now: int, who: str) -> Vault:
     """A new vault; raises :class:`VaultExistsError`."""
     if exists(conn):
         raise VaultExistsError()
-    vault = Vault(os.urandom(KEY_BYTES), RecipientKey.generate())
+    vault = Vault.throwaway()
     sealed = _wrap(vault, passphrase)
     conn.execute(insert(VAULT).values(id=1, sealed=sealed, recipient=vault.recipient.text, made_at=now, made_by=who))
     note(conn, now, who, "vault-made", vault.recipient.text)

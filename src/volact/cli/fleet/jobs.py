@@ -137,7 +137,7 @@ def run_show(args: argparse.Namespace, env: Environment) -> int:
     counts = ", ".join(f"{number} {state}" for state, number in sorted(job.counts.items()))
     env.facts(
         (
-            ("kind", job.kind),
+            ("kind", job.kind + (" (dry run: nothing was changed)" if job.dry_run else "")),
             ("state", job.state),
             ("machines", counts),
             ("selected by", job.selection.get("filter") or " ".join(job.selection.get("names", ())) or "everything"),

@@ -191,7 +191,8 @@ def run_discover(args: argparse.Namespace, env: Environment) -> int:
         env.write(name)
     if len(added.new) > MOST_SHOWN:
         env.write(f"… and {len(added.new) - MOST_SHOWN} more")
-    env.say(f"{len(added.new)} machines are new, {len(added.known)} were known")
+    new = f"{len(added.new)} machines are" if len(added.new) != 1 else "1 machine is"
+    env.say(f"{new} new, {len(added.known)} known already")
     if added.new:
         env.hint("ask them for their products: `volact fleet refresh`")
     return 0

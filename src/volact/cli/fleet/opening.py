@@ -11,10 +11,11 @@ from volact.cli.environment import Environment
 from volact.cli.options import Run, add_verb, between
 from volact.core.errors import ConfigError
 from volact.fleet import vault
+from volact.fleet.acting import INSTALL
 from volact.fleet.api import PASSPHRASE_VARIABLE, Fleet
 from volact.fleet.desk import SshOptions
 from volact.fleet.folder import MOST_PARALLEL, MOST_SECONDS, FleetFolder
-from volact.fleet.jobs.records import Job
+from volact.fleet.jobs.records import Job, TaskState
 from volact.fleet.vault import VaultPassphraseMissingError
 from volact.sealing import keys
 
@@ -124,14 +125,24 @@ def show_job(fleet: Fleet, job: Job, env: Environment, *, waiting: bool = False)
         env.write(f"job {job.id}: {job.kind} on {job.total} machines, waiting")
         env.hint(f"`volact fleet serve` works on it, or `volact fleet jobs run {job.id}`")
         return 0
-    counts = ", ".join(f"{number} {state}" for state, number in sorted(job.counts.items()))
-    env.write(f"job {job.id}: {job.kind}: {counts}")
+    env.write(_heading(job))
     rows = [line for task in tasks for line in _lines(task.machine, task.result, task.error_text)]
     if rows:
         env.table(["machine", "product", "what", "why not"], rows)
-    if not job.well:
+    if job.kind == INSTALL and not rows and job.counts.get(TaskState.SKIPPED):
+        env.hint("nothing was to be installed: products that have a key keep it, unless --replace is said")
+    if not job.well and not job.dry_run:
         env.hint(f"try the failed ones again: `volact fleet jobs retry {job.id}`")
     return 0 if job.well else 1
+
+
+def _heading(job: Job) -> str:
+    if not job.dry_run:
+        counts = ", ".join(f"{number} {state}" for state, number in sorted(job.counts.items()))
+        return f"job {job.id}: {job.kind}: {counts}"
+    failed = job.counts.get(TaskState.FAILED, 0)
+    asked = f"job {job.id}: dry run of {job.kind} on {job.total} machine{'' if job.total == 1 else 's'}"
+    return f"{asked}: nothing was changed" + (f", {failed} failed" if failed else "")
 
 
 def _lines(machine: str, result: Any, error: str | None) -> list[list[object]]:
@@ -145,6 +156,8 @@ def _what(one: dict[str, Any]) -> str:
     for name in ("would_install", "would_collect", "would_apply"):
         if name in one:
             return f"would {name.removeprefix('would_')} {one[name] if one[name] is not True else ''}".strip()
+    if "by" in one and "way" not in one:  # a preview of activations
+        return f"{one.get('state')}, left alone" if one["by"] == "none" else f"would activate, {one['by']}"
     shown = [one.get("state"), one.get("way") or one.get("by"), one.get("partial_key"), one.get("was")]
     return ", ".join(str(part) for part in shown if part and part != "none")
 

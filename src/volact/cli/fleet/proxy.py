@@ -10,6 +10,7 @@ from typing import Any
 from volact.cli.environment import Environment
 from volact.cli.files import read_file, write_file
 from volact.cli.fleet.opening import add_machines, folder_of, open_fleet, run_job, verb
+from volact.cli.options import verbs
 from volact.core.errors import InputError
 from volact.core.exchange import MAX_FILE, RequestFile
 from volact.fleet import acting, bundle, confirmations, publisher, transfer
@@ -35,14 +36,14 @@ class ExportPassphraseError(InputError):
 def build(group: Any) -> None:
     about = "activate machines that reach no publisher: collect, confirm, apply; backups of activations"
     family = group.add_parser("proxy", help=about, description=about[0].upper() + about[1:] + ".")
-    inner = family.add_subparsers(title="verbs", metavar="VERB", required=True)
+    inner = verbs(family)
     _proxy_verbs(inner)
     _backup_verbs(inner)
     _add_export(group, "volact fleet")
     _add_import(group, "volact fleet")
     about = "what is carried between two fleets: show, export, import"
     family = group.add_parser("bundle", help=about, description=about[0].upper() + about[1:] + ".")
-    files = family.add_subparsers(title="verbs", metavar="VERB", required=True)
+    files = verbs(family)
     show = verb(
         files, "show", run_show, "say what a bundle is and who signed it", "volact fleet bundle show lab.volbundle"
     )
@@ -268,7 +269,7 @@ def run_show(args: argparse.Namespace, env: Environment) -> int:
         "kind": str(manifest.kind),
         "rows": manifest.rows,
         "id": manifest.id.hex(),
-        "made_at": Environment.json_time(manifest.made_at),
+        "made_at": env.json_time(manifest.made_at) if env.json else env.show_time(manifest.made_at),
         "signer": manifest.signer,
         "reply_to": manifest.reply_to.hex() if manifest.reply_to else None,
     }
@@ -323,6 +324,10 @@ def _show_import(made: Imported, env: Environment, *, dry_run: bool) -> None:
     if made.conflicts:
         shown = made.conflicts[:MOST_CONFLICTS_SHOWN]
         rows = [[one.table, one.row, one.column, one.was, one.became] for one in shown]
-        env.table(["table", "row", "column", "was", "is by the file"], rows, title=f"{made.conflict_count} conflicts")
+        env.table(["table", "row", "column", "was", "is by the file"], rows, title=_conflicts(made.conflict_count))
     if made.added.get("answers") and not dry_run:
         env.hint("bring them to the machines: `volact fleet proxy apply`")
+
+
+def _conflicts(number: int) -> str:
+    return f"{number} conflict{'' if number == 1 else 's'}: the file wins"
