@@ -3,7 +3,7 @@
 
 import argparse
 
-from volact.cli.fleet import activate, jobs, keys, looking, machines, proxy, report, schedule, serve
+from volact.cli.fleet import activate, backup, jobs, keys, looking, machines, proxy, report, schedule, serve
 from volact.cli.options import verbs
 
 
@@ -18,3 +18,4 @@ def build(parser: argparse.ArgumentParser) -> None:
     report.build(group)
     schedule.build(group)
     serve.build(group)
+    backup.build(group)
