@@ -12,7 +12,7 @@ and whether its count is enough (:mod:`volact.core.evaluation`).
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from cryptography import x509
@@ -164,14 +164,17 @@ class Verified:
     chain_ends_at: int
     authorities: tuple[x509.Certificate, ...] = ()
     confirmation: str = ""
+    crossings: "tuple[_Crossing, ...]" = ()
 
     def revoked_at(self, status: RevocationStatus | None) -> int | None:
         """From when the signer's key is revoked, or that of a CA or root above it, which takes everybody below along;
-        or the ``confirmation`` by telephone that stands in their place."""
+        or the ``confirmation`` by telephone that stands in their place; or the key of a root that certified another one
+        once it was revoked."""
         if status is None or not status.revoked:
             return None
-        above = (certificates.key_thumbprint(certificates.public_key_of(one)).hex() for one in self.authorities)
+        above = map(_name_of_key, self.authorities)
         found = [status.revoked_at(name) for name in (self.signer.hex(), *above, self.confirmation) if name]
+        found += [one.revoked_at(status) for one in self.crossings]
         return min((at for at in found if at is not None), default=None)
 
     def speaks_for(self, group: int) -> bool:
@@ -220,8 +223,9 @@ def _accept(read: _Read, trust: Trust) -> Verified:
     signer = certificates.key_thumbprint(certificates.public_key_of(leaf))
     grant = certificates.grant_of(leaf)
     verified = Verified(
-        read.claims, role, grant, signer, read.issued_at, path.ends_at, path.authorities, path.confirmation
-    )
+        read.claims, role, grant, signer, read.issued_at, path.ends_at, path.authorities, path.confirmation,
+        path.crossings,
+    )  # fmt: skip
     revoked_at = verified.revoked_at(trust.status)
     if revoked_at is not None and read.issued_at >= revoked_at and read.typ not in _JUDGED_LATER:
         raise RevokedError(what=read.typ)
@@ -238,8 +242,9 @@ def verify_definition(
     Left to the caller, who may know of revocations: :meth:`TrustedDefinition.check_status`.
     """
     read = _read(token, DEFINITION)
-    trust = _trust_of(read, root)
-    verified = _accept(read, trust)
+    trust, crossings = _trust_of(read, root)
+    accepted = _accept(read, trust)
+    verified = replace(accepted, crossings=(*accepted.crossings, *crossings)) if crossings else accepted
     definition = ProductDefinition.from_claim(verified.claims, verified.issued_at)
     if definition.root not in map(certificates.fingerprint, trust.roots):
         raise UntrustedRootError(what="the product definition", root=root)
@@ -319,12 +324,27 @@ def _chain(parsed: jws.Parsed) -> list[x509.Certificate]:
 
 
 @dataclass(frozen=True, slots=True)
+class _Crossing:
+    """A root that certified another one by ``link``.  As everything that it signed, that stays good if the root is
+    revoked from a later second on; else whoever has a revoked root's key would begin anew with a root of his own."""
+
+    by: x509.Certificate
+    link: x509.Certificate
+
+    def revoked_at(self, status: RevocationStatus) -> int | None:
+        made_at = int(self.link.not_valid_before_utc.timestamp()) + certificates.BACKDATE
+        found = status.revoked_at(_name_of_key(self.by))
+        return found if found is not None and found <= made_at else None
+
+
+@dataclass(frozen=True, slots=True)
 class _Path:
     """What stands behind a signature: until when, and who above the signer can be revoked."""
 
     ends_at: int
     authorities: tuple[x509.Certificate, ...] = ()
     confirmation: str = ""
+    crossings: tuple[_Crossing, ...] = ()
 
 
 def _path(read: _Read, trust: Trust) -> _Path:
@@ -334,13 +354,13 @@ def _path(read: _Read, trust: Trust) -> _Path:
 
         if phone_certificates.is_confirmed(chain[0]):
             return _Path(*phone_certificates.check(chain[0], trust.fingerprint, trust.phone_key, at, what))
-    below, anchor = _anchor(chain, trust, at, what)
-    return _Path(_validate(below, anchor, at, what), (*chain[1:], anchor))
+    below, anchor, crossings = _anchor(chain, trust, at, what)
+    return _Path(_validate(below, anchor, at, what), (*chain[1:], anchor), "", crossings)
 
 
 def _anchor(
     chain: list[x509.Certificate], trust: Trust, at: int, what: str
-) -> tuple[list[x509.Certificate], x509.Certificate]:
+) -> tuple[list[x509.Certificate], x509.Certificate, tuple[_Crossing, ...]]:
     """The chain below the highest certificate that is trusted, and that one: a root, or a cross certificate of one.
 
     A cross certificate is settled here, at the end of a chain: pyca counts it as a step of the path, which by RFC 5280
@@ -354,27 +374,29 @@ def _anchor(
         raise ChainError(what=what, at=show_time(at), why="it does not lead to the root that it brings along")
     if anchor is None:
         raise UntrustedRootError(what=what, root=trust.fingerprint)
+    crossings: tuple[_Crossing, ...] = ()
     while len(below) > _SHORTEST and certificates.is_cross(below[-1]):
         cross = below.pop()
         if not _is_valid(cross, at):
             raise ChainError(what=what, at=show_time(at), why="a cross certificate of the roots is over, or to come")
         if not _is_issued_by(below[-1], cross):
             raise ChainError(what=what, at=show_time(at), why="its cross certificate is for another root")
+        crossings += (_Crossing(anchor, cross),)
         anchor = cross
-    return below, anchor
+    return below, anchor, crossings
 
 
-def _trust_of(read: _Read, root: str) -> Trust:
-    """The roots that a definition proves to be of the publisher whose root has this fingerprint."""
+def _trust_of(read: _Read, root: str) -> tuple[Trust, tuple[_Crossing, ...]]:
+    """The roots that a definition proves to be of the publisher whose root has this fingerprint, and by what."""
     brought = read.chain[-1]
     listed = [certificates.load_der(der) for der in roots_in(read.claims)]
     links = [certificates.load_der(der) for der in links_in(read.claims)]
     candidates = (brought, *listed)
     embedded = next((one for one in candidates if certificates.fingerprint(one) == root), None)
-    reached = [] if embedded is None else _reach(embedded, candidates, links, read.issued_at)
+    reached, crossings = ([], []) if embedded is None else _reach(embedded, candidates, links, read.issued_at)
     if brought not in reached:
         raise UntrustedRootError(what="the product definition", root=root)
-    return Trust(brought, others=tuple(one for one in reached if one != brought))
+    return Trust(brought, others=tuple(one for one in reached if one != brought)), tuple(crossings)
 
 
 def _reach(
@@ -382,16 +404,24 @@ def _reach(
     candidates: tuple[x509.Certificate, ...],
     links: list[x509.Certificate],
     at: int,
-) -> list[x509.Certificate]:
-    """From one root to those that it certifies, and on from them."""
-    reached = [embedded]
+) -> tuple[list[x509.Certificate], list[_Crossing]]:
+    """From one root to those that it certifies, and on from them.  What is certified is a root's key: the rest of its
+    certificate, its end for instance, is the word of that key and of nobody else."""
+    reached, crossings = [embedded], list[_Crossing]()
     for root in reached:  # grows meanwhile
         for link in links:
             other = _with_key_of(link, candidates)
-            good = certificates.is_cross(link) and _is_valid(link, at) and _is_issued_by(link, root)
-            if good and other is not None and other not in reached:
+            if other is None or other in reached or not certificates.is_cross(link) or not _is_valid(link, at):
+                continue
+            if _is_issued_by(link, root) and _is_issued_by(other, other):
                 reached.append(other)
-    return reached
+                crossings.append(_Crossing(root, link))
+    return reached, crossings
+
+
+def _name_of_key(one: x509.Certificate) -> str:
+    """By which a status revokes it."""
+    return certificates.key_thumbprint(certificates.public_key_of(one)).hex()
 
 
 def _with_key_of(one: x509.Certificate, among: tuple[x509.Certificate, ...]) -> x509.Certificate | None:
