@@ -168,3 +168,14 @@ def _send(api: Api, case: Any) -> httpx.Response:
     if "data" in sent:
         sent["content"] = sent.pop("data")
     return api.client.request(given_["method"], given_["url"], headers=encoded, **sent)
+
+
+def test_only_an_administrator_lets_the_server_write_into_a_folder(api: Api, tmp_path: Path) -> None:
+    body = {"name": "weekly", "cron": "0 6 * * 1", "kind": "report"}
+    into = {"report": "overview", "folder": str(tmp_path)}
+    answer = api.send("POST", "/schedules", Role.OPERATOR, json={**body, "arguments": into})
+    assert (answer.status_code, answer.json()["code"]) == (403, "token-role-missing")
+    assert api.send("POST", "/schedules", Role.ADMINISTRATOR, json={**body, "arguments": into}).status_code == 201
+    by_mail = {"report": "overview", "mail_to": ["ann@example.com"]}
+    sent = {**body, "name": "mailed", "arguments": by_mail}
+    assert api.send("POST", "/schedules", Role.OPERATOR, json=sent).status_code == 201

@@ -12,10 +12,12 @@ from support.site import Vendor
 from support.web_client import WebClient
 from volact.console.pages import PAGES
 from volact.core.count import day_of
+from volact.fleet import bundle
 from volact.fleet.api import Fleet
 from volact.fleet.schema import MACHINES, PRODUCTS
 from volact.host.application import load_serving, open_store
 from volact.host.recording import Seen
+from volact.sealing.keys import LocalKey
 from volact.web.app import all_pages
 from volact.web.roles import STANDARD
 from volact.web.visit import Page
@@ -198,3 +200,15 @@ def test_every_page_of_the_console_has_one_permission_and_every_form_a_name_in_t
         assert isinstance(page.needs, str)
     for page in FORMS:
         assert page.acts, page.path
+
+
+def test_another_fleet_s_inventory_is_taken_in_by_administrators_only(console: Console, admin: WebClient) -> None:
+    """It brings addresses, accounts and definitions, and with its signer somebody to trust."""
+    key = LocalKey.generate()
+    carried = bundle.write(bundle.Kind.INVENTORY, [], key, bytes(16), NOW)
+    sent = {"files": {"bundle": ("all.volbundle", carried)}, "signer": bundle.fingerprint(key)}
+    with console.client("olga") as operator:
+        answer = operator.send(operator.get("/fleet/proxy"), "/fleet/proxy/import", **sent)
+        assert answer.status_code == 403
+        assert "role-missing" in answer.text
+    assert admin.send(admin.get("/fleet/proxy"), "/fleet/proxy/import", **sent).status_code == 200

@@ -16,9 +16,11 @@ from volact.fleet.reports.catalogue import REPORTS, find_report
 from volact.fleet.reports.pools import outlook
 from volact.fleet.reports.render import find_format
 from volact.fleet.rest import models, tokens
+from volact.fleet.rest.access import Role, allowed
 from volact.fleet.rest.models import Affected, Items, JobModel, Row, Rows
 from volact.fleet.rest.office import GuardedRoute, TheFleet, TheToken, plain
 from volact.fleet.schedule import Schedule
+from volact.web.tokens import RoleMissingError
 
 router = APIRouter(route_class=GuardedRoute)
 
@@ -347,8 +349,10 @@ def schedules(fleet: TheFleet) -> Items:
 
 
 @router.post("/schedules", tags=["schedules"], status_code=201)
-def schedule_add(fleet: TheFleet, body: models.AddSchedule) -> Row:
-    """A report, a job or a refresh of keys, at cron's times."""
+def schedule_add(fleet: TheFleet, token: TheToken, body: models.AddSchedule) -> Row:
+    """A report, a job or a refresh of keys, at cron's times.  Into a folder of the server, for an administrator."""
+    if body.arguments.get("folder") and not allowed(Role.ADMINISTRATOR, token):
+        raise RoleMissingError(roles=str(Role.ADMINISTRATOR))
     return _schedule(fleet.schedule_add(body.name, body.cron, body.kind, body.arguments, zone=body.zone))
 
 

@@ -53,9 +53,7 @@ def take(visit: Visit) -> Response:
         form.errors["bundle"] = "choose the file"
         return _show(visit, form)
     try:
-        kind = bundle.parse_manifest(upload[1]).kind
-        if kind is not bundle.Kind.ANSWERS and not visit.allows(ADMINISTER):
-            raise RoleMissingError(account=visit.account.name, role=visit.account.role)
+        _check_role(visit, upload[1])
         made = fleet_of(visit).import_bundle(upload[1], signer=signer)
     except RoleMissingError:
         raise
@@ -77,6 +75,11 @@ def apply(visit: Visit) -> Response:
         return _failed(visit, exc)
     visit.note("fleet-proxy-apply", f"job {job.id}, {job.total} machines")
     return visit.redirect(f"/fleet/jobs/{job.id}")
+
+
+def _check_role(visit: Visit, data: bytes) -> None:
+    if bundle.parse_manifest(data).kind is not bundle.Kind.ANSWERS and not visit.allows(ADMINISTER):
+        raise RoleMissingError(account=visit.account.name, role=visit.account.role)
 
 
 def _failed(visit: Visit, exc: VolactError) -> Response:
