@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Any bytes are a bundle, or malformed, or changed: nothing else comes out of the parser."""
 
+import time
 import zlib
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from volact.core.encoding import b64encode
+from volact.core.encoding import b64encode, dump_object
 from volact.core.errors import MalformedError
 from volact.core.exchange import RequestFile
 from volact.fleet import bundle
@@ -84,7 +85,6 @@ def test_whatever_a_signer_puts_into_the_rows_parses_or_is_malformed(
     st.sampled_from([str(kind) for kind in Kind]),
 )
 def test_a_signed_row_of_any_shape_parses_or_is_malformed(row: dict[str, object], kind: str) -> None:
-    from volact.core.encoding import dump_object
 
     line = dump_object(row) + b"\n"
     parsed(_signed(zlib.compress(line), len(line), 1, kind))
@@ -92,6 +92,16 @@ def test_a_signed_row_of_any_shape_parses_or_is_malformed(row: dict[str, object]
 
 def test_a_stream_that_would_unpack_to_more_than_it_says_is_stopped() -> None:
     assert parsed(_signed(zlib.compress(bytes(50_000_000)), 100, 1, "requests")) is None
+
+
+def test_a_few_bytes_do_not_become_a_million_rows() -> None:
+    line = dump_object(ProblemRow(ID, "c", "m").to_claim()) + b"\n"
+    bomb = line * 1_000_000
+    packed = zlib.compress(bomb, 9)
+    began = time.process_time()
+    assert parsed(_signed(packed, len(bomb), 1_000_000, "answers")) is None
+    assert parsed(_signed(packed, len(bomb), 1, "answers")) is None
+    assert time.process_time() - began < 1
 
 
 def test_rows_of_another_kind_are_not_smuggled_in() -> None:
