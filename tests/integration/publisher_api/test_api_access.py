@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who may do what: every endpoint, tried by everybody who may come, and compared with the one table."""
 
+import functools
 import re
 from typing import Any
 
+import anyio
 import pytest
 
 from volact.publisher.api.access import ENDPOINTS, READ, Role, Rule, Scope
 from volact.publisher.api.application import ENDPOINTS as SERVED
+from volact.publisher.api.office import THREADS
 from volact.publisher.api.route import Endpoint
 
 MISSING = {
@@ -181,3 +184,25 @@ def test_a_token_that_is_none_is_refused_by_name(api, header, code) -> None:
         code = "token-unknown"
     assert (answer.status_code, answer.json()["code"]) == (401, code)
     assert answer.headers["www-authenticate"].startswith("Bearer")
+
+
+def test_who_sends_a_body_slowly_holds_no_place_that_others_wait_for(api, portal) -> None:
+    token = api.organisation(Scope.KEYS_READ)
+    rest = portal.call(anyio.Event)
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+
+    async def slow() -> Any:
+        yield b'{"keys": ["33333"'
+        await rest.wait()
+        yield b"]}"
+
+    def ask(method: str, path: str, **given: Any) -> Any:
+        send = functools.partial(api.client._client.request, method, f"/api/v1{path}", headers=headers, **given)
+        return portal.start_task_soon(send)
+
+    sent = [ask("POST", "/keys/refresh", content=slow()) for _ in range(2 * THREADS)]
+    try:
+        assert ask("GET", "/whoami").result(timeout=20).status_code == 200
+    finally:
+        portal.call(rest.set)
+    assert {one.result(timeout=20).status_code for one in sent} == {200}

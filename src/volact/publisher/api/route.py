@@ -58,16 +58,14 @@ class GuardedRoute(APIRoute):
         async def handle(request: Request) -> Response:
             office: Office = request.app.state.office
             async with office.places:
-                return await admitted(office, request)
-
-        async def admitted(office: Office, request: Request) -> Response:
-            address = request.client.host if request.client else ""
-            caller, decision = await run_in_threadpool(office.admit, request.headers.get("authorization"), address)
-            request.state.decision = decision
-            if not decision.allowed:
-                raise decision.error()
+                caller, decision = await _admit(office, request)
             access.check(rule, caller)
             request.state.caller, request.state.asked = caller, None
+            await request.body()  # all of it: who sends slowly holds no place that others wait for
+            async with office.places:
+                return await admitted(office, request, caller, decision)
+
+        async def admitted(office: Office, request: Request, caller: Caller, decision: Decision) -> Response:
             if request.method != "GET" and HEADER in request.headers:
                 earlier = await _answered_before(office, request, caller)
                 if earlier is not None:
@@ -134,6 +132,15 @@ def _act(request: Request) -> Act:
 TheOffice = Annotated[Office, Depends(_office)]
 TheCaller = Annotated[Caller, Depends(_caller)]
 TheAct = Annotated[Act, Depends(_act)]
+
+
+async def _admit(office: Office, request: Request) -> tuple[Caller, Decision]:
+    address = request.client.host if request.client else ""
+    caller, decision = await run_in_threadpool(office.admit, request.headers.get("authorization"), address)
+    request.state.decision = decision
+    if not decision.allowed:
+        raise decision.error()
+    return caller, decision
 
 
 async def _answered_before(office: Office, request: Request, caller: Caller) -> Answer | None:
