@@ -6,13 +6,15 @@ those machines count; ``None`` is the whole fleet.  Every function takes a conne
 moment.  Not here: changes of anything, and the clock.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, case, distinct, func, literal, or_, select, true
 
+from volact.core.errors import VolactError
 from volact.core.states import State
+from volact.fleet import publisher
 from volact.fleet.forecast import DAY, Forecast, Point, Unforeseen, foresee
 from volact.fleet.schema import AGREEMENTS, HISTORY, KEYS, MACHINES, PRODUCTS, SAMPLES
 
@@ -156,7 +158,8 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class Compliance:
-    """``bought``: of the agreements in force; ``installed``: machines with a volume or MAK key of the group."""
+    """``bought``: of the agreements in force; ``installed``: machines with a volume or MAK key of the group, ``by_kms``
+    of them with a volume key.  ``covered``: what groups above have left for these; ``lent``: to groups below."""
 
     product_group: int
     products: str
@@ -165,10 +168,17 @@ class Compliance:
     installed: int
     licensed: int
     ends_at: int | None
+    by_kms: int = 0
+    covered: int = 0
+    lent: int = 0
+
+    @property
+    def available(self) -> int:
+        return self.bought + self.covered - self.lent
 
     @property
     def left(self) -> int:
-        return self.bought - self.installed
+        return self.available - self.installed
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,7 +360,7 @@ def compliance(conn: Connection, now: int) -> list[Compliance]:
     """Licences used against licences bought, for each product group of either."""
     bought = _bought(conn, now)
     installed = {row.product_group: row for row in conn.execute(_installed())}
-    return [
+    rows = [
         Compliance(
             group,
             _names(installed.get(group), bought.get(group)),
@@ -359,9 +369,28 @@ def compliance(conn: Connection, now: int) -> list[Compliance]:
             installed[group].machines if group in installed else 0,
             installed[group].licensed if group in installed else 0,
             bought[group].ends_at if group in bought else None,
+            installed[group].by_kms if group in installed else 0,
         )
         for group in sorted(bought.keys() | installed.keys())
     ]
+    return cover_from_above(rows, _parents(conn))
+
+
+def cover_from_above(rows: Sequence[Compliance], parents: Mapping[int, int]) -> list[Compliance]:
+    """As a KMS host key of a group serves the groups below it, what is left of a group covers the volume keys below
+    that are more than was bought for them, the nearest first.  A MAK is good for its own group only."""
+    found = {row.product_group: row for row in rows}
+    for group in found:
+        above, seen = parents.get(group), {group}
+        while above is not None and above not in seen:
+            seen.add(above)
+            low, high = found[group], found.get(above)
+            moved = 0 if high is None else min(-low.left, low.by_kms - low.covered, high.left)
+            if high is not None and moved > 0:
+                found[group] = replace(low, covered=low.covered + moved)
+                found[above] = replace(high, lent=high.lent + moved)
+            above = parents.get(above)
+    return [found[row.product_group] for row in rows]
 
 
 def changes(conn: Connection, since: int, scope: Scope = None) -> list[Changed]:
@@ -509,6 +538,20 @@ def _bought(conn: Connection, now: int) -> dict[int, Any]:
     return {row.product_group: row for row in conn.execute(query)}
 
 
+def _parents(conn: Connection) -> dict[int, int]:
+    """Which group stands under which, by the definitions that the fleet has; where two disagree, neither counts."""
+    said: dict[int, set[int]] = {}
+    for known in publisher.definitions(conn):
+        try:
+            groups = known.verified().definition.groups
+        except VolactError:  # a definition that no longer holds says nothing, and stops no report
+            continue
+        for group in groups:
+            if group.parent is not None:
+                said.setdefault(group.number, set()).add(group.parent)
+    return {number: next(iter(above)) for number, above in said.items() if len(above) == 1}
+
+
 def _installed() -> Select[Any]:
     p = PRODUCTS.c
     return (
@@ -516,6 +559,7 @@ def _installed() -> Select[Any]:
             p.product_group,
             func.count(distinct(p.machine_id)).label("machines"),
             func.count(distinct(case((p.licensed == 1, p.machine_id)))).label("licensed"),
+            func.count(distinct(case((p.channel == "volume", p.machine_id)))).label("by_kms"),
             func.min(p.product).label("first"),
             func.max(p.product).label("last"),
         )

@@ -13,6 +13,7 @@ from support import postgresql
 from support.fleet_rows import NOW, fill
 from volact.fleet import agreements, figures, samples
 from volact.fleet.agreements import Bought
+from volact.fleet.figures import Compliance
 from volact.fleet.forecast import DAY, Forecast, Unforeseen
 from volact.fleet.reports.asked import Asked, scope_of
 from volact.fleet.reports.catalogue import REPORTS, make_report
@@ -159,6 +160,22 @@ def test_compliance_holds_machines_against_the_agreements_in_force(empty: FleetS
         rows = {row.product_group: row for row in figures.compliance(conn, NOW)}
     assert (rows[101].bought, rows[101].installed, rows[101].left) == (1, 2, -1)
     assert (rows[7].bought, rows[7].installed) == (5, 0)
+
+
+def test_what_is_left_of_a_group_covers_volume_keys_below_it_and_no_mak() -> None:
+    rows = [
+        Compliance(101, "cad", 1, 5, 30, 30, None, by_kms=12),
+        Compliance(102, "render", 1, 10, 4, 4, None, by_kms=4),
+        Compliance(103, "farm", 1, 50, 0, 0, None),
+        Compliance(7, "other", 0, 0, 3, 3, None, by_kms=3),
+    ]
+    found = {row.product_group: row for row in figures.cover_from_above(rows, {101: 102, 102: 103})}
+    assert (found[101].covered, found[101].left) == (12, -13)
+    assert (found[102].lent, found[102].left) == (6, 0)
+    assert (found[103].lent, found[103].left) == (6, 44)
+    assert found[7].left == -3
+    circle = figures.cover_from_above(rows[:2], {101: 102, 102: 101})
+    assert [row.left for row in circle] == [-19, 0]
 
 
 def test_samples_are_one_a_day_and_never_repeat_an_old_answer_of_the_publisher(empty: FleetStore) -> None:

@@ -146,13 +146,15 @@ def compose_compliance(asked: Asked, rows: Sequence[Compliance]) -> Report:
             Column("bought", "Bought", Kind.NUMBER),
             Column("installed", "Used", Kind.NUMBER),
             Column("licensed", "Of them licensed", Kind.NUMBER),
+            Column("covered", "From above", Kind.NUMBER),
+            Column("lent", "To below", Kind.NUMBER),
             Column("left", "Left", Kind.NUMBER),
-            Column("used_share", "Used", Kind.SHARE),
+            Column("used_share", "Share", Kind.SHARE),
             Column("ends_at", "Next end", Kind.DAY),
         ),
         tuple(
-            (row.product_group, row.products or None, row.agreements, row.bought, row.installed, row.licensed, row.left,
-             share(row.installed, row.bought), row.ends_at)
+            (row.product_group, row.products or None, row.agreements, row.bought, row.installed, row.licensed,
+             row.covered, row.lent, row.left, share(row.installed, row.available), row.ends_at)
             for row in rows
         ),
         summary=tuple(_compliance_sentences(rows, over)),
@@ -292,7 +294,7 @@ def _host_history(history: Sequence[Sample], names: Sequence[str]) -> Chart:
 
 
 def _compliance_chart(names: tuple[str, ...], rows: Sequence[Compliance]) -> BarChart:
-    within = tuple(float(min(row.installed, row.bought)) for row in rows)
+    within = tuple(float(min(row.installed, row.available)) for row in rows)
     free = tuple(float(max(0, row.left)) for row in rows)
     over = tuple(float(max(0, -row.left)) for row in rows)
     series = (
@@ -307,12 +309,14 @@ def _compliance_sentences(rows: Sequence[Compliance], over: Sequence[Compliance]
     if not rows:
         return ["No agreement is known, and no machine has a volume or MAK key."]
     sentences = [
-        f"{row.products or f'Group {row.product_group}'}: {row.installed:,} used, {row.bought:,} bought, "
-        f"{-row.left:,} too many."
+        f"{row.products or f'Group {row.product_group}'}: {row.installed:,} used, {row.bought:,} bought"
+        + (f", {row.covered:,} covered by groups above" if row.covered else "")
+        + f", {-row.left:,} too many."
         for row in over[:5]
     ] or ["Every product group is within what was bought."]
     sentences.append(
         "Used is a machine with a volume or MAK key of the group, licensed or not; bought is the sum of the agreements "
-        "in force. Virtual machines that their host licenses are not counted."
+        "in force. What is left of a group covers volume keys of the groups below it, as its KMS host key does; MAKs "
+        "are covered by their own group only. Virtual machines that their host licenses are not counted."
     )
     return sentences
