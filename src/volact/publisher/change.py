@@ -42,6 +42,7 @@ from volact.publisher.schema import (
     REVOCATION,
     REVOCATION_EPOCH,
 )
+from volact.sealing import certificates
 
 # Refusals are written down too, but nobody may fill the disk with them: a key (or all unknown ones together) has so
 # many rows in an hour; what comes beyond is answered and not written.
@@ -299,9 +300,8 @@ class Change:
         )
 
     def is_revoked(self, use: HostUse) -> bool:
-        """Whether what a host was confirmed by telephone is revoked; a certificate's key says it itself."""
-        confirmed = (SiteInstallationId.from_bytes(act.nonce) for act in use.own if act.by_telephone)
-        return any(self.revoked_since(one.revocation_id) is not None for one in confirmed)
+        """Whether what a host was confirmed by telephone is revoked, or the key of a certificate that it got."""
+        return any(self.revoked_since(_signer_of(act)) is not None for act in use.own)
 
     def record_confirmed_host(
         self, kind: Kind, subject: SiteSubject, installation: SiteInstallationId, serial: int, at: int, actor: str
@@ -406,3 +406,10 @@ class Change:
         ]
         if rows:
             self.conn.execute(insert(GENERIC_KEY), rows)
+
+
+def _signer_of(act: HostAct) -> str:
+    """Under which name a status revokes what a host was given: its certificate's key, or the confirmation."""
+    if act.by_telephone:
+        return SiteInstallationId.from_bytes(act.nonce).revocation_id
+    return certificates.key_thumbprint(certificates.public_key_of(certificates.load_der(act.certificate))).hex()

@@ -193,8 +193,9 @@ class PhoneDesk:
         definition = phone_sites.find_definition(installation, key, newest_first)
         if definition is None:
             raise CallerGroupsError(partial=key.partial)
+        newest = publisher.newest(definition.product)
         with publisher.store.change() as change:
-            return phone_sites.look_up(change, installation, key, definition)
+            return phone_sites.look_up(change, installation, key, definition, newest)
 
     def _decide_any(self, change: Change, call: AnyCall, now: int, actor: str) -> Confirmed | SiteConfirmed | Refusal:
         if not isinstance(call, SiteCall):

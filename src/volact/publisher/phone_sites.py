@@ -61,10 +61,16 @@ def find_definition(
 
 
 def look_up(
-    change: Change, installation: SiteInstallationId, key: IssuedKey, definition: ProductDefinition
+    change: Change,
+    installation: SiteInstallationId,
+    key: IssuedKey,
+    definition: ProductDefinition,
+    newest: ProductDefinition,
 ) -> SiteCall:
+    """``newest``: of the same product.  Which definition a caller has says what they were read out for; how many there
+    may be is not for them to choose."""
     if installation.kind is SiteKind.FOREST:
-        known, limit = forests.known_forests(change.conn, key.key_id), forests.forest_limit(key.group, definition)
+        known, limit = forests.known_forests(change.conn, key.key_id), forests.forest_limit(key.group, newest)
         held, places = forests.has_place(known, installation.name), forests.count_places(known)
     else:
         use, limit = change.host_use(key.key_id, whole_name(installation.name)), key.hosts

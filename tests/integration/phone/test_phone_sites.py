@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from support.phone_desk import EXAMPLE, NOW, Desk
 from volact.core.forest import Forest, ForestKind
@@ -27,6 +28,7 @@ from volact.publisher.administration import HostAmbiguousError, NewKey
 from volact.publisher.issuing import Kind
 from volact.publisher.phone import CallerGroupsError, CallerKeyError, CallerUnknownError
 from volact.publisher.phone_sites import SiteConfirmed
+from volact.publisher.schema import HOST_ACTIVATION
 from volact.sealing import certificates, jws
 from volact.sealing.certificates import Role
 from volact.sealing.confirmation import ConfirmationInvalidError
@@ -203,6 +205,33 @@ def test_a_host_that_was_confirmed_is_revoked_by_its_machine_id_and_not_confirme
     assert len(revoked.signers) == 2
     assert refused(lambda: call(desk, show_host(desk, key, of), key)) == "host-revoked"
     assert call(desk, show_host(desk, key, other), key).kind is Kind.REACTIVATED
+
+
+def test_an_earlier_definition_brings_back_no_forests_that_the_newest_does_not_allow(desk: Desk) -> None:
+    key = host_key(desk)
+    earlier = [show_forest(desk, key, number) for number in (1, 2)]
+    toml = (
+        EXAMPLE.read_text()
+        .replace("version = 1", "version = 2")
+        .replace("[policy]", "[policy]\nforests_per_key = 1")
+        .replace("[groups.clients]", "[groups.more]\nnumber = 177\nparent = 101\n\n[groups.clients]")
+    )
+    desk.publisher.add_product(toml.encode(), desk.keys, NOW + 1, "tests")
+    assert call(desk, earlier[0], key).kind is Kind.ACTIVATED
+    assert refused(lambda: call(desk, earlier[1], key)) == "forest-limit-reached"
+
+
+def test_a_host_whose_certificate_is_revoked_gets_no_confirmation_for_the_same_key(desk: Desk) -> None:
+    key, of = host_key(desk), LocalKey.generate()
+    installation = show_host(desk, key, of)
+    confirmed = call(desk, installation, key)
+    certificate = make(of, subject(desk, key), installation, confirmed.confirmation.signature, "vault")
+    with desk.publisher.store.change() as change:  # as if it had come online
+        online = update(HOST_ACTIVATION).values(nonce=bytes(16), certificate=certificates.der(certificate))
+        change.conn.execute(online)
+    signer = certificates.key_thumbprint(of.public_key).hex()
+    desk.publisher.revoke_issuer(signer, NOW, "stolen", NOW, "tests")
+    assert refused(lambda: call(desk, show_host(desk, key, of), key)) == "host-revoked"
 
 
 def test_an_installation_id_of_no_known_kind_is_named() -> None:
