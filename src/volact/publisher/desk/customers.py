@@ -9,7 +9,7 @@ from volact.core.errors import VolactError
 from volact.publisher import listing as publisher_listing
 from volact.publisher.administration import MAX_REASON, MOST_LIMIT
 from volact.publisher.desk import lists
-from volact.publisher.desk.state import desk_of
+from volact.publisher.desk.state import desk_of, to_choose
 from volact.publisher.folder import MAX_NAME
 from volact.publisher.records import Organisation, OrganisationMissingError
 from volact.web.form import Form
@@ -129,18 +129,25 @@ def _show(visit: Visit, found: Organisation, form: Form, status: int = 200) -> R
     with desk.publisher.store.look() as conn:
         usage = publisher_listing.usage(conn, found.name)
         lists.fill_keys(conn, listing, organisation=found.name)
+        used = publisher_listing.hosts_used(conn, [one.key_id for one in listing.rows])
     listing.path, listing.query = "/organisations/show", {**listing.query, "name": found.name}
     owned = [one for one in desk.publisher.store.agreements() if one.organisation == found.name]
     return visit.render(
         "organisation.html", status, organisation=found, usage=usage, listing=listing, agreements=owned, form=form,
-        groups=desk.group_names(),
+        groups=desk.group_names(), products=desk.product_names(), used=used,
     )  # fmt: skip
 
 
 def _ask(visit: Visit, form: Form, status: int = 200) -> Response:
     desk = desk_of(visit)
     names = [one.name for one in desk.publisher.store.organisations() if one.blocked_at is None]
-    return visit.render("agreement_new.html", status, form=form, organisations=names, groups=desk.group_names())
+    return visit.render(
+        "agreement_new.html",
+        status,
+        form=form,
+        organisations=to_choose(names, form.values.get("organisation")),
+        groups=desk.group_names(),
+    )
 
 
 PAGES = [

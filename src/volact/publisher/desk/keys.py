@@ -5,9 +5,10 @@ from starlette.responses import Response
 
 from volact.core.errors import VolactError
 from volact.core.product_key import Channel
+from volact.publisher import listing as publisher_listing
 from volact.publisher.administration import MAX_REASON, MOST_KEYS, MOST_LIMIT, NewKey
 from volact.publisher.desk import lists
-from volact.publisher.desk.state import desk_of
+from volact.publisher.desk.state import KIND_NAMES, desk_of, to_choose
 from volact.publisher.folder import MAX_NAME
 from volact.publisher.issuing import HOST_ROLES, POOLED, IssuedKey
 from volact.web.form import Form
@@ -27,10 +28,12 @@ def keys(visit: Visit) -> Response:
     listing = visit.listing(sorts=lists.KEY_SORTS, start="-issued_at")
     with desk_of(visit).publisher.store.look() as conn:
         lists.fill_keys(conn, listing, channel=visit.query["kind"], product=visit.query["product"])
-    products = [signed.product for signed, _ in desk_of(visit).newest()]
+        used = publisher_listing.hosts_used(conn, [one.key_id for one in listing.rows])
+    desk = desk_of(visit)
     return visit.render(
-        "keys.html", listing=listing, products=products, kinds=list(KINDS), groups=desk_of(visit).group_names()
-    )
+        "keys.html", listing=listing, used=used, products=desk.product_names(), kinds=list(KIND_NAMES.items()),
+        groups=desk.group_names(),
+    )  # fmt: skip
 
 
 def key(visit: Visit) -> Response:
@@ -125,7 +128,8 @@ def _show(visit: Visit, found: IssuedKey, form: Form, dialog: str = "", status: 
     listing.path = f"/keys/{found.key_id}"
     return visit.render(
         "key.html", status, key=found, listing=listing, hosts=hosts, rows=rows, hosts_used=used, form=form,
-        dialog=dialog, pooled=found.channel in POOLED, groups=desk.group_names(), kind=KINDS[found.channel],
+        dialog=dialog, pooled=found.channel in POOLED, groups=desk.group_names(), products=desk.product_names(),
+        kind=KINDS[found.channel],
     )  # fmt: skip
 
 
@@ -145,8 +149,8 @@ def _ask(visit: Visit, form: Form, status: int = 200) -> Response:
         status,
         form=form,
         kinds=kinds,
-        groups=groups,
-        organisations=organisations,
+        groups=to_choose(groups, form.values.get("group")),
+        organisations=to_choose(organisations, form.values.get("organisation")),
         agreements=agreements,
     )
 

@@ -10,6 +10,8 @@ from sqlalchemy import ColumnElement, Connection, Select, func, literal_column, 
 from volact.core.policy import DAY
 from volact.publisher import queries
 from volact.publisher.activations import COLUMNS, read_activation
+from volact.publisher.desk.state import Desk
+from volact.publisher.desk.telling import Teller, keys_of
 from volact.publisher.issuing import IssuedKey
 from volact.publisher.ledger import MACHINE_ACTS, Act, Row
 from volact.publisher.pools import Activation
@@ -107,6 +109,13 @@ def latest_rows(conn: Connection, limit: int, key_id: str | None = None) -> list
     if key_id is not None:
         statement = statement.where(LEDGER.c.key_id == key_id)
     return [Row(*one) for one in conn.execute(statement)]
+
+
+def teller(conn: Connection, desk: Desk, rows: Sequence[Row]) -> Teller:
+    """With the names that these rows need."""
+    key = PRODUCT_KEY.c
+    found = conn.execute(select(key.key_id, key.partial).where(key.key_id.in_(keys_of(rows))))
+    return Teller(desk.group_names(), desk.product_names(), {one.key_id: one.partial for one in found})
 
 
 def acts_by_day(conn: Connection, since: int) -> dict[tuple[int, str], int]:

@@ -31,10 +31,11 @@ def overview(visit: Visit) -> Response:
     with desk.publisher.store.look() as conn:
         totals, acts = lists.totals(conn), lists.acts_by_day(conn, first * DAY)
         near, latest = lists.pools_running_out(conn), lists.latest_rows(conn, 8)
+        teller = lists.teller(conn, desk, latest)
         usage = publisher_listing.usage(conn, None)
     ending = [one for one in desk.publisher.store.agreements() if one.ends_at and now < one.ends_at <= now + SOON]
     return visit.render(
-        "overview.html", totals=totals, near=near, latest=latest, usage=usage, ending=ending,
+        "overview.html", totals=totals, near=near, latest=latest, usage=usage, ending=ending, teller=teller,
         groups=desk.group_names(), chart=_chart(acts, range(first, first + DAYS)), today=now // DAY,
         refused=acts.get((now // DAY, Act.REQUEST_REFUSED), 0), organisations=desk.publisher.store.organisations(),
     )  # fmt: skip

@@ -1,18 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What has happened: activations of machines, hosts and forests, and the ledger with its verification."""
 
-import json
-from typing import Any
-
 from starlette.responses import Response
 
 from volact.core.errors import TrustError
 from volact.publisher import listing as publisher_listing
 from volact.publisher.desk import lists
 from volact.publisher.desk.state import desk_of
-from volact.publisher.ledger import Act, Row
+from volact.publisher.ledger import Act
 from volact.web.form import Form
-from volact.web.renderer import iso
 from volact.web.roles import ADMINISTER, VIEW
 from volact.web.visit import Page, Visit
 
@@ -46,7 +42,9 @@ def ledger(visit: Visit) -> Response:
     since, until = form.day("since", required=False), form.day("until", required=False)
     with desk_of(visit).publisher.store.look() as conn:
         lists.fill_ledger(conn, listing, since, until)
-    return visit.render("ledger.html", listing=listing, acts=[str(act) for act in Act], told=told)
+        teller = lists.teller(conn, desk_of(visit), listing.rows)
+    acts = [(str(act), act.replace("-", " ")) for act in Act]
+    return visit.render("ledger.html", listing=listing, acts=acts, teller=teller)
 
 
 def verify_ledger(visit: Visit) -> Response:
@@ -63,23 +61,6 @@ def export_ledger(visit: Visit) -> Response:
     visit.note("ledger-exported", f"{len(rows)} rows")
     lines = "".join(f"{row.to_line()}\n" for row in rows)
     return visit.download("ledger.jsonl", lines.encode(), "application/jsonl")
-
-
-def told(row: Row) -> list[tuple[str, str]]:
-    """What a row says, name and value; one that was tampered with is shown as it is."""
-    try:
-        data = json.loads(row.data)
-    except ValueError:
-        return [("data", row.data)]
-    if not isinstance(data, dict):
-        return [("data", row.data)]
-    return [(name, _shown(name, value)) for name, value in data.items() if value not in (None, "", {}, [])]
-
-
-def _shown(name: str, value: Any) -> str:
-    if isinstance(value, int) and name.endswith(("_at", "since", "until")) and value >= 0:
-        return iso(value)
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 PAGES = [

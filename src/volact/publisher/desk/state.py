@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the desk's pages need: the opened publisher, its keys, and names for numbers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from typing import Any
 
 from volact.core.definition import ProductDefinition
 from volact.publisher.administration import Publisher
@@ -15,6 +16,8 @@ from volact.web.roles import ADMINISTER, OPERATE, VIEW, Roles
 from volact.web.visit import Visit
 
 PHONE = "phone"
+# What kinds of keys are called.
+KIND_NAMES = {"mak": "MAK", "retail": "retail", "kms-host": "KMS host", "vm-host": "VM host"}
 # As at the HTTP API (``api.access.Role``).  ``phone``: the phone desk and looking a caller's key up, and nothing else.
 ROLES = Roles(
     {
@@ -25,6 +28,11 @@ ROLES = Roles(
     }
 )
 MOST_DEFINITIONS = 256  # verified and remembered; versions never change
+
+
+def to_choose(choices: Sequence[Any], chosen: object) -> list[Any]:
+    """Choices of a field; where there are several and none is chosen, none is: the first is no better than others."""
+    return [*choices] if chosen or len(choices) < 2 else [("", "choose …"), *choices]
 
 
 @dataclass
@@ -50,6 +58,9 @@ class Desk:
     def group_names(self) -> dict[int, str]:
         """Of all products: numbers are unique to a publisher."""
         return {group.number: group.name for _, definition in self.newest() for group in definition.groups}
+
+    def product_names(self) -> dict[str, str]:
+        return {definition.product: definition.name for _, definition in self.newest()}
 
 
 def desk_of(visit: Visit) -> Desk:
