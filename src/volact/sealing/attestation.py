@@ -30,6 +30,7 @@ from cryptography.hazmat.primitives.kdf.concatkdf import ConcatKDFHash
 from cryptography.hazmat.primitives.kdf.kbkdf import KBKDFHMAC, CounterLocation, Mode
 
 from volact.core.counter import Attested
+from volact.core.encoding import MAX_INT
 from volact.core.errors import MalformedError, TrustError
 
 _SHA256 = 0x000B
@@ -83,7 +84,7 @@ def verify_endorsement(certificate: bytes, makers: Iterable[x509.Certificate], n
         found = x509.load_der_x509_certificate(certificate)
         key = found.public_key()
         usage = _usage(found)
-    except (ValueError, TypeError, x509.ExtensionNotFound, x509.DuplicateExtension):
+    except Exception:  # pyca raises several types, UnsupportedAlgorithm among them: anybody may send these bytes
         raise MalformedError(what="endorsement certificate", why="it cannot be read") from None
     if not any(_is_from(found, maker) for maker in makers):
         raise CounterUnprovenError(why="the TPM's maker is not among those that the publisher accepts")
@@ -187,7 +188,10 @@ def _read_statement(statement: bytes, made_for: bytes) -> tuple[bytes, int]:
         raise CounterUnprovenError(why="the statement was made for another message")
     if offset or len(contents) != _VALUE.size:
         raise CounterUnprovenError(why="the statement does not show the whole counter")
-    return name, _VALUE.unpack(contents)[0]
+    value = int(_VALUE.unpack(contents)[0])
+    if value > MAX_INT:  # no TPM comes there; a licence with it could not be read
+        raise CounterUnprovenError(why="no counter stands that high")
+    return name, value
 
 
 def _check_signature(key: ec.EllipticCurvePublicKey, attested: Attested) -> None:
@@ -213,7 +217,7 @@ def _usage(certificate: x509.Certificate) -> tuple[x509.ObjectIdentifier, ...]:
 def _is_from(certificate: x509.Certificate, maker: x509.Certificate) -> bool:
     try:
         certificate.verify_directly_issued_by(maker)
-    except (ValueError, TypeError, InvalidSignature):
+    except Exception:  # ValueError, TypeError, InvalidSignature or UnsupportedAlgorithm: all mean "not by this one"
         return False
     return True
 
