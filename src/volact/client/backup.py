@@ -8,6 +8,7 @@ either: each licence names the hardware it was made for.  A key in the TPM is ke
 in no other.  Not for leases: a machine asks a host again.  Spec: docs/spec/proxy.md §4.
 """
 
+import re
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -31,6 +32,9 @@ MAX_BACKUP = 1024 * 1024
 MOST_PRODUCTS = 500
 CHANNELS = (Channel.MAK, Channel.RETAIL)
 PEM, TPM = "pem", "tpm"
+# To the kernel, to its resource daemon, to a simulator.  Of others the name is a library that is loaded, or a command.
+TPM_WAYS = re.compile(r"(?:device:/dev/tpm(?:rm)?[0-9]+|(?:tabrmd|swtpm|mssim):[A-Za-z0-9=._,-]*)\Z")
+_TRIAL = b"volact machine backup"
 
 
 class NothingToBackUpError(ConfigError):
@@ -169,13 +173,23 @@ def _kept(store: ClientStore, loaded: LoadedProduct) -> KeptProduct | None:
 def _identity(backup: Backup) -> bytes:
     """The machine ID of the backup's key."""
     if backup.form == TPM:
-        from volact.sealing.tpm import TpmKey
-
-        return jws.thumbprint(jws.jwk_of(TpmKey.from_bytes(backup.key).public_key))
+        return _identity_in_tpm(backup.key)
     key = keys.load_private(backup.key, None, "machine backup")
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
         raise keys.KeyFileError(path="machine backup", why="it is not a P-256 key")
     return jws.thumbprint(jws.jwk_of(key.public_key()))
+
+
+def _identity_in_tpm(wrapped: bytes) -> bytes:
+    """The same, once the TPM here has shown that the key is its own.  A way to it that names a library
+    or a command is not gone: anybody may seal a backup to a vault."""
+    from volact.sealing.tpm import TpmKey
+
+    key = TpmKey.from_bytes(wrapped)
+    if not TPM_WAYS.match(key.tcti):
+        raise MalformedError(what="machine backup", why="its TPM is reached in a way that no restored machine takes")
+    key.sign(_TRIAL)
+    return jws.thumbprint(jws.jwk_of(key.public_key))
 
 
 def _verified(store: ClientStore, kept: KeptProduct, identity: bytes) -> tuple[Edition, StoredAnswer]:
