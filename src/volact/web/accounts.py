@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv6Address, ip_address
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from volact.core.errors import InputError, VolactError
 from volact.web import credentials
@@ -40,6 +40,7 @@ MOST_DELAY = 15 * 60
 MOST_ACCOUNT_DELAY = 30
 FORGET_SECONDS = 24 * 3600
 SEEN_EVERY = 60  # a session's last sight is written no oftener
+BY_LINK: Final = "_by_link"  # of a session that began so: it may set a password without the one that was forgotten
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}")
 
@@ -136,7 +137,7 @@ class Accounts:
             self._note("", caller, "login", "link", LoginLinkError.code)
             raise LoginLinkError()
         self.store.take_attempt_back(subject)
-        return self._start(account, Stage.FULL, caller, None)
+        return self._start(account, Stage.FULL, caller, None, {BY_LINK: True})
 
     def vouched(self, source: str, identity: Identity, role: str | None, caller: Caller) -> Login:
         """A login that somebody else did in full (OpenID Connect)."""
@@ -162,7 +163,7 @@ class Accounts:
     # ---- one's own account
 
     def set_own_password(self, session: Session, old: str | None, new: str, caller: Caller) -> Login:
-        """``old`` is ``None`` where the login itself asked for a new password."""
+        """``old`` is ``None`` where the login itself asked for a new password, or was by a link."""
         account = self.local(session.account.name)
         if old is not None:
             self._check_old(account, old, caller)
@@ -170,7 +171,9 @@ class Accounts:
         entry = self._entry(account.name, caller, "password", account.name, "done")
         changes = {"password": credentials.hash_password(new), "must_change": 0}
         self.store.change_account(account.name, changes, entry, end=True)
-        return self._advance(self._known(account.name), caller, passed=Stage.CODE, replaces=session)
+        kept = {name: value for name, value in session.data.items() if name != BY_LINK}
+        replaced = replace(session, data=kept)
+        return self._advance(self._known(account.name), caller, passed=Stage.CODE, replaces=replaced)
 
     def enrol(self, session: Session, secret: str, code: str, caller: Caller) -> tuple[Login, list[str]]:
         """Sets up an authenticator that has shown a right code; returns the recovery codes, shown once."""
@@ -319,12 +322,14 @@ class Accounts:
             return Stage.ENROL
         return Stage.FULL
 
-    def _start(self, account: Account, stage: Stage, caller: Caller, replaces: Session | None) -> Login:
+    def _start(
+        self, account: Account, stage: Stage, caller: Caller, replaces: Session | None, data: Mapping[str, Any] = {}
+    ) -> Login:
         token, now = credentials.new_token(), self.clock()
         ends_at = now + (LONGEST_SECONDS if stage is Stage.FULL else LOGIN_SECONDS)
-        data: dict[str, Any] = dict(replaces.data) if replaces else {}
+        kept = {**(replaces.data if replaces else {}), **data}
         session = Session(
-            credentials.token_hash(token), stage, caller.address, caller.agent[:200], now, now, ends_at, data, account
+            credentials.token_hash(token), stage, caller.address, caller.agent[:200], now, now, ends_at, kept, account
         )
         self.store.add_session(session, replaces.id_hash if replaces else None)
         if stage is Stage.FULL and not (replaces and replaces.stage is Stage.FULL):

@@ -18,6 +18,7 @@ from markupsafe import Markup
 
 from volact.core.errors import REGISTRY, VolactError
 
+MOST_TOPICS = 1000  # remembered, those that there are not too: whoever asks for many of them fills no memory
 _PAGE = re.compile(r"(guide|reference)/[a-z0-9-]+")
 _CODE = re.compile(r"[a-z0-9-]+")
 _WORD = re.compile(r"[^\w\s-]")
@@ -33,7 +34,7 @@ class Topic:
     page: str
 
 
-@functools.cache
+@functools.lru_cache(maxsize=MOST_TOPICS)
 def read_topic(topic: str) -> Topic | None:
     """``None`` where there is no such page or section."""
     page, _, anchor = topic.partition("#")
@@ -49,7 +50,7 @@ def read_topic(topic: str) -> Topic | None:
     return Topic(_title(chosen), Markup(_markdown().renderer.render(chosen, _markdown().options, {})), page)  # noqa: S704 - rendered with HTML switched off
 
 
-@functools.cache
+@functools.lru_cache(maxsize=MOST_TOPICS)
 def error_topic(code: str) -> Topic | None:
     """What the reference says of an error: causes and remedy."""
     if not _CODE.fullmatch(code) or code not in REGISTRY:

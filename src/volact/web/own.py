@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from volact.web import credentials
 from volact.web import help as web_help
+from volact.web.accounts import BY_LINK
 from volact.web.errors import (
     AccessError,
     LoginCodeError,
@@ -159,14 +160,14 @@ def _new_password(form: Form) -> str:
 
 
 def own_account(visit: Visit) -> Response:
-    sessions = visit.site.accounts.store.sessions(visit.now, visit.account.name)
-    return visit.render("web/account.html", sessions=sessions, form=Form())
+    return _show_account(visit, Form())
 
 
 def own_password(visit: Visit) -> Response:
     accounts, form = visit.site.accounts, Form(visit.form)
     assert visit.session is not None
-    old, new = form.secret("old"), _new_password(form)
+    old = form.secret("old") if _asks_old(visit) else None
+    new = _new_password(form)
     if form.valid:
         try:
             visit.login = accounts.set_own_password(visit.session, old, new, visit.caller)
@@ -177,10 +178,19 @@ def own_password(visit: Visit) -> Response:
         except PasswordUnfitError as exc:
             form.fail(exc, "password")
     if visit.login is None:
-        sessions = accounts.store.sessions(visit.now, visit.account.name)
-        return visit.render("web/account.html", 422, sessions=sessions, form=form)
+        return _show_account(visit, form, 422)
     visit.session, visit.noted = visit.login.session, True
     return visit.redirect("/account", "The password was changed; other sessions of yours have ended.")
+
+
+def _asks_old(visit: Visit) -> bool:
+    """Whoever has none yet, or came by a link because it was forgotten, is not asked for it."""
+    return visit.account.password is not None and not visit.recall(BY_LINK)
+
+
+def _show_account(visit: Visit, form: Form, status: int = 200) -> Response:
+    sessions = visit.site.accounts.store.sessions(visit.now, visit.account.name)
+    return visit.render("web/account.html", status, sessions=sessions, form=form, asks_old=_asks_old(visit))
 
 
 def end_own_session(visit: Visit) -> Response:

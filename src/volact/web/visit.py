@@ -87,8 +87,8 @@ class Visit:
 
     @property
     def query(self) -> "Query":
-        """What the address asks for after ``?``; empty text where a name is not there."""
-        return Query(self.request.query_params)
+        """What the address asks for after ``?``; empty text where a name is not there.  No database takes a NUL."""
+        return Query({name: value.replace("\0", "") for name, value in self.request.query_params.items()})
 
     @property
     def posted(self) -> bool:
@@ -112,7 +112,7 @@ class Visit:
 
     def part(self, name: str) -> str:
         """A part of the path: ``/keys/{key_id}``."""
-        return str(self.request.path_params[name])
+        return str(self.request.path_params[name]).replace("\0", "")
 
     @property
     def live(self) -> bool:

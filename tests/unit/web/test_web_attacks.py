@@ -143,3 +143,34 @@ def test_behind_a_known_name_stands_a_port_or_nothing(client, host):
 
 def test_a_name_with_a_port_is_ours(client):
     assert client.request("GET", "/login", headers={"Host": "testserver:1691"}).status_code == 200
+
+
+# ---- passwords
+
+
+def test_who_forgot_a_password_and_came_by_a_link_sets_another_once(client, accounts):
+    page = log_in(client, accounts)
+    assert 'name="old"' not in page.text
+    new = "another long sentence"
+    page = client.send(page, "/account/password", password=new, again=new)
+    assert "password was changed" in page.text
+    assert 'name="old"' in page.text, "it is asked for again"
+    assert (
+        client.send(page, "/account/password", password="a third sentence", again="a third sentence").status_code == 422
+    )
+    assert accounts.log_in("ann", new, HERE)
+
+
+def test_an_account_that_was_made_with_a_link_gets_its_password_by_its_owner(client, accounts):
+    accounts.add("ben", "viewer", "tests", password=None)
+    path = f"/login/link/{accounts.make_link('ben', 'tests')}"
+    page = client.send(client.get(path), path)
+    page = client.send(page, "/account/password", password="a sentence of my own", again="a sentence of my own")
+    assert page.status_code == 200
+    assert accounts.log_in("ben", "a sentence of my own", HERE)
+
+
+def test_a_nul_in_an_address_is_no_fault(client, accounts):
+    log_in(client, accounts)
+    for path in ("/administration/audit?text=%00", "/help/guide/%00", "/help/errors/%00"):
+        assert client.request("GET", path).status_code < 500
