@@ -14,6 +14,7 @@ is a :class:`~volact.core.errors.VolactError` with its code.  Guide: docs/guide/
 """
 
 import builtins
+import json
 import os
 import ssl
 import time
@@ -40,6 +41,7 @@ from volact.fleet import (
     transfer,
     vault,
 )
+from volact.fleet import views as saved_views
 from volact.fleet.activate import Options
 from volact.fleet.agreements import Bought
 from volact.fleet.bundle import Bundle, RequestRow
@@ -56,7 +58,9 @@ from volact.fleet.keys import Asked as AskedKey
 from volact.fleet.keys import KeyRow
 from volact.fleet.machines import Added, Found
 from volact.fleet.mail import MailSettings
+from volact.fleet.office import Office
 from volact.fleet.publisher import KnownDefinition, Service
+from volact.fleet.reach import bootstrap
 from volact.fleet.reports.asked import DEFAULT_DAYS, Asked, scope_of
 from volact.fleet.reports.catalogue import make_report
 from volact.fleet.reports.report import Report
@@ -64,6 +68,7 @@ from volact.fleet.schedule import Schedule
 from volact.fleet.store import AuditRow, FleetStore, note
 from volact.fleet.transfer import Confirmed, Exported, Imported
 from volact.fleet.vault import Vault, VaultPassphraseMissingError
+from volact.fleet.views import View
 from volact.sealing.keys import LocalKey
 
 T = TypeVar("T")
@@ -165,6 +170,22 @@ class Fleet:
         """What changed, the newest first."""
         return self._read(lambda conn: inventory.history(conn, filter, since, self.clock(), limit))
 
+    def view_save(
+        self, name: str, *, filter: str = "", sort: Names = (), columns: Names = (), grouping: Names = ()
+    ) -> View:
+        """Keeps a list under a name, for everybody, in the place of one of that name."""
+        view = View(name, filter, tuple(sort), tuple(columns), tuple(grouping))
+        return self._write(lambda conn, now: saved_views.save(conn, view, now, self.who))
+
+    def views(self) -> Sequence[View]:
+        return self._read(saved_views.all_views)
+
+    def view(self, name: str) -> View:
+        return self._read(lambda conn: saved_views.find(conn, name))
+
+    def view_remove(self, name: str) -> None:
+        self._write(lambda conn, now: saved_views.remove(conn, name, now, self.who))
+
     def tag(self, tags: Names, *, names: Names = (), filter: str = "") -> int:
         """Adds tags to the selected machines; how many they are."""
         return self._on_selected(names, filter, lambda conn, ids, now: machines.tag(conn, ids, tags, now, self.who))
@@ -189,6 +210,14 @@ class Fleet:
     def refresh(self, *, names: Names = (), filter: str = "", wait: bool = True, dry_run: bool = False) -> Job:
         """Asks machines for their products."""
         return self._job(REFRESH, {}, names, filter, wait=wait, dry_run=dry_run)
+
+    def bootstrap(
+        self, artefact: Path | str, *, names: Names = (), filter: str = "", upgrade: bool = False,
+        prefix: str = bootstrap.PREFIX, link: str = bootstrap.LINK, wait: bool = True, dry_run: bool = False,
+    ) -> Job:  # fmt: skip
+        """Installs volact on machines that have none: a wheel, a tar.gz of wheels, or a zip application."""
+        arguments = bootstrap.artefact_arguments(Path(artefact), prefix=prefix, link=link, upgrade=upgrade)
+        return self._job(bootstrap.BOOTSTRAP, arguments, names, filter, wait=wait, dry_run=dry_run)
 
     def install_key(
         self,
@@ -340,6 +369,11 @@ class Fleet:
         found = agreements.parse(data)
         self._write(lambda conn, now: agreements.keep(conn, found, source, now, self.who))
         return found
+
+    def agreements_fetch(self, url: str, token: str, *, ca_file: Path | None = None) -> Sequence[Bought]:
+        """What was bought, from the publisher's HTTP API, by an organisation's token."""
+        items = Office.at(url, token, ca_file).agreements()
+        return self.agreements_import(json.dumps(items).encode(), url) if items else ()
 
     def agreements(self) -> Sequence[Bought]:
         return self._read(agreements.listed)

@@ -2,7 +2,9 @@
 """``volact fleet report`` and ``agreements``: what the inventory says, on the terminal and as files."""
 
 import argparse
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from volact.cli.environment import Environment
@@ -11,7 +13,8 @@ from volact.cli.fleet.opening import open_fleet
 from volact.cli.options import add_verb, between
 from volact.cli.options import verbs as under
 from volact.core.errors import InputError
-from volact.fleet import agreements
+from volact.fleet import agreements, office
+from volact.fleet.agreements import Bought
 from volact.fleet.reports.asked import DEFAULT_DAYS
 from volact.fleet.reports.catalogue import REPORTS, ReportKind
 from volact.fleet.reports.data import as_dict
@@ -70,6 +73,21 @@ def _build_agreements(verbs: Any) -> None:
         ),
     )
     parser.add_argument("file", metavar="FILE", help="CSV or JSON; - is the standard input")
+    parser = add_verb(
+        family,
+        "fetch",
+        "take agreements from the publisher's HTTP API, over those of the same names",
+        _agreements_fetch,
+        examples=(
+            "volact fleet agreements fetch --publisher https://api.acme.example --token-file /etc/volact/acme-token",
+        ),
+    )
+    parser.add_argument("--publisher", required=True, metavar="URL", help="where the publisher's API is")
+    needs = "first line: a token of your organisation with the scope agreements:read"
+    parser.add_argument("--token-file", required=True, metavar="FILE", help=needs)
+    parser.add_argument(
+        "--ca-file", metavar="FILE", help="the authority of its certificate (PEM), where it is your own"
+    )
     add_verb(family, "list", "list the agreements", _agreements_list, examples=("volact fleet agreements list",))
     parser = add_verb(
         family,
@@ -190,6 +208,18 @@ def _agreements_import(args: argparse.Namespace, env: Environment) -> int:
         data = read_file(args.file, agreements.MOST_BYTES)
     with open_fleet(args, env) as fleet:
         found = fleet.agreements_import(data, "standard input" if args.file == "-" else args.file)
+    return _taken(args, env, found)
+
+
+def _agreements_fetch(args: argparse.Namespace, env: Environment) -> int:
+    token = office.read_token(Path(args.token_file))
+    with open_fleet(args, env) as fleet:
+        authorities = Path(args.ca_file) if args.ca_file else None
+        found = fleet.agreements_fetch(args.publisher, token, ca_file=authorities)
+    return _taken(args, env, found)
+
+
+def _taken(args: argparse.Namespace, env: Environment, found: Sequence[Bought]) -> int:
     names = {one.name for one in found}
     if args.json:
         env.write_json([one.to_json() for one in found])
