@@ -95,6 +95,57 @@ def test_customers_keys_and_a_call_go_through_their_forms(desk, client, tmp_path
     assert "are whole" in client.get("/ledger/check").text
 
 
+def test_the_ledger_is_told_in_names_and_leads_to_the_keys(desk, client):
+    key = desk.key().key
+    sold = {"name": "S-2", "organisation": "Contoso", "starts_at": "2020-01-01", "ends_at": "", "group_102": "40"}
+    client.send(client.get("/agreements/new"), "/agreements/new", **sold)
+    issued = client.get("/ledger?act=key-issued").text
+    for said in ("<dd>clients</dd>", "<dd>Acme CAD</dd>", "<dd>MAK</dd>", f"Key …{key.partial}</a>"):
+        assert said in issued
+    assert "product_group" not in issued
+    agreed = client.get("/ledger?act=agreement-added").text
+    assert "<dd>clients 40</dd>" in agreed
+    assert '<time datetime="2020-01-01">2020-01-01</time>' in agreed, "a day that was agreed on is no time"
+    assert f"sha256:{desk.root.removeprefix('sha256:')[:16]}…" in client.get("/ledger?act=publisher-initialised").text
+    assert f"…{key.partial}</a>" in client.get("/overview").text
+
+
+@pytest.mark.parametrize("desk", ["sqlite"], indirect=True)
+def test_what_a_key_is_for_is_chosen_and_never_guessed(desk, client):
+    assert client.get("/keys/new").text.count("choose …") == 1, "of two groups, not of one organisation"
+    assert "choose …" not in client.get("/agreements/new").text, "there is one organisation"
+    desk.publisher.add_organisation(CUSTOMER, desk.clock(), "tests")
+    assert "choose …" in client.get("/agreements/new").text
+    asked = {"organisation": "", "kind": "mak", "group": "", "count": "1", "activations": "5"}
+    refused = client.send(client.get("/keys/new"), "/keys/new", **asked)
+    assert refused.status_code == 422
+    assert refused.text.count('class="field-error"') == 2
+
+
+@pytest.mark.parametrize("desk", ["sqlite"], indirect=True)
+def test_the_menu_marks_the_page_that_is_shown_and_no_other(desk, client):
+    key = desk.key().key
+    for path, entry in (("/phone", "/phone"), ("/phone/key", "/phone/key"), (f"/keys/{key.key_id}", "/keys")):
+        menu = client.get(path).text.split("</nav>")[0]
+        marked = [
+            link.split('"')[0] for link in menu.split('<a href="')[1:] if 'aria-current="page"' in link.split(">")[0]
+        ]
+        assert marked == [entry]
+
+
+@pytest.mark.parametrize("desk", ["sqlite"], indirect=True)
+def test_a_row_that_was_tampered_with_is_shown_as_it_is(desk, client):
+    for seq, text in (
+        (1, "not JSON"),
+        (2, '{"quantities": {"x": 1}, "product_group": [], "groups": [{}], "ends_at": "y"}'),
+    ):
+        with desk.publisher.store.change() as change:
+            change.conn.exec_driver_sql(f"UPDATE ledger SET data = '{text}' WHERE seq = {seq}")
+    shown = client.get("/ledger")
+    assert shown.status_code == 200
+    assert "not JSON" in shown.text
+
+
 @pytest.mark.parametrize(
     ("path", "fields", "said"),
     [

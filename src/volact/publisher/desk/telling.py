@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from volact.core.policy import DAY
 from volact.publisher.desk.state import KIND_NAMES
 from volact.publisher.ledger import Row
-from volact.web.renderer import when
+from volact.web.renderer import day, when
 
 LONG = 40  # symbols; machine IDs, fingerprints and serial numbers have as many or more
 SHOWN = 16  # of them, as in the lists of machines
@@ -49,9 +50,13 @@ class Teller:
     def _needless(self, name: str, value: Any, row: Row) -> bool:
         if value in (None, "", {}, []):
             return True
+        if name == "activation":
+            return True  # the number of a row of another table
         return (name == "partial" and bool(self.key(row))) or (name == "hosts" and value == 0)
 
     def _value(self, name: str, value: Any) -> Any:
+        if isinstance(value, int) and name in ("starts_at", "ends_at") and value % DAY == 0:
+            return day(value)
         if isinstance(value, int) and name.endswith(("_at", "since", "until")) and value >= 0:
             return when(value)
         if name == "product_group":
