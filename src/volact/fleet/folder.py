@@ -4,6 +4,7 @@
     fleet.json      how machines are reached, and the database's address where it is PostgreSQL
     fleet.sqlite    the database where it is SQLite, see ``schema``
     known_hosts     host keys that were accepted on first use, in OpenSSH's format
+    artefacts/      what callers of the HTTP API may bring to machines, where an administrator put something there
     keys/           the vault's key and the signing key of bundles, made when they are first needed
 
 The folder comes into being whole or not at all.  Guide: docs/guide/fleet.md.
@@ -26,6 +27,7 @@ from volact.sealing import keys
 
 FORMAT = 1
 FILE, DATABASE, KNOWN_HOSTS, KEYS = "fleet.json", "fleet.sqlite", "known_hosts", "keys"
+ARTEFACTS = "artefacts"
 MAX_TEXT = 400
 MOST_PARALLEL, MOST_SECONDS = 1000, 3600
 SUDO = ("auto", "always", "never")
@@ -182,6 +184,10 @@ class FleetFolder:
     @property
     def known_hosts(self) -> Path:
         return self.path / KNOWN_HOSTS
+
+    def artefact(self, name: str) -> Path:
+        """Of this name in the folder's ``artefacts``; whoever may name a path could bring any file to machines."""
+        return self.path / ARTEFACTS / Path(name).name
 
     def store(self) -> FleetStore:
         return FleetStore.open(self.database)

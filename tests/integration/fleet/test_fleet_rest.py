@@ -111,6 +111,36 @@ def test_machines_are_found_listed_tagged_and_forgotten(api: Api) -> None:
     assert api.send("GET", "/machines/web1.example.com").status_code == 404
 
 
+def test_a_list_is_kept_under_a_name_for_everybody(api: Api) -> None:
+    kept = {"filter": "expires<+30d", "sort": ["-expires"], "columns": ["name", "expires"], "grouping": []}
+    assert api.send("PUT", "/views/soon", Role.VIEWER, json=kept).status_code == 403
+    saved = api.send("PUT", "/views/soon", Role.OPERATOR, json=kept).json()
+    assert {name: saved[name] for name in kept} == kept
+    assert saved["owner"].endswith("(a operator)")
+    assert api.send("GET", "/views", Role.VIEWER).json()["items"] == [saved]
+    assert api.send("GET", "/views/soon", Role.VIEWER).json() == saved
+    assert api.send("PUT", "/views/bad", json={"columns": ["nothing"]}).status_code == 422
+    assert api.send("DELETE", "/views/soon").status_code == 204
+    assert api.send("GET", "/views/soon").json()["code"] == "view-missing"
+
+
+def test_only_what_an_administrator_put_into_the_folder_is_brought_to_machines(api: Api, fleet: Fleet) -> None:
+    body = {"artefact": "volact-1.0.pyz", "names": ["pc000001.example.net"]}
+    assert api.send("POST", "/bootstrap", Role.OPERATOR, json=body).status_code == 403
+    assert api.send("POST", "/bootstrap", json=body).json()["code"] == "artefact-unfit"
+    for name in ("/etc/shadow", "../fleet.sqlite", "..", ".hidden.pyz"):
+        assert api.send("POST", "/bootstrap", json={**body, "artefact": name}).status_code == 422
+    place = fleet.folder.artefact("volact-1.0.pyz")
+    place.parent.mkdir()
+    place.write_bytes(b"PK")
+    job = api.send("POST", "/bootstrap", json=body).json()
+    assert (job["kind"], job["tasks"]["queued"], job["arguments"]["artefact"]) == (
+        "bootstrap",
+        1,
+        str(place.absolute()),
+    )
+
+
 @pytest.mark.parametrize("format_", ["json", "csv", "xlsx", "html", "pdf"])
 def test_a_report_comes_in_each_of_its_formats(api: Api, format_: str) -> None:
     answer = api.send("GET", f"/reports/overview?format={format_}", Role.VIEWER)

@@ -2,7 +2,6 @@
 """``volact fleet refresh, bootstrap, jobs``: asking machines, and every bulk act while it runs and afterwards."""
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from volact.cli.environment import Environment
@@ -10,7 +9,6 @@ from volact.cli.fleet.machines import WholeFleetError
 from volact.cli.fleet.opening import add_machines, open_fleet, run_job, show_job, verb
 from volact.cli.options import between, verbs
 from volact.fleet.api import Fleet
-from volact.fleet.desk import Selection
 from volact.fleet.jobs.records import Job, JobState, TaskState
 from volact.fleet.reach import bootstrap
 
@@ -93,15 +91,9 @@ def run_refresh(args: argparse.Namespace, env: Environment) -> int:
 def run_bootstrap(args: argparse.Namespace, env: Environment) -> int:
     if not (args.names or args.filter.strip() or args.all):
         raise WholeFleetError()
-    arguments = bootstrap.artefact_arguments(
-        Path(args.artefact), prefix=args.prefix, link=args.link, upgrade=args.upgrade
-    )
-
-    def make(fleet: Fleet) -> Job:
-        chosen = Selection(tuple(args.names), args.filter)
-        return fleet.desk().make(bootstrap.BOOTSTRAP, chosen, arguments, dry_run=args.dry_run)
-
-    return run_job(args, env, make)
+    how = {"prefix": args.prefix, "link": args.link, "upgrade": args.upgrade, "dry_run": args.dry_run}
+    chosen = {"names": args.names, "filter": args.filter}
+    return run_job(args, env, lambda fleet: fleet.bootstrap(args.artefact, **chosen, **how, wait=False))
 
 
 def run_jobs(args: argparse.Namespace, env: Environment) -> int:

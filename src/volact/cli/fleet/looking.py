@@ -8,7 +8,6 @@ from typing import Any
 from volact.cli.environment import Environment
 from volact.cli.fleet.opening import open_fleet, verb
 from volact.cli.options import between, verbs
-from volact.fleet import views
 from volact.fleet.filters import FIELDS, UNITS
 from volact.fleet.inventory import MOST_ROWS, Machine, Page
 from volact.fleet.views import View
@@ -87,8 +86,7 @@ def run_list(args: argparse.Namespace, env: Environment) -> int:
     with open_fleet(args, env) as fleet:
         view = View("")
         if args.view:
-            with fleet.store.read() as conn:
-                view = views.find(conn, args.view)
+            view = fleet.view(args.view)
         text = view.filter if args.filter is None else args.filter
         by = args.group if args.group is not None else view.grouping
         if by:
@@ -148,16 +146,16 @@ def run_audit(args: argparse.Namespace, env: Environment) -> int:
 
 
 def run_view_save(args: argparse.Namespace, env: Environment) -> int:
-    view = View(args.name, args.filter, args.sort, args.columns, args.group)
-    with open_fleet(args, env) as fleet, fleet.store.write() as conn:
-        saved = views.save(conn, view, env.clock(), fleet.who)
+    chosen = {"filter": args.filter, "sort": args.sort, "columns": args.columns, "grouping": args.group}
+    with open_fleet(args, env) as fleet:
+        saved = fleet.view_save(args.name, **chosen)
     env.write_json(saved.to_json()) if env.json else env.say(f"saved the view {saved.name}")
     return 0
 
 
 def run_view_list(args: argparse.Namespace, env: Environment) -> int:
-    with open_fleet(args, env) as fleet, fleet.store.read() as conn:
-        found = views.all_views(conn)
+    with open_fleet(args, env) as fleet:
+        found = fleet.views()
     if env.json:
         env.write_json([view.to_json() for view in found])
         return 0
@@ -167,8 +165,8 @@ def run_view_list(args: argparse.Namespace, env: Environment) -> int:
 
 
 def run_view_remove(args: argparse.Namespace, env: Environment) -> int:
-    with open_fleet(args, env) as fleet, fleet.store.write() as conn:
-        views.remove(conn, args.name, env.clock(), fleet.who)
+    with open_fleet(args, env) as fleet:
+        fleet.view_remove(args.name)
     env.write_json({"removed": args.name}) if env.json else env.say(f"forgot the view {args.name}")
     return 0
 

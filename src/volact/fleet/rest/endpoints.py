@@ -92,6 +92,30 @@ def figures(fleet: TheFleet) -> Row:
     return made
 
 
+@router.get("/views", tags=["inventory"])
+def views(fleet: TheFleet) -> Items:
+    """Lists that were kept under a name."""
+    return Items(items=plain(fleet.views()))
+
+
+@router.get("/views/{name}", tags=["inventory"])
+def view(fleet: TheFleet, name: Name) -> Row:
+    """One of them."""
+    return fleet.view(name).to_json()
+
+
+@router.put("/views/{name}", tags=["inventory"])
+def view_save(fleet: TheFleet, name: Name, body: models.SaveView) -> Row:
+    """Keeps a list's filter, order, columns and grouping, in the place of one of that name."""
+    return fleet.view_save(name, **body.model_dump()).to_json()
+
+
+@router.delete("/views/{name}", tags=["inventory"], status_code=204)
+def view_remove(fleet: TheFleet, name: Name) -> None:
+    """Forgets a view."""
+    fleet.view_remove(name)
+
+
 @router.get("/machines/{machine}", tags=["inventory"])
 def show(fleet: TheFleet, machine: Name) -> Row:
     """One machine in full."""
@@ -168,6 +192,14 @@ def proxy_apply(fleet: TheFleet, body: models.Bulk) -> Row:
 def backup(fleet: TheFleet, body: models.Bulk) -> Row:
     """Lets machines seal their identity and licences to the vault."""
     return _job(fleet.backup(**_bulk(body), wait=False))
+
+
+@router.post("/bootstrap", tags=["acts"], **JOB)
+def bootstrap(fleet: TheFleet, body: models.Bootstrap) -> Row:
+    """Installs volact on machines that have none, from a file in the ``artefacts`` folder of the fleet's."""
+    given = body.model_dump()
+    artefact = fleet.folder.artefact(given.pop("artefact"))
+    return _job(fleet.bootstrap(artefact, **given, wait=False))
 
 
 @router.post("/restore", tags=["acts"], **JOB)

@@ -43,6 +43,13 @@ class SetMachine(Selection):
     account: Word | None = None
 
 
+class SaveView(Body):
+    filter: Text = ""
+    sort: list[Word] = Field(default=[], max_length=20)
+    columns: list[Word] = Field(default=[], max_length=50)
+    grouping: list[Word] = Field(default=[], max_length=10)
+
+
 class InstallKey(Bulk):
     key: Word | None = Field(None, description="Its last five symbols or its ID; without it the recommended ones.")
     product: Word | None = None
@@ -60,6 +67,13 @@ class Activate(Bulk):
     restore: bool = True
     keep: bool = False
     force: bool = False
+
+
+class Bootstrap(Bulk):
+    artefact: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,199}$")] = Field(
+        description="A file's name in the fleet folder's `artefacts`: .whl, .tar.gz or .pyz."
+    )
+    upgrade: bool = Field(False, description="Also where there is a volact.")
 
 
 class Collect(Bulk):
