@@ -5,6 +5,7 @@ A job is in the database before its thread begins, so that one that the console 
 by ``volact fleet jobs run``.
 """
 
+import asyncio
 import logging
 import threading
 from collections.abc import Callable
@@ -20,7 +21,7 @@ _log = logging.getLogger("volact.console")
 
 class JobRunner:
     def __init__(self) -> None:
-        self._threads: dict[int, threading.Thread] = {}
+        self._threads: dict[int | str, threading.Thread] = {}
         self._problems: dict[int, VolactError] = {}
         self._lock = threading.Lock()
 
@@ -41,7 +42,17 @@ class JobRunner:
             self._threads[job] = thread
             thread.start()
 
-    def is_running(self, job: int) -> bool:
+    def run_schedule(self, fleet: Fleet, name: str) -> None:
+        """Runs a schedule now; how it went is written beside it."""
+        with self._lock:
+            running = self._threads.get(name)
+            if running is not None and running.is_alive():
+                return
+            thread = threading.Thread(target=self._schedule, args=(fleet, name), name=f"schedule-{name}", daemon=True)
+            self._threads[name] = thread
+            thread.start()
+
+    def is_running(self, job: int | str) -> bool:
         with self._lock:
             thread = self._threads.get(job)
             return thread is not None and thread.is_alive()
@@ -56,6 +67,14 @@ class JobRunner:
             threads = list(self._threads.values())
         for thread in threads:
             thread.join(STOP_SECONDS if thread.is_alive() else 0)
+
+    def _schedule(self, fleet: Fleet, name: str) -> None:
+        try:
+            asyncio.run(fleet.schedule_run(name))
+        except VolactError as exc:
+            _log.warning("schedule %s: %s", name, exc)
+        except Exception:
+            _log.exception("schedule %s ended by a fault", name)
 
     def _run(self, fleet: Fleet, job: int) -> None:
         try:

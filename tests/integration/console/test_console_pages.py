@@ -27,8 +27,9 @@ from volact.wire.serve import free_port
 pytestmark = pytest.mark.needs("chromium")
 
 MACHINES = 6
-SHOWN = ("/", "/fleet/machines", "/fleet/machines?view=machines", "/fleet/machines/machine-001", "/fleet/jobs",
-         "/fleet/keys", "/fleet/proxy", "/fleet/reports", "/fleet/reports/overview", "/fleet/reports/consumption",
+SHOWN = ("/", "/fleet/machines", "/fleet/machines?view=machines", "/fleet/machines/machine-001",
+         "/fleet/jobs", "/fleet/schedules", "/fleet/keys", "/fleet/agreements", "/fleet/proxy", "/fleet/reports",
+         "/fleet/reports/overview", "/fleet/reports/consumption",
          "/hosts/machines", "/events", "/doctor", "/setup/method", "/administration/accounts",
          "/administration/sessions", "/administration/audit", "/help")  # fmt: skip
 

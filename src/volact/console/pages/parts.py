@@ -48,6 +48,11 @@ def fleet_of(visit: Visit) -> Fleet:
     return Fleet(role.folder, role.store, visit.actor, site_of(visit).clock)
 
 
+def counted(number: int, noun: str, one: str = "was", several: str = "were") -> str:
+    """``3 machines were``, ``1 machine was``: how a sentence begins that says what was done."""
+    return f"{number} {noun} {one}" if number == 1 else f"{number} {noun}s {several}"
+
+
 def host_of(visit: Visit) -> HostRole:
     host = site_of(visit).host()
     if host is None:

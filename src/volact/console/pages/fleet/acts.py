@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from starlette.responses import Response
 
 from volact.console.pages.fleet import machines
-from volact.console.pages.parts import fleet_of, runner_of
+from volact.console.pages.parts import counted, fleet_of, runner_of
 from volact.core.errors import InputError, VolactError
 from volact.fleet.api import Fleet
 from volact.fleet.jobs.records import Job
@@ -63,17 +63,18 @@ def _restore(fleet: Fleet, _: Form, dry_run: bool, chosen: Chosen) -> Job:
 def _tag(fleet: Fleet, form: Form, chosen: Chosen) -> str:
     tags = form.text("tags_to", most=400).split()
     number = fleet.tag(tags, **chosen)  # type: ignore[arg-type]
-    return f"{number} machines are tagged {' '.join(tags)}."
+    return f"{counted(number, 'machine', 'is', 'are')} tagged {' '.join(tags)}."
 
 
 def _untag(fleet: Fleet, form: Form, chosen: Chosen) -> str:
     tags = form.text("tags_to", most=400).split()
     number = fleet.untag(tags, **chosen)  # type: ignore[arg-type]
-    return f"{number} machines have no tag {' '.join(tags)} any more."
+    return f"{counted(number, 'machine', 'has', 'have')} no tag {' '.join(tags)} any more."
 
 
 def _remove(fleet: Fleet, _: Form, chosen: Chosen) -> str:
-    return f"{fleet.remove(**chosen)} machines were removed from the inventory."  # type: ignore[arg-type]
+    removed = fleet.remove(**chosen)  # type: ignore[arg-type]
+    return f"{counted(removed, 'machine')} removed from the inventory."
 
 
 JOBS: dict[str, Begin] = {
@@ -85,6 +86,7 @@ JOBS: dict[str, Begin] = {
     "backup": _backup,
     "restore": _restore,
 }
+WITHOUT_DIALOG = ("refresh", "apply")  # what is wrong with these stands above the list
 CHANGES: dict[str, Change] = {"tag": _tag, "untag": _untag, "remove": _remove}
 
 
@@ -104,7 +106,7 @@ def act(visit: Visit) -> Response:
         job = runner_of(visit).start(fleet, lambda fleet: JOBS[name](fleet, form, dry_run, chosen))
     except VolactError as exc:
         form.fail(exc)
-        return machines.show(visit, form, name)
+        return machines.show(visit, form, None if name in WITHOUT_DIALOG else name)
     visit.note(f"fleet-{name}", f"job {job.id}, {job.total} machines")
     return visit.redirect(f"/fleet/jobs/{job.id}")
 

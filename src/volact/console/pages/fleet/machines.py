@@ -5,7 +5,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from volact.console.pages.parts import fleet_of
+from volact.console.pages.parts import counted, fleet_of
 from volact.core.errors import VolactError
 from volact.fleet import filters
 from volact.fleet.keys import KeyRow
@@ -81,7 +81,8 @@ def add(visit: Visit) -> Response:
             added = fleet_of(visit).discover(words, tags=tags)
             visit.note("fleet-add", f"{len(added.new)} machines")
             return visit.redirect(
-                "/fleet/machines?view=machines", f"{len(added.new)} machines were added, {len(added.known)} were known."
+                "/fleet/machines?view=machines",
+                f"{counted(len(added.new), 'machine')} added, {len(added.known)} known already.",
             )
         except VolactError as exc:
             form.fail(exc)
