@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, Table, insert, select, update
+from sqlalchemy.exc import DataError, IntegrityError
 
 from volact.core.encoding import Fields, b64encode, dump_object, parse_object
 from volact.core.errors import ConfigError, InputError, MalformedError, TrustError, VolactError
@@ -22,6 +23,7 @@ from volact.core.product_key import ProductKey
 from volact.fleet import bundle, confirmations, publisher
 from volact.fleet.bundle import TABLES, AnswerRow, Bundle, Kind, ProblemRow, RequestRow, Row, SecretsRow, TableRow
 from volact.fleet.confirmations import KeptBackup
+from volact.fleet.machines import MachineNameUnfitError, check_name
 from volact.fleet.publisher import KnownDefinition, Service
 from volact.fleet.schema import (
     BACKUPS,
@@ -239,6 +241,8 @@ def import_bundle(
             _take_back(dry_run)
     except _DryRunError:
         pass
+    except (IntegrityError, DataError):  # a row that stands there twice, a text or a number that no column takes
+        raise MalformedError(what="bundle", why="its rows fit neither each other nor a database") from None
     return made
 
 
@@ -325,8 +329,7 @@ class _Inventory:
         self._take_keys(by_table.get("keys", []), secrets)
 
     def _take_machines(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        lower = [{**row, "name": str(row["name"]).lower()} for row in rows]
-        self._merge("machines", MACHINES, ("name",), lower, {"reach_state": "new"})
+        self._merge("machines", MACHINES, ("name",), list(map(_machine, rows)), {"reach_state": "new"})
         self._ids = {row.name: row.id for row in self._conn.execute(select(MACHINES.c.name, MACHINES.c.id))}
 
     def _named(self, rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -446,6 +449,20 @@ class _Inventory:
             machine = next((name for name, id_ in self._ids.items() if id_ == row["machine_id"]), "?")
             return "/".join([machine, *(str(part) for part in identity[2:])])
         return "/".join(str(part) for part in identity)
+
+
+def _machine(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Where it is reached may become a word of a command line: by the same rules as what somebody types."""
+    try:
+        name, address = check_name(str(row["name"])), row.get("address")
+        if address is not None:
+            check_name(str(address))
+    except MachineNameUnfitError as exc:
+        raise MalformedError(what="bundle", why=str(exc)) from None
+    port = row.get("port")
+    if port is not None and not 0 < port < 1 << 16:
+        raise MalformedError(what="bundle", why="a machine's port is from 1 to 65535")
+    return {**row, "name": name}
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -18,6 +18,7 @@ from sqlalchemy import func, select, update
 
 from support.fleet_folders import EDITION, PASSPHRASE, Lab, Online, issue, new_databases, used
 from support.site import RealPublisher
+from volact.core.errors import MalformedError
 from volact.core.product_key import ProductKey
 from volact.fleet import bundle, confirmations, keys, machines, publisher, transfer, vault
 from volact.fleet.acting import Activate, Apply, Collect, InstallKeys, Keep, Restore
@@ -324,6 +325,35 @@ def test_what_is_carried_is_read_once_and_is_whole_or_nothing(lab: Lab, clock: C
     with lab.store.read() as conn:
         assert set(conn.execute(select(MACHINES.c.os)).scalars()) == {"as it is"}
     assert PASSPHRASE
+
+
+def _changed(good: Bundle, table: str, **values: Any) -> Bundle:
+    """With one row more, which says ``values`` of what the first one of ``table`` is about."""
+    first = next(row for row in good.rows if isinstance(row, bundle.TableRow) and row.table == table)
+    return Bundle(good.manifest, (*good.rows, bundle.TableRow(table, {**first.values, **values})))
+
+
+def test_rows_that_no_database_takes_and_names_that_no_machine_has_are_malformed(lab: Lab, clock: Clock) -> None:
+    run(lab, Collect)
+    good = bundle.parse(transfer.export_inventory(lab.store, OWN, clock(), "m.mueller", os.urandom).data)
+    new = "a-new-one.example.com"
+    for bad in (
+        _changed(_changed(good, "machines", name=new), "machines", name=new.upper()),
+        *(
+            _changed(good, "machines", name=name)
+            for name in ("-oProxyCommand=x", "a b", "$(reboot)", "a;b", "a\nb", "")
+        ),
+        *(_changed(good, "machines", name=new, address=address) for address in ("-x", "`id`", "a\0b")),
+        *(_changed(good, "machines", name=new, port=port) for port in (-1, 65536)),
+    ):
+        before = _rows(lab.store)
+        with pytest.raises(MalformedError):
+            transfer.import_bundle(lab.store, bad, clock(), "x", bundle.fingerprint(OWN))
+        assert _rows(lab.store) == before
+    made = transfer.import_bundle(
+        lab.store, _changed(good, "machines", name=new.upper()), clock(), "x", bundle.fingerprint(OWN)
+    )
+    assert made.added["machines"] == 1
 
 
 def _take_at_head_office(store: FleetStore, data: bytes, clock: Clock, **how: Any) -> transfer.Imported:
