@@ -553,7 +553,7 @@ def write_whole(path: Path, data: bytes, mode: int) -> None:
     from volact.sealing import keys
 
     try:
-        keys.write_file(path, data, mode)
+        keys.write_file(path, data, mode, platform.here().protect if mode == SECRET else None)
     except OSError as exc:
         raise _folder_error(path, exc) from None
 

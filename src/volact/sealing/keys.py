@@ -8,6 +8,7 @@ fingerprint.
 
 import os
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,14 +101,18 @@ def new_passphrase() -> bytes:
     return secrets.token_urlsafe(PASSPHRASE_BYTES).encode()
 
 
-def write_file(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """Write a file whole or not at all, and durably: temporary file, fsync, rename, fsync of the folder."""
+def write_file(path: Path, data: bytes, mode: int = 0o600, protect: Callable[[Path], None] | None = None) -> None:
+    """Write a file whole or not at all, and durably: temporary file, fsync, rename, fsync of the folder.
+
+    ``protect``: done to the file while it is empty, where a mode does not say who may read it."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
             if os.name == "posix":
                 os.fchmod(descriptor, mode)  # whatever the umask: who may read a file is not left to the caller's shell
+            if protect is not None:
+                protect(temporary)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

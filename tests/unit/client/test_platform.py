@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from support.processes import good
 from volact.client import platform
 from volact.client.platform import linux, macos, smbios, windows
+from volact.client.store import ClientFolderError, ClientStore
 from volact.core.fingerprint import Trait
 
 DATA = Path(__file__).parent / "platform_data"
@@ -148,8 +149,44 @@ def test_the_task_starts_rounds_as_system_and_is_well_formed() -> None:
 def test_windows_has_its_own_places(monkeypatch: pytest.MonkeyPatch) -> None:
     assert windows.user_folder({"LOCALAPPDATA": "/l"}) == Path("/l/Volact/client")
     assert "ProgramData" in str(windows.SYSTEM_FOLDER)
-    assert windows.make_private(Path("machine.pem"))[:3] == ("icacls.exe", "machine.pem", "/inheritance:r")
     assert windows.notifier("a", "b", {"SystemRoot": "/nowhere"}) is None
+
+
+def test_a_secret_in_programdata_is_left_to_administrators_and_a_user_s_own_is_left_alone() -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def run(command: tuple[str, ...]) -> int:
+        asked.append(command)
+        return len(asked) - 1
+
+    windows.protect(Path("/home/anna/machine.pem"), run)
+    assert asked == []
+    secret = windows.SYSTEM_FOLDER / "machine.pem"
+    windows.protect(secret, run)
+    rights = ("/inheritance:r", "/grant:r", "*S-1-5-18:F", "/grant:r", "*S-1-5-32-544:F")
+    assert asked == [("icacls.exe", str(secret), *rights)]
+    with pytest.raises(OSError, match="everybody could read it"):
+        windows.protect(secret, run)
+
+
+def test_only_secrets_are_protected_and_that_before_anything_is_in_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen: list[tuple[str, int]] = []
+    monkeypatch.setattr(linux, "protect", lambda path: seen.append((path.name, path.stat().st_size)))
+    kept = ClientStore(tmp_path / "client")
+    kept.machine_key()
+    assert {name.split(".pem")[0] for name, _ in seen} == {".machine"}
+    assert {size for _, size in seen} == {0}
+
+    def fail(path: Path) -> None:
+        raise OSError(5, "icacls.exe ended with 5", str(path))
+
+    monkeypatch.setattr(linux, "protect", fail)
+    other = ClientStore(tmp_path / "other")
+    with pytest.raises(ClientFolderError):
+        other.machine_key()
+    assert list((tmp_path / "other").glob("*machine.pem*")) == []
 
 
 def test_a_file_that_another_process_locks_is_not_locked_here_either(monkeypatch: pytest.MonkeyPatch) -> None:

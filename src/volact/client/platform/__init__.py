@@ -41,6 +41,9 @@ class Platform(Protocol):
     def collect(self, root: Path = ...) -> dict[Trait, str]:
         """The raw values of the machine's traits; never raises."""
 
+    def protect(self, path: Path) -> None:
+        """Leave a file of the system's folder to administrators, before anything is in it.  Raises ``OSError``."""
+
     def try_lock(self, descriptor: int) -> bool:
         """Lock an open file against every other process until it is closed; whether that was possible now."""
 

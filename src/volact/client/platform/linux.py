@@ -6,6 +6,7 @@ from pathlib import Path
 
 from volact.client.platform import ServicePlan
 from volact.client.platform.unix import is_administrator as is_administrator
+from volact.client.platform.unix import protect as protect
 from volact.client.platform.unix import try_lock as try_lock
 from volact.core.fingerprint import Trait
 

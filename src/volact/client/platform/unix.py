@@ -3,10 +3,15 @@
 
 import os
 from contextlib import suppress
+from pathlib import Path
 
 
 def is_administrator() -> bool:
     return os.geteuid() == 0
+
+
+def protect(path: Path) -> None:
+    """Nothing to do: a file is made with its mode, which keeps it its owner's."""
 
 
 def try_lock(descriptor: int) -> bool:

@@ -30,6 +30,8 @@ PROCESSOR = r"HARDWARE\DESCRIPTION\System\CentralProcessor\0"
 CARDS = r"SOFTWARE\Microsoft\Windows NT\CurrentVersion\NetworkCards"
 SYSTEM_VOLUME = "\\\\.\\C:"
 
+COMMAND_SECONDS = 30.0
+
 _QUERY_DISK = 0x002D1400  # IOCTL_STORAGE_QUERY_PROPERTY, asked for the device's descriptor
 _QUERY_CARD = 0x00170002  # IOCTL_NDIS_QUERY_GLOBAL_STATS
 _PERMANENT_ADDRESS = struct.pack("<I", 0x01010101)  # OID_802_3_PERMANENT_ADDRESS
@@ -41,6 +43,7 @@ _INFORMATION = 4
 
 Registry = Callable[[str, str], str]  # a value of HKEY_LOCAL_MACHINE, "" where there is none
 SubKeys = Callable[[str], Iterable[str]]
+Run = Callable[[tuple[str, ...]], int]  # a command; what it ended with
 Ioctl = Callable[[str, int, bytes], bytes]
 
 
@@ -94,8 +97,17 @@ def try_lock(descriptor: int) -> bool:
     return True
 
 
+def protect(path: Path, run: Run | None = None) -> None:
+    """A user's own folder has the rights that it needs; ProgramData's let everybody read."""
+    if not path.is_relative_to(SYSTEM_FOLDER):
+        return
+    code = (run or _run)(make_private(path))
+    if code != 0:
+        raise OSError(code, f"icacls.exe ended with {code}, so everybody could read it", str(path))
+
+
 def make_private(path: Path) -> tuple[str, ...]:
-    """The command that leaves a file to SYSTEM and administrators: ProgramData's own rights let everybody read."""
+    """The command that leaves a file to SYSTEM and administrators."""
     system, administrators = "*S-1-5-18:F", "*S-1-5-32-544:F"
     return ("icacls.exe", str(path), "/inheritance:r", "/grant:r", system, "/grant:r", administrators)
 
@@ -194,6 +206,15 @@ def write_event(level: int, number: int, message: str) -> None:
     texts = (ctypes.c_wchar_p * 1)(message)
     api.ReportEventW(log, _EVENT_TYPES.get(level, _INFORMATION), 0, number, None, 1, 0, texts, None)
     api.DeregisterEventSource(log)
+
+
+def _run(command: tuple[str, ...]) -> int:
+    import subprocess
+
+    try:
+        return subprocess.run(command, capture_output=True, timeout=COMMAND_SECONDS, check=False).returncode
+    except subprocess.TimeoutExpired:
+        raise OSError(f"{command[0]} did not end within {COMMAND_SECONDS:.0f} seconds") from None
 
 
 def _registry(key: str, name: str) -> str:
