@@ -34,7 +34,7 @@ from volact.client.routes import IssuerServer, is_address, last_good
 from volact.client.store import ClientStore
 from volact.core.binding import NONCE_SIZE
 from volact.core.errors import REGISTRY, TransportError, TrustError, VolactError
-from volact.core.evaluation import Evaluation, MarkerMismatchReason, MarkerMissingReason, Reason
+from volact.core.evaluation import CounterUnreadReason, Evaluation, MarkerMismatchReason, MarkerMissingReason, Reason
 from volact.core.policy import DAY
 from volact.core.product_key import Channel
 from volact.core.states import State
@@ -262,6 +262,9 @@ def _cause(
     unmarked = _firmware(loaded, evaluation, done)
     if unmarked is not None:
         return unmarked
+    unread = _counter(evaluation, done)
+    if unread is not None:
+        return unread
     wrong_key = _key_does_not_fit(loaded, store, around, done)
     if wrong_key is not None:
         return wrong_key
@@ -339,6 +342,15 @@ def _firmware(loaded: LoadedProduct, evaluation: Evaluation, done: Examination) 
     if isinstance(reason, MarkerMissingReason | MarkerMismatchReason):
         return reason
     return None
+
+
+def _counter(evaluation: Evaluation, done: Examination) -> Reason | None:
+    """Of a licence that is bound to the TPM's counter: whether somebody has read it lately."""
+    if evaluation.licence is None or evaluation.licence.counter is None:
+        return None
+    unread = evaluation.reason if isinstance(evaluation.reason, CounterUnreadReason) else None
+    done.note("TPM counter", unread is None, "not read for 30 days" if unread else "read lately, or not needed yet")
+    return unread
 
 
 def _no_vm_host(loaded: LoadedProduct, around: Surroundings) -> str:

@@ -17,6 +17,8 @@ from support.phone_desk import Online
 from support.processes import good, volact
 from support.tpm import Maker, running
 from volact.client import activation, products, returns
+from volact.client.discovery import DnsResolver
+from volact.client.doctor import Examination, Surroundings, examine
 from volact.client.events import Log
 from volact.client.returns import NothingToReturnError
 from volact.client.rounds import run_round
@@ -79,6 +81,10 @@ class Bound(ClientMachine):
     def give_back(self):
         given = returns.give_back(PRODUCT, self.store, self.clock)
         return returns.report(given, self.store, Online(self.site.service), self.clock).receipt
+
+    def examine(self) -> Examination:
+        """What the doctor says; no host is asked, for what is wrong is on the machine itself."""
+        return examine(PRODUCT, self.store, Surroundings(self.local, DnsResolver(), self.clock, Random(1)))
 
     def round(self, because: str = "start"):
         def nobody(product: str):
@@ -235,6 +241,10 @@ def test_a_restored_snapshot_that_nobody_looks_at_is_bounded_by_the_age_of_its_r
     found = machine.check()
     assert found.state is State.OUT_OF_TOLERANCE_GRACE
     assert found.reason.code == "tpm-counter-unread"
+    walked = machine.examine()
+    assert walked.cause is not None
+    assert walked.cause.code == "tpm-counter-unread"
+    assert [step.ok for step in walked.steps if step.what == "TPM counter"] == [False]
     site.clock.now += 31 * DAY
     assert machine.check().state is State.NOTIFICATION
 
