@@ -241,10 +241,10 @@ def smbios_string(token: str) -> str:
 def _issuer(pem: bytes, key: LocalKey) -> Issuer:
     try:
         read = x509.load_pem_x509_certificates(pem)
-        leaf, issuing, root = (certificates.load_der(certificates.der(one)) for one in read)
-        issuer = Issuer(key, (leaf, issuing), root)
+        leaf, issuing, *crosses, root = (certificates.load_der(certificates.der(one)) for one in read)
+        issuer = Issuer(key, (leaf, issuing, *crosses), root)  # a root that was rolled over brings cross certificates
     except ValueError:
-        raise OemCertificateError(why="it is not three certificates in PEM") from None
+        raise OemCertificateError(why="it is not three certificates or more in PEM") from None
     except MalformedError as exc:
         raise OemCertificateError(why=str(exc)) from None
     if issuer.role is not Role.OEM:

@@ -4,6 +4,7 @@
 import io
 import struct
 import time
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,7 @@ from volact.publisher import oem
 from volact.sealing import keys
 from volact.testing import simulated_environment
 
+EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "acme-cad.toml"
 MODEL = ["--manufacturer", "Contoso", "--product-name", "Book 14"]
 
 
@@ -164,3 +166,51 @@ def test_certifying_and_revoking_are_acts_of_the_ledger(made, tmp_path):
     good("publisher", "ledger", "verify", *publisher)
     unknown = volact("publisher", "oem", "revoke", "Nobody", *publisher, "--json")
     assert unknown.json["error"]["code"] == "oem-unknown"
+
+
+def test_after_a_root_roll_over_a_maker_s_markers_license_computers_that_embed_either_root(tmp_path, make_publisher):
+    """The maker certified before it, and one that was certified after it; computers are in the field for years."""
+    acme, old_table, new_table = tmp_path / "acme", tmp_path / "old-table", tmp_path / "new-table"
+    make_publisher(acme, int(time.time()))
+    common = ("--passphrase-file", tmp_path / "pass")
+    (tmp_path / "pass").write_text("a passphrase for tests\n")
+    old_root = good("publisher", "certificate", "--dir", acme).out.strip()
+    early = certified(tmp_path, "early", old_root, common)
+    old_definition = exported(tmp_path, "old.volproduct")
+    assert mark(early, common, tmp_path, old_table).code == 0
+    new_root = good("publisher", "rotate", "root", "--dir", acme, *common, "--json").json["root"]
+    (tmp_path / "newer.toml").write_text(EXAMPLE.read_text().replace("version = 1", "version = 2"))
+    good("publisher", "product", "add", tmp_path / "newer.toml", "--dir", acme, *common)
+    new_definition = exported(tmp_path, "new.volproduct")
+    late = certified(tmp_path, "late", new_root, common)
+    assert mark(late, common, tmp_path, new_table).code == 0
+    assert mark(early, common, tmp_path, tmp_path / "still").code == 0, "the maker goes on with what it has"
+    for table in (old_table, new_table, tmp_path / "still"):
+        for definition, root in ((old_definition, old_root), (new_definition, old_root), (new_definition, new_root)):
+            tree = FirmwareTree.of(tmp_path / f"{table.name}-{definition.stem}-{root[-6:]}")
+            tree.table.write_bytes(table.read_bytes())
+            client = ("--dir", tree.root / "client")
+            added = on_computer(tree, "client", "add-product", definition, "--root", root, *client)
+            assert "licensed by the marker in the firmware" in added.err, (table.name, definition.name, added.err)
+            assert on_computer(tree, "client", "check", "acme-cad", "--root", root, *client).code == 0
+
+
+def certified(folder, name, root, common):
+    """A maker's folder with a certificate of the publisher's present keys."""
+    maker, acme = folder / name, folder / "acme"
+    good("publisher", "oem", "request", name, "--dir", maker, "-o", folder / f"{name}.csr", *common)
+    words = ["--request", folder / f"{name}.csr", "--group", "clients", "-o", folder / f"{name}.pem"]
+    good("publisher", "oem", "certify", name, *words, "--dir", acme, *common)
+    good("publisher", "oem", "install", folder / f"{name}.pem", "--dir", maker, "--root", root, *common)
+    return maker
+
+
+def exported(folder, name):
+    good("publisher", "product", "export", "acme-cad", "-o", folder / name, "--dir", folder / "acme")
+    return folder / name
+
+
+def mark(maker, common, folder, table):
+    group = good("publisher", "oem", "list", "--dir", folder / "acme", "--json").json[0]["groups"][0]
+    words = (*MODEL, "--group", group, "--edition", "professional", "--acpi", table)
+    return volact("publisher", "oem", "marker", "--dir", maker, *common, *words)
