@@ -83,6 +83,15 @@ class FolderDamagedError(ConfigError):
     remedy = "restore the folder from your backup"
 
 
+class RootKeyAwayError(ConfigError):
+    code = "root-key-away"
+    fmt = "the root's key is not in the publisher's folder: {path}"
+    remedy = (
+        "it was taken offline: bring it here and name it, `--root-key FILE`, or `--root-key root.token` where it is in "
+        "a token"
+    )
+
+
 class NameUnfitError(InputError):
     code = "name-unfit"
     fmt = "{what} is not a text of 1 to {most} printable characters"

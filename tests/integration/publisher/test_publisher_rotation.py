@@ -138,7 +138,7 @@ def test_rotate_as_it_is_typed(site, tmp_path):
     offline = tmp_path / "root.key"
     site.folder.root_key.rename(offline)
     words = ("publisher", "rotate", "issuing", "--dir", site.folder.path, "--passphrase-file", tmp_path / "pass")
-    assert volact(*words, "--json").json["error"]["code"] == "key-file"
+    assert volact(*words, "--json").json["error"]["code"] == "root-key-away"
     made = good(*words, "--root-key", offline, "--json").json
     assert int(made["serial"], 16) == site.folder.open_keys(PASSPHRASE).issuing.certificate.serial_number
 

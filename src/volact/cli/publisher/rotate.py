@@ -8,7 +8,7 @@ from volact.cli.environment import Environment
 from volact.cli.publisher.hardware import add_token_options, tokens_given
 from volact.cli.publisher.shared import Verbs, actor, add_family, add_verb, folder, read_passphrase
 from volact.publisher import hardware
-from volact.publisher.folder import PublisherFolder
+from volact.publisher.folder import PublisherFolder, RootKeyAwayError
 from volact.publisher.hardware import KeyMaker
 from volact.publisher.rotation import rotate, rotate_root
 from volact.sealing import certificates, keys
@@ -71,6 +71,8 @@ def _opened(args: argparse.Namespace, env: Environment) -> tuple[PublisherFolder
     passphrase = read_passphrase(args, env)
     publisher.open_keys(passphrase)  # the new keys get the passphrase that the others have
     file = Path(args.root_key) if args.root_key else publisher.root_key
+    if not args.root_key and not file.exists():
+        raise RootKeyAwayError(path=str(file))
     of_root = keys.read_passphrase(Path(args.root_passphrase_file)) if args.root_passphrase_file else passphrase
     return publisher, hardware.load(file, of_root), KeyMaker(passphrase, tokens_given(args))
 

@@ -72,9 +72,9 @@ def _init(args: argparse.Namespace, env: Environment) -> int:
         )
     )
     if made.root_key.suffix == REFERENCE:
-        env.hint("keep the root's token offline: nothing but a new issuing CA needs it")
+        env.hint("keep the root's token offline: nothing but a new issuing CA and a new root need it")
     else:
-        env.hint(f"move {made.root_key} to a safe place offline: nothing but a new issuing CA needs it")
+        env.hint(f"move {made.root_key} to a safe place offline: nothing but a new issuing CA and a new root need it")
     env.hint("next: `volact publisher product add FILE.toml`; your products embed the root fingerprint")
     return 0
 
