@@ -44,7 +44,7 @@ MOST_LIFETIME = 10 * LIFETIME
 class TokenNeededError(TrustError):
     code = "token-needed"
     fmt = "this needs a token"
-    remedy = "send the header `Authorization: Bearer vlt_…`; the publisher makes tokens"
+    remedy = "send the header `Authorization: Bearer vlt_…`; `token make` of the tool that serves this makes one"
 
 
 class TokenUnknownError(TrustError):

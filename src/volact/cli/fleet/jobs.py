@@ -6,7 +6,7 @@ from typing import Any
 
 from volact.cli.environment import Environment
 from volact.cli.fleet.machines import WholeFleetError
-from volact.cli.fleet.opening import add_machines, open_fleet, run_job, show_job, verb
+from volact.cli.fleet.opening import add_machines, open_fleet, run_job, show_job, verb, work
 from volact.cli.options import between, verbs
 from volact.fleet.api import Fleet
 from volact.fleet.jobs.records import Job, JobState, TaskState
@@ -170,7 +170,7 @@ def run_retry(args: argparse.Namespace, env: Environment) -> int:
 def _work(fleet: Fleet, job: int, env: Environment) -> int:
     with env.progress("machines", fleet.job(job).total) as bar:
         fleet.progress = lambda step: bar(step.finished)
-        return show_job(fleet, fleet.run_job(job), env)
+        return show_job(fleet, work(fleet, job, env), env)
 
 
 def _said(job: Job, done: str, env: Environment) -> int:

@@ -15,7 +15,7 @@ from volact.fleet.acting import INSTALL
 from volact.fleet.api import PASSPHRASE_VARIABLE, Fleet
 from volact.fleet.desk import SshOptions
 from volact.fleet.folder import MOST_PARALLEL, MOST_SECONDS, FleetFolder
-from volact.fleet.jobs.records import Job, TaskState
+from volact.fleet.jobs.records import Job, JobState, TaskState
 from volact.fleet.vault import VaultPassphraseMissingError
 from volact.sealing import keys
 
@@ -112,8 +112,17 @@ def run_job(args: argparse.Namespace, env: Environment, make: Callable[[Fleet], 
             return show_job(fleet, job, env, waiting=True)
         with env.progress("machines", job.total) as bar:
             fleet.progress = lambda step: bar(step.finished)
-            job = fleet.run_job(job.id)
+            job = work(fleet, job.id, env)
         return show_job(fleet, job, env)
+
+
+def work(fleet: Fleet, job: int, env: Environment) -> Job:
+    """Ctrl-C loses nothing, which is said."""
+    try:
+        return fleet.run_job(job)
+    except KeyboardInterrupt:
+        env.hint(f"nothing is lost: `volact fleet jobs run {job}` goes on, `volact fleet jobs cancel {job}` ends it")
+        raise
 
 
 def show_job(fleet: Fleet, job: Job, env: Environment, *, waiting: bool = False) -> int:
@@ -131,7 +140,9 @@ def show_job(fleet: Fleet, job: Job, env: Environment, *, waiting: bool = False)
         env.table(["machine", "product", "what", "why not"], rows)
     if job.kind == INSTALL and not rows and job.counts.get(TaskState.SKIPPED):
         env.hint("nothing was to be installed: products that have a key keep it, unless --replace is said")
-    if not job.well and not job.dry_run:
+    if job.state == JobState.PAUSED:
+        env.hint(f"it is paused: `volact fleet jobs run {job.id}` goes on")
+    elif not job.well and not job.dry_run:
         env.hint(f"try the failed ones again: `volact fleet jobs retry {job.id}`")
     return 0 if job.well else 1
 

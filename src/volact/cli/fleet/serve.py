@@ -100,7 +100,9 @@ def _make(args: argparse.Namespace, env: Environment) -> int:
         env.write_json({**_json(token, env), "secret": secret})
         return 0
     env.write(secret)
-    env.say(f"token {token.id} is a {token.role}'s until {env.show_time(token.expires_at)}; it is not shown again")
+    env.say(
+        f"token {token.id} has the role {token.role} until {env.show_time(token.expires_at)}; it is not shown again"
+    )
     return 0
 
 
