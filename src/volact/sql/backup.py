@@ -6,13 +6,14 @@ and are not in the copy.  PostgreSQL is copied by ``pg_dump``, which does the sa
 ``pg_restore`` in one transaction.  What goes with it, and whether that is whole, is the matter of ``archive``.
 """
 
+import os
 import shutil
 import sqlite3
 import subprocess
 from contextlib import closing
 from pathlib import Path
 
-from sqlalchemy import inspect
+from sqlalchemy import URL, inspect, make_url
 
 from volact.core.errors import ConfigError, StoreError
 from volact.sql.engine import BUSY_SECONDS, PRIVATE, open_engine
@@ -51,8 +52,9 @@ def put_back(copy: Path, database: Path | str) -> None:
     """Make a database from a copy: a SQLite file that does not exist, or a PostgreSQL database without tables."""
     if isinstance(database, str):
         _check_empty(database)
-        _run("pg_restore", "--exit-on-error", "--single-transaction", "--no-owner", "--no-privileges",
-             f"--dbname={database}", copy)  # fmt: skip
+        address, password = _apart(database)
+        _run(password, "pg_restore", "--exit-on-error", "--single-transaction", "--no-owner", "--no-privileges",
+             f"--dbname={address}", copy)  # fmt: skip
         return
     copy.replace(database)
     database.chmod(PRIVATE)
@@ -89,8 +91,19 @@ def _check_sqlite(database: Path) -> None:
 
 def _dump_postgresql(database: str, target: Path) -> Path:
     target.touch(PRIVATE)
-    _run("pg_dump", "--format=custom", "--no-owner", "--no-privileges", f"--file={target}", database)
+    address, password = _apart(database)
+    _run(password, "pg_dump", "--format=custom", "--no-owner", "--no-privileges", f"--file={target}", address)
     return target
+
+
+def _apart(database: str) -> tuple[str, str | None]:
+    """An address without its password, and that: every user of a computer sees the arguments of its programs."""
+    url = make_url(database)
+    inside = url.query.get("password")
+    password = url.password or (inside if isinstance(inside, str) else None)
+    query = {name: value for name, value in url.query.items() if name != "password"}
+    plain = URL.create(url.drivername, url.username, None, url.host, url.port, url.database, query)
+    return plain.render_as_string(hide_password=False), password
 
 
 def _check_empty(database: str) -> None:
@@ -104,12 +117,13 @@ def _check_empty(database: str) -> None:
         raise DatabaseNotEmptyError(database=engine.url.render_as_string(hide_password=True))
 
 
-def _run(program: str, *arguments: str | Path) -> None:
+def _run(password: str | None, program: str, *arguments: str | Path) -> None:
     path = shutil.which(program)
     if path is None:
         raise DumpProgramMissingError(program=program)
     command = [path, "--no-password", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, check=False)
+    variables = {**os.environ, "PGPASSWORD": password} if password else None
+    done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, check=False, env=variables)
     if done.returncode != 0:
         said = " ".join(done.stderr.decode(errors="replace").split())[:MOST_MESSAGE]
         raise DumpFailedError(program=program, why=said or f"exit code {done.returncode}")

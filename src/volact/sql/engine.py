@@ -19,6 +19,7 @@ from volact.sql.errors import DatabaseReadOnlyError, DatabaseUnavailableError, D
 from volact.sql.lock import file_lock
 
 PRIVATE = 0o600  # machine names and licences are nobody else's business
+HIDDEN = True  # the values of a statement: an unforeseen error that is logged says which statement, and no secret
 # Random upserts into a million rows of 150 bytes: 4096 writes more a commit, 1024 makes the tree twice as deep.
 PAGE_SIZE = 2048
 CACHE_KIB = 32 * 1024  # a connection; SQLite's own 2 MiB do not hold the inner pages of a million rows
@@ -61,7 +62,7 @@ def database_name(engine: Engine) -> str:
 def _sqlite(path: Path) -> Engine:
     _create_sqlite(path)
     url = URL.create("sqlite+pysqlite", database=str(path))
-    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, hide_parameters=HIDDEN)
     event.listen(engine, "connect", _set_up_connection)
     event.listen(engine, "begin", _begin)
     return engine
@@ -113,7 +114,7 @@ def _begin(conn: Connection) -> None:
 def _postgresql(url: URL) -> Engine:
     if url.get_backend_name() != "postgresql":
         raise ValueError(f"a database is a SQLite file or a postgresql:// URL, not {url.get_backend_name()}")
-    return create_engine(url.set(drivername="postgresql+psycopg"))
+    return create_engine(url.set(drivername="postgresql+psycopg"), hide_parameters=HIDDEN)
 
 
 def _name_error(context: ExceptionContext) -> BaseException | None:

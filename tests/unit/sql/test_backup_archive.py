@@ -200,3 +200,16 @@ def test_a_missing_program_is_named(tmp_path, monkeypatch):
 def test_a_server_that_is_not_there_is_said_so(tmp_path):
     with pytest.raises(DumpFailedError, match="pg_dump"):
         copy_database("postgresql://127.0.0.1:1/none", tmp_path)
+
+
+@pytest.mark.parametrize("address", ["postgresql://ann:s3cret@db/v", "postgresql://ann@db/v?password=s3cret"])
+def test_a_password_is_no_argument_of_a_program(tmp_path, monkeypatch, address):
+    """Every user of a computer sees the arguments of its programs."""
+    program = tmp_path / "pg_dump"
+    program.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/arguments\necho "$PGPASSWORD" > {tmp_path}/password\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    copy_database(address, tmp_path)
+    assert "s3cret" not in (tmp_path / "arguments").read_text()
+    assert "postgresql://ann@db/v" in (tmp_path / "arguments").read_text()
+    assert (tmp_path / "password").read_text() == "s3cret\n"

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from volact.core.errors import StoreError
 from volact.sql.engine import checkpoint, open_engine
@@ -214,3 +214,12 @@ def _can_lock(path: Path) -> bool:
     """Whether another process may lock the bytes on which each connection to the file holds a shared lock."""
     program = "import fcntl, sys; fcntl.lockf(open(sys.argv[1], 'r+b'), fcntl.LOCK_EX | fcntl.LOCK_NB, 510, 0x40000002)"
     return subprocess.run([sys.executable, "-c", program, path], stderr=subprocess.DEVNULL).returncode == 0
+
+
+def test_an_error_of_the_database_repeats_no_values(tmp_path):
+    engine = open_engine(tmp_path / "quiet.db")
+    with engine.connect() as conn, pytest.raises(DBAPIError) as caught:
+        conn.execute(text("INSERT INTO nowhere VALUES (:secret)"), {"secret": "s3cret"})
+    engine.dispose()
+    assert "nowhere" in str(caught.value)
+    assert "s3cret" not in str(caught.value)
