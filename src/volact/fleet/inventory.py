@@ -79,10 +79,9 @@ def products(conn: Connection, query: Query, now: int) -> Page:
     sort = query.sort or ("name", "product")
     bare = parsed.of_machines or _lets_bare(conn, parsed.condition)
     total = _total_products(conn, parsed, bare)
-    if (found := _by_index(conn, chosen, parsed, sort, query)) is not None:
-        return Page(columns, found, total)
-    rows = _rows(chosen) if bare else select(*chosen).select_from(_INSTALLED)
-    ordered = rows.where(parsed.condition).order_by(*_order(sort), MACHINES.c.id).limit(query.limit)
+    if getattr(_column(sort[0].lstrip("-")), "table", None) is PRODUCTS:
+        return Page(columns, _by_product(conn, chosen, parsed.condition, bare, sort, query), total)
+    ordered = _joined(chosen, bare).where(parsed.condition).order_by(*_order(sort), MACHINES.c.id).limit(query.limit)
     return Page(columns, [tuple(row) for row in conn.execute(ordered.offset(query.offset))], total)
 
 
@@ -103,23 +102,27 @@ def _total_products(conn: Connection, parsed: filters.Filter, bare: bool) -> int
     return fitting + _total(conn, select(func.count()).select_from(MACHINES)) - having
 
 
-def _by_index(
-    conn: Connection, chosen: Sequence[Any], parsed: filters.Filter, sort: Sequence[str], query: Query
-) -> list[tuple[Any, ...]] | None:
-    """The page where a column of products orders it and all its rows have a value there: an index walks them, which it
-    cannot where machines without products belong in between.  ``None`` where the page reaches beyond."""
+def _by_product(
+    conn: Connection, chosen: Sequence[Any], condition: Any, bare: bool, sort: Sequence[str], query: Query
+) -> list[tuple[Any, ...]]:
+    """A page in the order of a column of products: first the rows that have a value there, which an index walks, then
+    those that have none, machines without products among them.  One query for both would have to sort every row."""
     first = _column(sort[0].lstrip("-"))
-    if getattr(first, "table", None) is not PRODUCTS:
-        return None
-    there = and_(parsed.condition, first.is_not(None))
-    if parsed.of_products and not parsed.of_machines:
-        number = _total(conn, select(func.count()).select_from(PRODUCTS).where(there))
-        if number < query.offset + query.limit:
-            return None
-    leading = first.desc() if sort[0].startswith("-") else first.asc()
-    ordered = select(*chosen).select_from(_INSTALLED).where(there).order_by(leading, *_order(sort[1:]), MACHINES.c.id)
+    leading, rest = first.desc() if sort[0].startswith("-") else first.asc(), (*_order(sort[1:]), MACHINES.c.id)
+    there = and_(condition, first.is_not(None))
+    ordered = select(*chosen).select_from(_INSTALLED).where(there).order_by(leading, *rest)
     found = [tuple(row) for row in conn.execute(ordered.limit(query.limit).offset(query.offset))]
-    return found if len(found) == query.limit else None
+    if len(found) == query.limit:
+        return found
+    past = 0 if found else query.offset - _total(conn, select(func.count()).select_from(_INSTALLED).where(there))
+    without = _joined(chosen, bare).where(condition, first.is_(None)).order_by(*rest)
+    more = without.limit(query.limit - len(found)).offset(max(0, past))
+    return found + [tuple(row) for row in conn.execute(more)]
+
+
+def _joined(chosen: Sequence[Any], bare: bool) -> Select[Any]:
+    """Each product with its machine; ``bare``: and each machine without one."""
+    return _rows(chosen) if bare else select(*chosen).select_from(_INSTALLED)
 
 
 def machines(conn: Connection, query: Query, now: int) -> Page:
