@@ -22,6 +22,7 @@ from volact.directory.errors import (
     DirectoryLoginError,
     DirectoryTlsError,
     DirectoryUnreachableError,
+    ReadOnlyDirectoryError,
 )
 from volact.directory.library import bonsai, ldap
 
@@ -31,6 +32,7 @@ BIND_TIMEOUT = 30.0  # Kerberos asks DNS a dozen times, and each time waits a se
 LEAST_STRENGTH = 128  # bits, by SASL's count
 DACL = 4  # LDAP_SERVER_SD_FLAGS: of a security descriptor, read and write who may do what, not owner and audit
 BASE, LEVEL, TREE = 0, 1, 2
+REFERRAL = 10  # RFC 4511 §4.1.9: a copy that only serves reading names a server that can be written
 RAW = ("objectSid", "objectGUID", "tokenGroups", "nTSecurityDescriptor")
 
 Value = str | bytes | int
@@ -163,6 +165,8 @@ class Session:
         except (ldap.ConnectionError, ldap.TimeoutError, ldap.ClosedConnection) as exc:
             raise DirectoryUnreachableError(domain=str(self.server), why=_sentence(exc)) from None
         except ldap.LDAPError as exc:
+            if exc.code == REFERRAL:
+                raise ReadOnlyDirectoryError(server=str(self.server), what=what) from None
             raise DirectoryFailedError(server=str(self.server), what=what, why=_sentence(exc)) from None
 
 

@@ -43,8 +43,9 @@ _TELLING = (ObjectExpiredError, ObjectGroupError, ForestMismatchError)
 
 @dataclass(frozen=True, slots=True)
 class DoorSettings:
-    """By default the domain and account of the system's keytab.  ``server``: ask this one instead of DNS.  With
-    ``base`` a plain LDAP directory, at ``server`` under the authority in ``ca_file``, as ``user``."""
+    """By default the domain and account of the system's keytab.  ``site``: of Active Directory, whose controllers are
+    asked first.  ``server``: ask this one instead of DNS.  With ``base`` a plain LDAP directory, at ``server`` under
+    the authority in ``ca_file``, as ``user``."""
 
     keytab: Path = SYSTEM_KEYTAB
     domain: str | None = None
@@ -54,6 +55,7 @@ class DoorSettings:
     ca_file: Path | None = None
     user: str | None = None
     password_file: Path | None = None
+    site: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,7 @@ class DirectoryDoor:
             return [Server(settings.server, settings.port or 636, tls=True, ca_file=settings.ca_file)]
         if settings.server is not None:
             return [Server(settings.server, settings.port or 389, tls=False)]
-        return find_controllers(self._domain(credentials))
+        return find_controllers(self._domain(credentials), site=settings.site)
 
     def _choose(self, session: Session, trust: Trust, group: int, now: int) -> Read:
         place = find_place(session, self._settings.base)

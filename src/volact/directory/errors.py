@@ -28,6 +28,12 @@ class DirectoryAccessError(StoreError):
     remedy = "do it as an enterprise administrator (LDAP: as somebody whom the server's access rules let write there)"
 
 
+class ReadOnlyDirectoryError(ConfigError):
+    code = "directory-read-only"
+    fmt = "{server} is a read-only copy of the directory and cannot {what}"
+    remedy = "do it on a writable server: name it with --server, or leave --server out, since DNS names writable ones"
+
+
 class DirectoryFailedError(StoreError):
     code = "directory-request-failed"
     fmt = "directory server {server} could not {what}: {why}"

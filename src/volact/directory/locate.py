@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the domain controllers are, and who this computer is to them.
 
-Controllers are found by their SRV records, in the order of RFC 2782.  DNS is not trusted: whoever answers must know
-the Kerberos key of the name that was looked up.  The computer's account is the one that its keytab holds a key of; no
-key, no member.  The keytab's format: docs/spec/activation-object.md §6.
+Controllers are found by their SRV records, those of the computer's site first, in the order of RFC 2782.  DNS is not
+trusted: whoever answers must know the Kerberos key of the name that was looked up.  The computer's account is the one
+that its keytab holds a key of; no key, no member.  The keytab's format: docs/spec/activation-object.md §6.
 """
 
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from volact.directory.connection import Keytab, Server
 from volact.directory.errors import DirectoryUnreachableError, KeytabError, NotMemberError
 
 CONTROLLERS = "_ldap._tcp.dc._msdcs"
+SITE_CONTROLLERS = "_ldap._tcp.{site}._sites.dc._msdcs"  # the only name under which read-only ones are found
 LDAP_PORT, LDAPS_PORT = 389, 636
 SYSTEM_KEYTAB = Path("/etc/krb5.keytab")
 LOOKUP_SECONDS = 5.0
@@ -32,9 +34,25 @@ class Principal:
     realm: str
 
 
-def find_controllers(domain: str, resolver: dns.resolver.Resolver | None = None) -> list[Server]:
-    """The domain's controllers, for Kerberos on LDAP's port; in the order in which to try them."""
-    name = f"{CONTROLLERS}.{domain}"
+def find_controllers(
+    domain: str, resolver: dns.resolver.Resolver | None = None, site: str | None = None
+) -> list[Server]:
+    """The domain's controllers, for Kerberos on LDAP's port; in the order in which to try them.  ``site``: its own
+    first, and it is enough when DNS answers for them."""
+    near: list[Server] = []
+    if site is not None:
+        with suppress(DirectoryUnreachableError):
+            near = _look_up(f"{SITE_CONTROLLERS.format(site=site)}.{domain}", domain, resolver)
+    try:
+        everywhere = _look_up(f"{CONTROLLERS}.{domain}", domain, resolver)
+    except DirectoryUnreachableError:
+        if not near:
+            raise
+        everywhere = []
+    return list(dict.fromkeys([*near, *everywhere]))[:MOST_CONTROLLERS]
+
+
+def _look_up(name: str, domain: str, resolver: dns.resolver.Resolver | None) -> list[Server]:
     try:
         answer = (resolver or dns.resolver.Resolver()).resolve(name, dns.rdatatype.SRV, lifetime=LOOKUP_SECONDS)
     except (dns.exception.DNSException, ValueError) as exc:
@@ -45,7 +63,12 @@ def find_controllers(domain: str, resolver: dns.resolver.Resolver | None = None)
     servers = [Server(target, port, tls=False) for target, port in found if target]
     if not servers:
         raise DirectoryUnreachableError(domain=domain, why=f"{name} names no controller")
-    return servers[:MOST_CONTROLLERS]
+    return servers
+
+
+def is_site(text: str) -> bool:
+    """Whether it can be the name of a site, which is one label of DNS."""
+    return 0 < len(text) < 64 and text.isascii() and all(char.isalnum() or char in "-_" for char in text)
 
 
 def machine_account(path: Path = SYSTEM_KEYTAB) -> Keytab:

@@ -15,7 +15,7 @@ from volact.core.forest import ForestKind
 from volact.core.phone_object import PhoneObject, is_phone_object
 from volact.directory.connection import LEVEL, Entry, Session, Value, escape_rdn
 from volact.directory.errors import DirectoryAccessError, NotPreparedError, ObjectAmbiguousError, ObjectMissingError
-from volact.directory.place import Place
+from volact.directory.place import Place, refuse_read_only
 from volact.directory.schema import (
     CLASS,
     EXPIRES,
@@ -74,6 +74,7 @@ def find_object(session: Session, place: Place, which: str) -> Stored:
 
 def check_writable(session: Session, place: Place) -> None:
     """Raises what would keep an object from being stored, before the publisher is asked for one."""
+    refuse_read_only(session, f"add activation objects under {place.container}")
     container = session.read(place.container, ("objectClass", CREATABLE))
     if container is None:
         raise NotPreparedError(dn=place.container)

@@ -17,9 +17,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from volact.core.forest import Forest, ForestKind, is_domain_sid, is_identity
 from volact.directory.connection import BASE, LEVEL, Session, escape
-from volact.directory.errors import CaFileError, NotForestError
+from volact.directory.errors import CaFileError, NotForestError, ReadOnlyDirectoryError
 
 FOLDER, CONTAINER = "Volact", "Activation Objects"
+READ_ONLY = "msDS-isRODC"  # of a controller's own settings ([MS-ADTS] 3.1.1.4.5.30)
 IDENTITY = "volact-directory:"  # before an LDAP directory's identity, in the description of its folder
 
 _EXTENDED = re.compile(r"(?:<GUID=([0-9a-fA-F-]{36})>;)?(?:<SID=(S-[0-9-]+)>;)?(.*)\Z", re.DOTALL)
@@ -48,6 +49,15 @@ class Place:
 def find_place(session: Session, base: str | None = None) -> Place:
     """The forest behind a session: Active Directory, or with ``base`` a plain LDAP directory."""
     return _active_directory(session) if base is None else _ldap(session, base)
+
+
+def refuse_read_only(session: Session, what: str) -> None:
+    """Raises on a read-only controller of Active Directory, before anything is asked of anybody else."""
+    root = session.read("", ("dsServiceName",))
+    own = plain_dn(root.text("dsServiceName")) if root else ""
+    settings = session.read(own, (READ_ONLY,)) if own else None
+    if settings is not None and settings.text(READ_ONLY).upper() == "TRUE":
+        raise ReadOnlyDirectoryError(server=str(session.server), what=what)
 
 
 def authority_key(path: Path | None) -> bytes:

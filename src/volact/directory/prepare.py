@@ -23,7 +23,7 @@ from volact.directory.errors import (
     SchemaRefusedError,
 )
 from volact.directory.permissions import ENTERPRISE_ADMINS, SCHEMA_ADMINS
-from volact.directory.place import CONTAINER, FOLDER, IDENTITY, Place, find_place, plain_dn
+from volact.directory.place import CONTAINER, FOLDER, IDENTITY, Place, find_place, plain_dn, refuse_read_only
 
 # A controller reads its schema anew within 5 minutes of a change ([MS-ADTS] 3.1.1.3.3.13); Samba does at once.
 SCHEMA_SECONDS, LOOK_SECONDS = 360.0, 3.0
@@ -118,6 +118,7 @@ def _ad_places(session: Session, place: Place) -> list[Step]:
         what = f"add the container CN={CONTAINER}: enterprise administrators create in it, computers read"
         steps.append(Step(what, place.container, attributes))
     if steps:
+        refuse_read_only(session, f"add {place.folder}")
         _check_group(session, place, ENTERPRISE_ADMINS, "Enterprise Admins")
     return steps
 

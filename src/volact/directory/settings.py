@@ -9,12 +9,13 @@ from typing import Any
 from volact.core.encoding import Fields, dump_object, parse_object
 from volact.core.errors import MalformedError, StoreError
 from volact.directory.door import DoorSettings
+from volact.directory.locate import is_site
 from volact.sealing import keys
 
 FORMAT = 1
 MAX_FILE = 64 * 1024
 _PATHS = ("keytab", "ca_file", "password_file")
-_TEXTS = ("domain", "server", "base", "user")
+_TEXTS = ("domain", "site", "server", "base", "user")
 
 
 class MemberSettingsError(StoreError):
@@ -45,6 +46,8 @@ def read_settings(data: bytes) -> DoorSettings | None:
     if not claim.boolean("enabled"):
         return None
     values: dict[str, Any] = {name: claim.optional_text(name, most=400) for name in _TEXTS}
+    if values["site"] is not None and not is_site(values["site"]):
+        raise MalformedError(what="directory settings", why="the site is not a name of DNS")
     for name in _PATHS:
         text = claim.optional_text(name, most=4000)
         if text is not None:

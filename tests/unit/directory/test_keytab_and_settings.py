@@ -58,7 +58,9 @@ def test_a_damaged_keytab_is_named(data: bytes) -> None:
 def test_settings_come_back_as_they_were_saved(tmp_path: Path) -> None:
     path = tmp_path / "client" / "directory.json"
     assert load_settings(path) == DoorSettings()
-    told = DoorSettings(Path("/k"), "ad.example.test", "dc1", 3389, "dc=x", Path("/ca"), "cn=pc", Path("/secret"))
+    told = DoorSettings(
+        Path("/k"), "ad.example.test", "dc1", 3389, "dc=x", Path("/ca"), "cn=pc", Path("/secret"), "Branch-1"
+    )
     for settings in (told, DoorSettings(), None):
         save_settings(path, settings)
         assert load_settings(path) == settings
@@ -67,6 +69,8 @@ def test_settings_come_back_as_they_were_saved(tmp_path: Path) -> None:
         load_settings(path)
     with pytest.raises(MalformedError):
         read_settings(b'{"v":1,"enabled":true,"port":0}')
+    with pytest.raises(MalformedError, match="the site is not a name of DNS"):
+        read_settings(b'{"v":1,"enabled":true,"site":"a.b"}')
 
 
 def test_an_ldap_computer_without_account_or_password_is_no_member(tmp_path: Path) -> None:

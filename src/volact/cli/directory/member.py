@@ -10,11 +10,17 @@ from volact.cli.directory.shared import LdapOptionsError, name_and_port
 from volact.cli.environment import Environment
 from volact.cli.options import add_verb
 from volact.client.store import find_folder
-from volact.core.errors import VolactError
+from volact.core.errors import InputError, VolactError
 from volact.directory.door import DirectoryDoor, DoorSettings
-from volact.directory.locate import SYSTEM_KEYTAB
+from volact.directory.locate import SYSTEM_KEYTAB, is_site
 from volact.directory.plug import SETTINGS
 from volact.directory.settings import load_settings, save_settings
+
+
+class SiteNameError(InputError):
+    code = "directory-site-name"
+    fmt = "{text!r} cannot be the name of a site"
+    remedy = "write it as Active Directory Sites and Services shows it: letters, digits and hyphens"
 
 
 def build(group: Any) -> None:
@@ -28,11 +34,13 @@ def build(group: Any) -> None:
             "volact directory member --keytab /etc/volact/machine.keytab",
             "volact directory member --base dc=example,dc=com --server ldap.example.com --ca-file ca.pem \\",
             "    --user cn=pc1,ou=machines,dc=example,dc=com --password-file /etc/volact/ldap.secret",
+            "volact directory member --site Branch          a branch office with a read-only domain controller",
             "volact directory member --off                  activate without the directory",
         ],
     )
     verb.add_argument("--keytab", metavar="FILE", help=f"the computer's Kerberos keys (default: {SYSTEM_KEYTAB})")
     verb.add_argument("--domain", metavar="DOMAIN", help="its domain (default: the keytab's)")
+    verb.add_argument("--site", metavar="SITE", help="its site, whose controllers are asked first, read-only ones too")
     verb.add_argument("--server", metavar="NAME[:PORT]", help="this server (default: found through DNS)")
     verb.add_argument("--base", metavar="DN", help="a plain LDAP directory, below this entry")
     verb.add_argument("--ca-file", metavar="FILE", help="the authority of its TLS certificate")
@@ -61,6 +69,10 @@ def _wanted(args: argparse.Namespace) -> dict[str, Any]:
     for name in ("keytab", "ca_file", "password_file"):
         if getattr(args, name):
             wanted[name] = Path(getattr(args, name)).resolve()
+    if args.site:
+        if not is_site(args.site):
+            raise SiteNameError(text=args.site)
+        wanted["site"] = args.site
     if args.server:
         wanted["server"], port = name_and_port(args.server)
         wanted |= {"port": port} if port else {}
