@@ -12,6 +12,7 @@ from volact.cli.main import main
 from volact.core.product_key import Channel, ProductKey
 from volact.fleet.api import Fleet
 from volact.fleet.filters import FilterError
+from volact.fleet.reports.trouble import remedy
 
 FAMILIES = ("jobs", "keys", "proxy", "bundle", "agreements", "schedule", "token", "view")
 
@@ -63,3 +64,12 @@ def test_head_office_imports_its_first_keys_and_gets_a_vault(tmp_path: Path) -> 
         head.import_bundle(data, signer=signer, passphrase=b"on paper")
         assert [row.partial for row in head.keys_list()] == [key[-5:]]
         assert head.has_vault()
+
+
+def test_the_report_on_failures_says_what_to_do_for_many_machines_too() -> None:
+    assert remedy("volact-missing") == (
+        "install it: `volact fleet bootstrap --artefact FILE MACHINE`, or say where it is with --command"
+    )
+    assert "ADDRESS takes SSH connections" in str(remedy("machine-unreachable"))
+    assert remedy("machine-refused") is None  # the machine's own advice, another on each
+    assert remedy("never-heard-of") is None

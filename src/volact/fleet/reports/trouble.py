@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reports on what is wrong: failures by cause, and clones."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -104,9 +105,11 @@ def compose_clones(asked: Asked, rows: Sequence[CloneGroup]) -> Report:
 
 
 def remedy(cause: str) -> str | None:
-    """What the documentation says to that code, where it is of general use: some sentences name one machine's own."""
+    """What the documentation says to that code, with a word in capitals where a sentence names one machine's own."""
     known = REGISTRY.get(cause)
-    return known.remedy if known is not None and "{" not in known.remedy else None
+    if known is None or re.fullmatch(r"\{\w+\}", known.remedy):
+        return None
+    return re.sub(r"\{(\w+)\}", lambda found: found[1].upper(), known.remedy)
 
 
 def _failure_sentences(attempts: Sequence[Failure], reaches: Sequence[Failure]) -> tuple[str, ...]:
