@@ -1,18 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """An activated host key, opened and ready to answer: how both kinds of host describe themselves to their machines."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from volact.core.definition import ProductDefinition
+from volact.core.errors import VolactError
 from volact.core.issuer import IssuerDescriptor
 from volact.issuer.folder import HostKey, IssuerFolder, ProductMissingError
 from volact.sealing import sign
 from volact.sealing.envelope import OpeningKey
-from volact.sealing.verify import TrustedDefinition
+from volact.sealing.verify import RevokedError, TrustedDefinition, verify_status
 
 DESCRIPTOR_SECONDS = 86_400
+
+_log = logging.getLogger("volact.host")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,10 @@ def open_key(
     folder: IssuerFolder, host_key: HostKey, products: Sequence[TrustedDefinition], passphrase: bytes, name: str
 ) -> dict[str, Any]:
     """The members of a :class:`ServedKey`, or of a subclass with more of them."""
-    mine = [trusted for trusted in products if trusted.trust.fingerprint == host_key.root]
+    known = [trusted for trusted in products if trusted.trust.fingerprint == host_key.root]
+    mine = [trusted for trusted in known if _is_good(trusted, host_key)]
+    if known and not mine:
+        raise RevokedError(what="the product definition")
     if not mine:
         what = f"the publisher of the key ending in {host_key.key.partial}"
         raise ProductMissingError(command=folder.kind.command, what=what)
@@ -52,3 +59,15 @@ def open_key(
         "definitions": {trusted.definition.product: trusted.definition for trusted in mine},
         "name": name,
     }
+
+
+def _is_good(trusted: TrustedDefinition, host_key: HostKey) -> bool:
+    """Whether the definition's key was not revoked when it signed, by what this host has heard since it was added."""
+    try:
+        trusted.check_status(verify_status(host_key.status_token(), trusted.trust))
+    except RevokedError as exc:
+        _log.warning("%s is not served: %s", trusted.definition.product, exc)
+        return False
+    except VolactError:  # an unreadable status revokes nothing; clients refuse it
+        return True
+    return True

@@ -13,7 +13,9 @@ from support.site import Machine, RealPublisher
 from support.typist import Typist, slow, wrong
 from volact.core.phone import ConfirmationId
 from volact.core.phone_site import parse_installation_id
+from volact.host.application import load_serving, open_store
 from volact.host.folder import HostFolder
+from volact.sealing import certificates, jws, verify
 
 
 class Vault:
@@ -159,6 +161,25 @@ def test_a_revoked_host_is_refused_once_the_status_is_known(vault: Vault, tmp_pa
     assert applied.json[0]["revoked_keys"] == [vault.key[-5:]]
     with serving(vault.host.folder, free_port) as server:
         assert machine_of(vault, tmp_path, 5).activate_at(server.port)["error"]["code"] == "issuer-key-revoked"
+
+
+def test_a_host_serves_no_definition_whose_key_turns_out_to_be_revoked(vault: Vault, tmp_path: Path) -> None:
+    vault.call()
+    folder = HostFolder(vault.host.folder)
+    store = open_store(folder)
+    assert len(load_serving(folder, store, "vault")[0].definitions) == 1
+    token = vault.publisher.file.read_text().strip()
+    signer = certificates.load_der(jws.parse(token, verify.DEFINITION).x5c[0])
+    thumbprint = certificates.key_thumbprint(certificates.public_key_of(signer)).hex()
+    vault.publisher.run("revoke", "issuer", thumbprint, "--since", "2026-01-01", "--reason", "stolen")
+    status = tmp_path / "acme.volstatus"
+    vault.publisher.run("status", "export", "-o", status)
+    vault.host.good("status-update", status)
+    with pytest.raises(verify.RevokedError):
+        load_serving(folder, store, "vault")
+    refused = vault.host.type("add-product", vault.publisher.file, terminal=False)
+    assert "has revoked the key that signed the product definition" in refused.err
+    store.close()
 
 
 def machine_of(vault: Vault, folder: Path, number: int) -> Machine:
