@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from support.processes import good
 from support.samba import CONFIGURATION, DOMAIN, GROUP, MACHINES, PASSWORD, replicate
 
 pytestmark = pytest.mark.needs("samba", "netns", "bonsai")
@@ -47,6 +48,25 @@ def test_an_enterprise_administrator_makes_an_object_and_an_ordinary_user_may_no
     assert domain.objects(options=domain.forest.as_user())[0]["id"] == made["id"]
     removal = domain.directory("remove", "Head office", options=domain.forest.as_user())
     assert (removal.code, len(domain.objects())) == (1, 1)
+
+
+def test_a_forest_is_activated_by_telephone_and_its_members_are_licensed_through_kerberos(domain: Domain) -> None:
+    vendor = domain.vendor
+    known = ("--key-file", vendor.keys["servers"], "--definition", vendor.definition, "--root", vendor.root)
+    shown = domain.directory("installation-id", "--name", "Vault", "--text", *known)
+    assert shown.code == 0, shown.err
+    at_desk = ("--installation-id", shown.out.strip(), "--key", vendor.keys["servers"].read_text().strip())
+    secret = ("--passphrase-file", vendor.folder.parent / "passphrase", "--reason", "no network in the vault")
+    said = good("publisher", "phone", *at_desk, *secret, "--text", "--dir", vendor.folder).out.strip()
+    made = domain.good("apply", said)
+    assert made["groups"] == [101, 102]
+    (listed,) = domain.objects()
+    assert (listed["name"], listed["status"], listed["organisation"]) == ("Vault", "good", "")
+    rows = [domain.member(number).activate() for number in (1, 2)]
+    assert {row["state"] for row in rows} == {"licensed"}
+    assert {row["last_attempt"]["tried"][0]["source"] for row in rows} == {"directory"}
+    # the digits are one forest's: in the place of what they were made for, they confirm nothing
+    assert domain.directory("apply", said).code == 1
 
 
 def test_thirty_computers_activate_through_kerberos_and_nothing_is_written_back(domain: Domain, now: int) -> None:
@@ -185,6 +205,19 @@ def test_several_objects_lie_side_by_side_and_a_renewed_one_keeps_its_name_and_a
     shown = domain.good("show", "Head office")
     assert shown["organisation"] == "Example Ltd"
     assert shown["key"] == domain.vendor.keys["servers"].read_text().strip()[-5:]
+
+
+def test_a_name_has_forty_characters_at_most_and_may_be_anything_that_is_printed(domain: Domain) -> None:
+    longest = 'Büro "Süd" (1. Stock), a=b;c<d>#+\\/äöü€'.ljust(40, ".")
+    made = domain.activate(longest)
+    assert (len(longest), domain.good("show", longest)["name"]) == (40, longest)
+    renewed = domain.good("renew", longest, "--key-file", domain.vendor.keys["servers"])
+    assert (renewed["name"], renewed["id"] == made["id"]) == (longest, False)
+    for refused in (f"{longest}.", "two\nlines"):
+        words = ("activate", "--name", refused, "--key-file", domain.vendor.keys["servers"])
+        done = domain.directory(*words, "--json")
+        assert (done.code, done.json["error"]["code"]) == (2, "object-name")
+    assert len(domain.objects()) == 1
 
 
 def test_a_request_goes_to_the_publisher_by_file_and_its_answer_is_applied_once(domain: Domain) -> None:
