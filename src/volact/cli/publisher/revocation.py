@@ -79,7 +79,8 @@ def _revoke(args: argparse.Namespace, env: Environment, act: Callable[..., Revok
     if args.json:
         env.write_json({"revoked": list(revoked.signers), "since": env.json_time(since), "epoch": revoked.epoch})
         return 0
-    env.say(f"revoked {len(revoked.signers)} issuers from {env.show_time(since)} on, epoch {revoked.epoch}")
+    count = len(revoked.signers)
+    env.say(f"revoked {count} issuer{'' if count == 1 else 's'} from {env.show_time(since)} on, epoch {revoked.epoch}")
     env.hint("online hosts fetch it by themselves; carry it to others: `volact publisher status export -o FILE`")
     return 0
 

@@ -71,6 +71,8 @@ class Teller:
             return ", ".join(self._group(one) for one in value)
         if name == "quantities" and isinstance(value, dict):
             return ", ".join(f"{self._group(group)} {number}" for group, number in value.items())
+        if isinstance(value, list) and all(isinstance(one, str) for one in value):
+            return ", ".join(value)
         return _plain(value)
 
     def _group(self, value: Any) -> str:
