@@ -23,6 +23,7 @@ from volact.fleet.refresh import SeenProduct
 
 POOLED = (Channel.MAK, Channel.RETAIL)
 BACKUP_PURPOSE = "machine backup"
+NOT_LICENSED = "not-licensed"
 MOST_BACKUP = 1024 * 1024
 
 
@@ -208,7 +209,8 @@ def _done(step: Step, row: Mapping[str, Any]) -> Done:
     licensed, state = row.get("licensed") is True, clean(row.get("state"), 40)
     problem = row.get("error") or (None if licensed else row.get("reason"))
     if not isinstance(problem, dict):
-        return Done(step.product.product, step.way, licensed, state)
+        untold = (None, None) if licensed else (NOT_LICENSED, "the machine says that it is not licensed, and not why")
+        return Done(step.product.product, step.way, licensed, state, *untold)
     code, message = clean(problem.get("code"), 60), clean(problem.get("message"), 400)
     return Done(step.product.product, step.way, licensed, state, code or "unnamed", message)
 

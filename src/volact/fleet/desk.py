@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from volact.core.errors import ConfigError
-from volact.fleet import inventory, refresh
+from volact.fleet import counting, inventory, refresh
 from volact.fleet.acting import (
     ACTIVATE,
     APPLY,
@@ -38,6 +38,7 @@ from volact.fleet.store import FleetStore, note
 from volact.fleet.vault import Vault
 
 REFRESH = "refresh"
+MOST_TASKS = 1_000_000
 ACTS: dict[str, Callable[[Context], Act]] = {
     REFRESH: lambda context: refresh.RefreshAct(context.reach),
     BOOTSTRAP: lambda context: Bootstrap(context.reach),
@@ -140,9 +141,22 @@ class Desk:
             context = Context(self.store, reach, self.clock, self.vault)
             try:
                 act = ACTS[found.kind](context)
-                return await Engine(self.store, act, self.clock, progress=self.progress).run(job)
+                done = await self._work_through(act, job)
+                return await self._work_through(act, job) if self._ask_again(done) else done
             finally:
                 context.close()
+
+    async def _work_through(self, act: Act, job: int) -> Job:
+        return await Engine(self.store, act, self.clock, progress=self.progress).run(job)
+
+    def _ask_again(self, job: Job) -> bool:
+        """Puts machines back into the queue that asked a KMS host too early.  Once: a count only rises."""
+        if job.kind != ACTIVATE or job.dry_run or job.state != JobState.DONE:
+            return False
+        with self.store.write() as conn:
+            if not counting.worth_another_round(rows.tasks(conn, job.id, limit=MOST_TASKS)):
+                return False
+            return rows.retry(conn, job.id, self.clock(), self.who, error=counting.BELOW) > 0
 
     def retry(self, job: int, *, uncertain: bool = False) -> int:
         """Puts failed tasks into the queue again; how many.  ``run`` then works through them."""

@@ -156,13 +156,15 @@ def move(conn: Connection, id_: int, wanted: JobState, allowed: Collection[JobSt
     conn.execute(update(JOBS).where(JOBS.c.id == id_).values(values))
 
 
-def retry(conn: Connection, id_: int, now: int, who: str, *, uncertain: bool = False) -> int:
-    """Puts the failed (and the uncertain) tasks back into the queue, with what they had intended; how many."""
+def retry(conn: Connection, id_: int, now: int, who: str, *, uncertain: bool = False, error: str | None = None) -> int:
+    """Puts the failed (and the uncertain) tasks back into the queue, with what they had intended; how many.
+    ``error``: only those that failed with this code."""
     found = job(conn, id_)
     if found.state == JobState.CANCELLED:
         raise JobStateError(job=id_, state=found.state, wanted="retried")
     states = TROUBLED if uncertain else (TaskState.FAILED,)
     again = update(TASKS).where(TASKS.c.job_id == id_, TASKS.c.state.in_(states))
+    again = again if error is None else again.where(TASKS.c.error == error)
     number = conn.execute(again.values(state=TaskState.QUEUED, error=None, error_text=None, ended_at=None)).rowcount
     if number:
         if found.state == JobState.DONE:
