@@ -41,7 +41,11 @@ DEFAULT_FORMATS = ("html", "pdf")
 LOOK_SECONDS = 15.0  # how late a run may be that another process's change made due
 BEAT_SECONDS = 30.0
 KEPT_SAMPLES = 3 * 365 * DAY
-TAKES = {"filter", "mail_to", "formats", "folder", "report", "days", "since_days", "arguments"}
+TEXT, NUMBER, TEXTS, VALUES = "a text", "a number", "a list of texts", "names with values that are texts or flags"
+TAKES = {
+    "filter": TEXT, "mail_to": TEXTS, "formats": TEXTS, "folder": TEXT, "report": TEXT, "days": NUMBER,
+    "since_days": NUMBER, "arguments": VALUES,
+}  # fmt: skip
 
 _log = logging.getLogger("volact.fleet")
 
@@ -72,6 +76,12 @@ class ReportFolderError(ConfigError):
     remedy = "make the folder, writable for the account that runs the fleet tool"
 
 
+class ScheduleFaultError(ConfigError):
+    code = "schedule-fault"
+    fmt = "the run of {name} ended by a fault"
+    remedy = "the log of the process that ran it says more; `volact fleet schedule add --help` tells what it takes"
+
+
 class KeysRefreshError(TransportError):
     code = "keys-refresh-failed"
     fmt = "the publisher told nothing of {failed} of {total} keys: {first}"
@@ -83,8 +93,11 @@ def check(kind: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     if kind not in KINDS:
         raise ScheduleKindError(kind=repr(kind[:60]), known=", ".join(KINDS))
     given = {name: value for name, value in arguments.items() if value not in (None, "", [], (), {})}
-    for name in given.keys() - TAKES:
-        raise ScheduleArgumentError(name=name, expected="an argument of a schedule")
+    for name, value in given.items():
+        if name not in TAKES:
+            raise ScheduleArgumentError(name=name[:60], expected="an argument of a schedule")
+        if not _is(TAKES[name], value):
+            raise ScheduleArgumentError(name=name, expected=TAKES[name])
     if kind == REPORT:
         _check_report(given)
     elif given.keys() & {"mail_to", "folder", "formats", "report", "days", "since_days"}:
@@ -134,6 +147,8 @@ class Automation:
                     await self._stoppable(self.fleet.run_job_async(job.id), stop)
             except VolactError as exc:
                 _log.warning("jobs: %s", exc)
+            except Exception:  # one job's, which is taken up again when its lease has ended
+                _log.exception("jobs")
             await _wait(stop, self.fleet.poll_seconds)
 
     async def _stoppable(self, work: Awaitable[Any], stop: asyncio.Event) -> None:
@@ -178,6 +193,9 @@ class Automation:
             await self._do(taken)
         except VolactError as exc:
             error = exc
+        except Exception:  # its result, and not the end of everything else that is scheduled
+            _log.exception("schedule %s", taken.name)
+            error = ScheduleFaultError(name=taken.name)
         finally:
             beat.cancel()
             with suppress(asyncio.CancelledError):
@@ -259,6 +277,17 @@ def take_daily_samples(fleet: "Fleet") -> int:
     with fleet.store.write() as conn:
         samples.forget_samples(conn, now - KEPT_SAMPLES)
         return samples.take_samples(conn, now)
+
+
+def _is(kind: str, value: Any) -> bool:
+    """What comes over HTTP can be anything that JSON says."""
+    if kind == TEXT:
+        return isinstance(value, str)
+    if kind == NUMBER:
+        return type(value) is int
+    if kind == TEXTS:
+        return isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
+    return isinstance(value, Mapping) and all(isinstance(one, str | bool | None) for one in value.values())
 
 
 def _check_report(given: Mapping[str, Any]) -> None:

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import serialization
 from sqlalchemy import update
 
 from support.fleet_rows import NOW, fill
-from volact.core.errors import VolactError
+from volact.core.errors import InputError, VolactError
 from volact.fleet import schedule
 from volact.fleet.api import Fleet
 from volact.fleet.automation import Automation, ScheduleArgumentError, ScheduledJobError, ScheduleKindError
@@ -316,3 +316,37 @@ def _unreachable() -> Any:
         yield Reach()
 
     return opened()
+
+
+BODIES = (
+    {"report": "overview", "folder": 5}, {"report": "overview", "folder": ["/x"]}, {"report": "overview", "mail_to": 5},
+    {"report": "overview", "mail_to": [5]}, {"report": ["x"], "mail_to": ["a@example.com"]},
+    {"report": "overview", "mail_to": ["a@example.com"], "days": "x"},
+    {"report": "overview", "mail_to": ["a@example.com"], "formats": 5},
+    {"report": "overview", "mail_to": "a@example.com"}, {"report": "overview", "mail_to": ["a@x.y\r\nBcc: b@x.y"]},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("arguments", BODIES, ids=str)
+def test_arguments_of_any_shape_are_taken_or_refused_by_name(fleet: Fleet, arguments: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        fleet.schedule_add("x", "@daily", "report", arguments)
+
+
+@pytest.mark.parametrize("arguments", [{"arguments": 5}, {"arguments": {"mak": 5}}, {"filter": 5}], ids=str)
+def test_arguments_of_a_job_are_texts_and_flags(fleet: Fleet, arguments: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        fleet.schedule_add("x", "@daily", "activate", arguments)
+
+
+def test_a_run_that_ends_by_a_fault_ends_no_other(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault that nobody foresaw is that schedule's result."""
+    fleet.schedule_add("broken", "@daily", "refresh", zone="UTC")
+
+    def fault(*_args: object, **_how: object) -> int:
+        raise ValueError("not foreseen")
+
+    monkeypatch.setattr(type(fleet), "make_job", fault)
+    ((_, error),) = asyncio.run(fleet.schedule_run("broken"))
+    assert error.code == "schedule-fault"
+    assert fleet.schedules()[0].last_result == "schedule-fault"
