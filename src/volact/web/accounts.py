@@ -295,6 +295,9 @@ class Accounts:
         if account is not None and (account.source != source or not account.enabled):
             raise LoginFailedError()
         if role is None:
+            if account is not None:  # whoever lost the role has lost what it opened, too
+                entry = self._entry(name, caller, "session-ended", name, LoginRefusedError.code)
+                self.store.end_other_sessions(name, "", entry)
             raise LoginRefusedError(account=name)
         self.roles.check(role)
         if account is None:

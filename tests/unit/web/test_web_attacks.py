@@ -9,9 +9,9 @@ import pytest
 from support.web_client import WebClient, token_of
 from volact.testing.clock import FakeClock
 from volact.web import credentials
-from volact.web.accounts import FREE_ATTEMPTS, Accounts, Caller
+from volact.web.accounts import FREE_ATTEMPTS, Accounts, Caller, Identity
 from volact.web.app import build_app
-from volact.web.errors import LoginDelayedError, LoginFailedError, LoginLinkError
+from volact.web.errors import LoginDelayedError, LoginFailedError, LoginLinkError, LoginRefusedError
 from volact.web.roles import VIEW
 from volact.web.site import Site
 from volact.web.store import WebStore
@@ -174,3 +174,12 @@ def test_a_nul_in_an_address_is_no_fault(client, accounts):
     log_in(client, accounts)
     for path in ("/administration/audit?text=%00", "/help/guide/%00", "/help/errors/%00"):
         assert client.request("GET", path).status_code < 500
+
+
+def test_who_lost_the_role_elsewhere_and_logs_in_again_loses_the_sessions_too(accounts):
+    identity = Identity("olga", "Olga", ("operators",))
+    before = accounts.vouched("oidc", identity, "operator", HERE)
+    assert accounts.find(before.token)
+    with pytest.raises(LoginRefusedError):
+        accounts.vouched("oidc", identity, None, HERE)
+    assert accounts.find(before.token) is None
