@@ -75,6 +75,7 @@ def activate_online(folder: DirectoryFolder, wanted: Wanted, publisher: Publishe
     descriptor = answers.verify_descriptor(
         token, trusted.trust, Channel.KMS_HOST, now=now, nonce=nonce, suites=SUITES, status_max_age=ANY_AGE
     )
+    trusted.check_status(descriptor.trust.status)
     request, sealed = _request(folder, wanted, trusted, descriptor.descriptor, now)
     answer = publisher.activate(descriptor.descriptor.id, sealed)
     return finish(descriptor.trust, request, answer, CLOCK_TOLERANCE)

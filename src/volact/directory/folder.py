@@ -15,9 +15,10 @@ from pathlib import Path
 from volact.core.activation_object import id_of
 from volact.core.encoding import Fields, parse_object
 from volact.core.errors import ConfigError, StoreError, VolactError
+from volact.core.issuer import IssuerDescriptor
 from volact.core.phone_object import PhoneObject
 from volact.core.request import ActivationRequest
-from volact.sealing import keys, verify
+from volact.sealing import jws, keys, verify
 from volact.sealing.keys import LocalKey
 from volact.sealing.sign import MachineSigner
 from volact.sealing.verify import Trust, TrustedDefinition
@@ -65,14 +66,20 @@ class DirectoryFolder:
         return MachineSigner(key)
 
     def add_definition(self, token: str, root: str) -> TrustedDefinition:
-        """Keep a definition under the root that the administrator was given with it."""
+        """Keep a definition under the root that the administrator was given with it; never one older than is there."""
         trusted = verify.verify_definition(token.strip(), root)
-        name = f"{root.removeprefix('sha256:')[:16]}-{trusted.definition.product}.volproduct"
+        product, version = trusted.definition.product, trusted.definition.version
+        for known in self.definitions():
+            same = (known.trust.fingerprint, known.definition.product) == (trusted.trust.fingerprint, product)
+            if same and known.definition.version > version:
+                raise verify.DefinitionOldError(product=product, version=version, least=known.definition.version)
+        name = f"{root.removeprefix('sha256:')[:16]}-{product}.volproduct"
         self._write(self.path / "definitions" / name, f"{root}\n{token.strip()}\n".encode(), 0o644)
         return trusted
 
     def definitions(self) -> list[TrustedDefinition]:
-        """Every definition that verifies under the root it was confirmed for."""
+        """Every definition that verifies under the root it was confirmed for, and whose key was not revoked when it
+        signed, by the statuses that they bring along."""
         found = []
         for path in sorted((self.path / "definitions").glob("*.volproduct")):
             root, _, token = path.read_text().strip().partition("\n")
@@ -80,7 +87,8 @@ class DirectoryFolder:
                 found.append(verify.verify_definition(token.strip(), root.strip()))
             except VolactError:  # a damaged copy vouches for nothing
                 continue
-        return found
+        statuses = [_status_token(one) for one in found]
+        return [one for one in found if _is_good(one, statuses)]
 
     def trusts(self) -> dict[str, Trust]:
         """Whom this folder knows, by root fingerprint; as the newest of each publisher's definitions says."""
@@ -126,6 +134,28 @@ class DirectoryFolder:
 
 def _read_call(path: Path) -> PhoneObject:
     return PhoneObject.from_claim(Fields(parse_object(keys.read_file(path), "installation ID"), "installation ID"))
+
+
+def _status_token(trusted: TrustedDefinition) -> str:
+    """What the publisher said of revocations on the day that it signed the definition."""
+    try:
+        return IssuerDescriptor.from_claim(jws.parse(trusted.definition.issuer, verify.DESCRIPTOR).claims()).status
+    except VolactError:
+        return ""
+
+
+def _is_good(trusted: TrustedDefinition, statuses: list[str]) -> bool:
+    """By each status that stands on its own signature under what this definition makes known, and nobody else's."""
+    for token in statuses:
+        try:
+            status = verify.verify_status(token, trusted.trust)
+        except VolactError:  # another publisher's
+            continue
+        try:
+            trusted.check_status(status)
+        except verify.RevokedError:
+            return False
+    return True
 
 
 def _read_pending(path: Path) -> Pending:
