@@ -96,7 +96,9 @@ class _Parser(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Complains at the verb where an option was typed, not at the group, whose help would not list it.
 
-        A verb that ``takes_command`` leaves what stands after ``--`` as it is."""
+        A verb that ``takes_command`` leaves what stands after ``--`` as it is; values of the options in ``takes_minus``
+        may begin with a minus."""
+        args = _joined(args, getattr(self, "takes_minus", ()))
         if getattr(self, "takes_command", False) and args is not None and "--" in args:
             place = list(args).index("--")
             args, command = list(args)[:place], list(args)[place + 1 :]
@@ -228,6 +230,19 @@ def _suggestion(typed: str, known: Iterable[str]) -> str:
     names = list(known)
     close = difflib.get_close_matches(typed, names, n=1) or [name for name in names if name.startswith(typed)][:1]
     return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _joined(arguments: Any, options: Sequence[str]) -> Any:
+    """``--sort -name`` as ``--sort=-name``, which argparse would take for two options."""
+    if arguments is None or not options:
+        return arguments
+    made: list[str] = []
+    for word in arguments:
+        if made and made[-1] in options and word.startswith("-") and not word.startswith("--"):
+            made[-1] = f"{made[-1]}={word}"
+        else:
+            made.append(word)
+    return made
 
 
 def _discard_output(env: Environment) -> None:

@@ -73,3 +73,15 @@ def test_the_report_on_failures_says_what_to_do_for_many_machines_too() -> None:
     assert "ADDRESS takes SSH connections" in str(remedy("machine-unreachable"))
     assert remedy("machine-refused") is None  # the machine's own advice, another on each
     assert remedy("never-heard-of") is None
+
+
+@pytest.mark.parametrize(
+    ("words", "first"), [(("--sort", "-name"), "pc3"), (("--sort=-name",), "pc3"), (("--sort", "-added,name"), "pc1")]
+)
+def test_the_other_way_round_is_a_minus(tmp_path: Path, words: tuple[str, ...], first: str) -> None:
+    with Fleet.init(tmp_path / "fleet") as fleet:
+        fleet.discover(["pc[1-3]"])
+    code, out, err = run("list", "--machines", "--columns", "name", *words, "--dir", tmp_path / "fleet")
+    assert (code, out.split()[1:2]) == (0, [first]), err
+    assert run("view", "save", "last", *words, "--dir", tmp_path / "fleet")[0] == 0
+    assert run("list", "--sort", "--json", "--dir", tmp_path / "fleet")[0] == 2

@@ -36,6 +36,7 @@ def build(group: Any) -> None:
         "volact fleet list --view 'berlin, soon' --json --limit 100000",
     )
     shown.epilog = f"{shown.epilog}\n\nfields:\n{_FIELDS_HELP}"
+    shown.takes_minus = ("--sort",)  # type: ignore[attr-defined]
     shown.add_argument("--machines", action="store_true", help="a row a machine, not a row a product")
     shown.add_argument("--filter", metavar="EXPR", help="what to show, see below")
     shown.add_argument("--sort", type=_names, metavar="COLUMNS", help="in this order; -COLUMN the other way")
@@ -74,6 +75,7 @@ def _views(group: Any) -> None:
         "volact fleet view save soon --filter 'expires<+30d' --sort expires",
     )
     save.add_argument("name", metavar="NAME")
+    save.takes_minus = ("--sort",)  # type: ignore[attr-defined]
     save.add_argument("--filter", default="", metavar="EXPR")
     for name in ("--sort", "--columns", "--group"):
         save.add_argument(name, type=_names, default=(), metavar="COLUMNS")
