@@ -8,7 +8,6 @@ keys/KEY-ID/          one installed host key each: key.json, signing.pem, sealin
                       activated, certificates.pem, licence.jws and status.jws; telephone.json is
                       an installation ID that waits for its confirmation ID
 stamp                 touched by each change, so that a running host reads anew
-serving               locked by the host that runs from this folder
 """
 
 import contextlib
@@ -147,7 +146,7 @@ class IssuerFolder:
     def serving(self) -> Iterator[None]:
         """Two hosts on one folder would both publish themselves, at two ports; the lock goes with its process.
         Raises :class:`AlreadyServedError`."""
-        descriptor = os.open(self.path / "serving", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # the folder itself is locked
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -15,7 +15,7 @@ from volact.sql import archive
 from volact.sql.archive import Contents
 
 PASSPHRASE = "passphrase"  # noqa: S105 - a file's name
-OF_THE_MOMENT = frozenset({"stamp", "serving"})  # what a running host keeps on the disk for itself
+STAMP = "stamp"
 
 
 def build(group: Any, hosting: Hosting[Any, Any]) -> None:
@@ -46,7 +46,7 @@ def build(group: Any, hosting: Hosting[Any, Any]) -> None:
 
 def run_backup(hosting: Hosting[Any, Any], args: argparse.Namespace, env: Environment) -> int:
     folder: IssuerFolder = hosting.open_folder(args, env)
-    out = OF_THE_MOMENT if args.with_passphrase else OF_THE_MOMENT | {PASSPHRASE}
+    out = frozenset({STAMP} if args.with_passphrase else {STAMP, PASSPHRASE})
     target = Path(args.file)
     contents = archive.write(
         target, folder.path, folder.database, hosting.role, env.clock(), __version__, leave_out=out
