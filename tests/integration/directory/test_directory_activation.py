@@ -216,7 +216,7 @@ def test_a_name_has_forty_characters_at_most_and_may_be_anything_that_is_printed
     for refused in (f"{longest}.", "two\nlines"):
         words = ("activate", "--name", refused, "--key-file", domain.vendor.keys["servers"])
         done = domain.directory(*words, "--json")
-        assert (done.code, done.json["error"]["code"]) == (2, "object-name")
+        assert (done.code, done.json["error"]["code"]) == (1, "object-name")
     assert len(domain.objects()) == 1
 
 
