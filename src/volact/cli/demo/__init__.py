@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from volact.cli.demo.site import DemoSite, Machine, PartFailedError
+from volact.cli.demo.site import MEMO, DemoSite, Machine, PartFailedError
 from volact.cli.environment import Environment, FolderError
 from volact.cli.options import between
 from volact.core.errors import ConfigError, VolactError
@@ -38,7 +38,8 @@ def build(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "examples:\n"
         "  volact demo                              watch a site of 30 machines activate itself; Ctrl-C ends it\n"
-        "  volact demo --dir site                   keep the folders: site/publisher, site/host, site/machines/…\n"
+        "  volact demo --dir site                   keep the folders: site/publisher, site/host, site/machines/…;\n"
+        "                                           the same line again runs the same site again\n"
         "  volact demo --machines 3                 a site below the threshold of 25\n"
         "  volact demo --machines 40 --exit --json  for scripts: ends by itself, prints one JSON object"
     )
@@ -53,11 +54,11 @@ def build(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, env: Environment) -> int:
     with ExitStack() as stack:
         stack.enter_context(_ended_like_ctrl_c())
-        folder = _folder(args.dir, stack)
+        folder, again = _folder(args.dir, stack)
         story = _Story(env)
         site = stack.enter_context(DemoSite(folder))
         try:
-            result = _play(site, story, args.machines)
+            result = _again(site, story) if again else _play(site, story, args.machines)
         except PartFailedError:
             story.logs(site)
             raise
@@ -71,7 +72,17 @@ def run(args: argparse.Namespace, env: Environment) -> int:
             _stay(site, story)
             if args.dir:
                 _say_what_stays(site, story)
-    return 0 if result["licensed"] == args.machines or args.machines < result["threshold"] else 1
+    return 0 if result["licensed"] == result["machines"] or result["machines"] < result["threshold"] else 1
+
+
+def _again(site: DemoSite, story: "_Story") -> dict[str, Any]:
+    """A folder that holds a site already: nothing is made anew, nothing is activated."""
+    story.heading(f"The site in {site.folder} runs again, each part where it was")
+    result = site.start_again()
+    story.say(f"  {site.publisher_name} answers on {site.publisher_url}")
+    story.say(f"  the host answers on {site.host_address} and counts {site.count()}")
+    story.say(f"  the console answers on {site.console_url}")
+    return result
 
 
 def _play(site: DemoSite, story: "_Story", machines: int) -> dict[str, Any]:
@@ -104,7 +115,7 @@ def _play(site: DemoSite, story: "_Story", machines: int) -> dict[str, Any]:
     if machines < site.threshold:
         story.say(f"  Below the threshold of {site.threshold}, machines stay in grace and ask again every two hours.")
         story.say(f"  To see it crossed: --machines {site.threshold}, or more.")
-    return {
+    result = {
         "machines": machines,
         "threshold": site.threshold,
         "count": count,
@@ -115,6 +126,8 @@ def _play(site: DemoSite, story: "_Story", machines: int) -> dict[str, Any]:
         "console": site.console_url,
         "root": site.root,
     }
+    site.remember(result)
+    return result
 
 
 def _ask(fleet: list[Machine], story: "_Story", threshold: int) -> None:
@@ -206,18 +219,19 @@ def _ended_like_ctrl_c() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _folder(given: str | None, stack: ExitStack) -> Path:
+def _folder(given: str | None, stack: ExitStack) -> tuple[Path, bool]:
+    """Where the site is, and whether it is there already."""
     if given is None:
-        return Path(stack.enter_context(TemporaryDirectory(prefix="volact-demo-")))
+        return Path(stack.enter_context(TemporaryDirectory(prefix="volact-demo-"))), False
     path = Path(given).resolve()
     try:
         path.mkdir(parents=True, exist_ok=True)
         empty = not any(path.iterdir())
     except OSError as exc:
         raise FolderError(path=str(path), why=exc.strerror or str(exc)) from None
-    if not empty:
+    if not empty and not (path / MEMO).is_file():
         raise FolderNotEmptyError(path=str(path))
-    return path
+    return path, not empty
 
 
 class _Story:

@@ -24,12 +24,13 @@ REFUSED = 126
 
 
 class MachineDoor:
-    """A context manager.  ``identity`` is the key that is let in, ``known_hosts`` the server's."""
+    """A context manager.  ``identity`` is the key that is let in, ``known_hosts`` the server's; both are new each time.
+    ``port``: the one that an inventory knows already."""
 
-    def __init__(self, folder: Path, machines: int) -> None:
+    def __init__(self, folder: Path, machines: int, port: int = 0) -> None:
         self._folder, self._machines = folder, machines
         self.identity, self.known_hosts = folder / "ssh" / "id_ed25519", folder / "ssh" / "known_hosts"
-        self.port = 0
+        self.port = port
         self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
@@ -58,7 +59,7 @@ class MachineDoor:
 
         server = await asyncssh.listen(
             LOOPBACK,
-            0,
+            self.port,
             server_host_keys=[own],
             authorized_client_keys=asyncssh.import_authorized_keys(mine.export_public_key().decode()),
             process_factory=run,

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ STOP_SECONDS = 15.0
 LOG_LINES = 20  # of each server, shown where the demo fails
 LOOPBACK = "127.0.0.1"
 ADMINISTRATOR = "admin"  # of the console
+MEMO = "demo.json"  # what a later run has to know of this site
 
 
 class PartFailedError(ConfigError):
@@ -120,6 +121,30 @@ class DemoSite:
         )
         self._console_serve = (*words, "--title", self.organisation)
         self._serve("console", port, self._console_serve, page="/healthz")
+
+    def remember(self, result: Mapping[str, Any]) -> None:
+        """So that the folder runs as the same site again."""
+        about = {"result": dict(result), "ssh": self._door.port}
+        servers = {"publisher": self._publisher_serve, "console": self._console_serve}
+        (self.folder / MEMO).write_text(json.dumps({**about, "servers": servers}))
+
+    def start_again(self) -> dict[str, Any]:
+        """Every part of the site that this folder holds, where it was; what the first run came to."""
+        try:
+            memo = json.loads((self.folder / MEMO).read_text())
+            result, servers = dict(memo["result"]), memo["servers"]
+            self._publisher_serve, self._console_serve = tuple(servers["publisher"]), tuple(servers["console"])
+            self.publisher_url, self.console_url = str(result["publisher"]), str(result["console"])
+            self.host_address, self.root = str(result["host"]), str(result["root"])
+            self.threshold, self.licensing = int(result["threshold"]), bool(result["licensed"])
+            door = MachineDoor(self.folder, int(result["machines"]), int(memo["ssh"]))
+        except (OSError, ValueError, LookupError, TypeError):
+            raise PartFailedError(part="folder", why=f"{MEMO} is not as a demo left it") from None
+        self._door = self._parts.enter_context(door)
+        self._serve("publisher", _port(self.publisher_url), self._publisher_serve)
+        self._serve("host", _port(self.host_address), ("host", "serve", "--dir", str(self.folder / "host")))
+        self._serve("console", _port(self.console_url), self._console_serve, page="/healthz")
+        return result
 
     def login_link(self) -> str:
         """Logs in once."""
@@ -362,6 +387,10 @@ def _shown(path: Path) -> str:
     """From where the reader stands, where that is shorter."""
     inside = path.is_relative_to(Path.cwd())
     return str(path.relative_to(Path.cwd()) if inside else path)
+
+
+def _port(address: str) -> int:
+    return int(address.rpartition(":")[2])
 
 
 def _words(*words: object) -> str:
