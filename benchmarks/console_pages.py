@@ -107,13 +107,8 @@ def measure(client: WebClient, page: str, times: int) -> Result:
             took.append((time.perf_counter() - begun) * 1000)
             worked.append((time.process_time() - busy) * 1000)
         assert answer.status_code == 200, (page, answer.status_code)
-    return Result(
-        page,
-        round(statistics.median(took), 1),
-        round(max(took), 1),
-        round(statistics.median(worked), 1),
-        len(answer.content) // 1024,
-    )
+    median, most, cpu = (round(figure, 1) for figure in (statistics.median(took), max(took), statistics.median(worked)))
+    return Result(page, median, most, cpu, len(answer.content) // 1024)
 
 
 def _seen(scope: int, number: int, now: int) -> Seen:
