@@ -71,6 +71,10 @@ class Far:
     def known_hosts(self) -> Path:
         return self.folder / "known_hosts"
 
+    @property
+    def log(self) -> str:
+        return (self.folder / "sshd.log").read_text()
+
     def set_words(self) -> list[object]:
         """The options of ``volact fleet set`` that reach these machines."""
         words: list[object] = ["--account", getpass.getuser(), "--identity", self.identity, "--sudo", "always"]
@@ -82,9 +86,10 @@ class Far:
 
 @contextmanager
 def far_side(
-    folder: Path, kinds: Sequence[Kind], pick_port: Callable[[], int], max_startups: str = "1000"
+    folder: Path, kinds: Sequence[Kind], pick_port: Callable[[], int], max_startups: str = "1000", log: str = "ERROR"
 ) -> Iterator[Far]:
-    """A machine for each of ``kinds``, behind one sshd; they have no product yet (:func:`give_product`)."""
+    """A machine for each of ``kinds``, behind one sshd; they have no product yet (:func:`give_product`).
+    ``log``: how much sshd tells in ``Far.log``."""
     folder.mkdir(parents=True)
     port, closed, mute = pick_port(), pick_port(), socket.create_server(("0.0.0.0", 0))
     ports = {Kind.DEAD: closed, Kind.MUTE: mute.getsockname()[1]}
@@ -95,7 +100,7 @@ def far_side(
     ]  # fmt: skip
     for machine in machines:
         _make_machine(machine)
-    process = _start(folder, port, machines, max_startups)
+    process = _start(folder, port, machines, max_startups, log)
     try:
         wait_for(lambda: _takes_connections(port))
         yield Far(folder, machines, port)
@@ -119,7 +124,23 @@ def give_product(machine: FarMachine, definition: Path, root: str, edition: str 
 def _make_machine(machine: FarMachine) -> None:
     bin_ = machine.folder / "bin"
     bin_.mkdir(parents=True)
-    for name in ("sh", "env", "cat", "sleep", "mkdir", "rm", "mv", "ln", "cut", "sha256sum", "dirname", "chmod"):
+    for name in (
+        "sh",
+        "env",
+        "cat",
+        "sleep",
+        "mkdir",
+        "rm",
+        "mv",
+        "ln",
+        "cut",
+        "sha256sum",
+        "dirname",
+        "chmod",
+        "tar",
+        "gzip",
+        "rmdir",
+    ):
         (bin_ / name).symlink_to(str(shutil.which(name)))
     (bin_ / "python3").symlink_to(sys.executable)
     _script(bin_ / "sudo", _SUDO_REFUSES if machine.kind == Kind.NO_SUDO else _SUDO)
@@ -148,7 +169,9 @@ def _script(path: Path, text: str) -> None:
     path.chmod(0o755)
 
 
-def _start(folder: Path, port: int, machines: Sequence[FarMachine], max_startups: str) -> "subprocess.Popen[bytes]":
+def _start(
+    folder: Path, port: int, machines: Sequence[FarMachine], max_startups: str, log: str
+) -> "subprocess.Popen[bytes]":
     keys = {name: asyncssh.generate_private_key("ssh-ed25519") for name in ("host_key", "id", "other")}
     for name, key in keys.items():
         key.write_private_key(folder / name)
@@ -174,7 +197,7 @@ StrictModes no
 PermitRootLogin yes
 PasswordAuthentication no
 MaxStartups {max_startups}
-LogLevel ERROR
+LogLevel {log}
 SetEnv HOME={folder}
 ForceCommand {folder}/far
 """)

@@ -15,7 +15,7 @@ from volact.core.errors import ConfigError
 from volact.fleet.jobs.acts import Outcome, Work, skipped
 from volact.fleet.reach import Output, Reach, Session
 from volact.fleet.reach.errors import MachineError, SudoRefusedError
-from volact.fleet.reach.remote import clean, first_line
+from volact.fleet.reach.remote import first_line
 
 BOOTSTRAP = "bootstrap"
 MOST_BYTES = 256 * 1024 * 1024
@@ -111,11 +111,11 @@ class Bootstrap:
         async with self._reach.session(work.target) as session:
             there = await session.run([*session.volact, "--version"])
             if there.code == 0 and not work.arguments["upgrade"]:
-                return skipped(f"{clean(there.out.decode(errors='replace'))} is there")
+                return skipped(f"{first_line(there.out.decode(errors='replace'))} is there")
             done = await session.run(_command(session, work), data)
         if done.code != 0:
             raise _failure(session, done)
-        return Outcome({"installed": clean(done.out.decode("utf-8", "replace"))})
+        return Outcome({"installed": first_line(done.out.decode("utf-8", "replace"))})
 
     async def preview(self, work: Work) -> Outcome:
         return Outcome({"would": f"install {Path(work.arguments['artefact']).name}"}, contacted=False)
