@@ -17,15 +17,20 @@ ABOUT = """\
 
 
 def build(parser: argparse.ArgumentParser) -> None:
-    parser.epilog = f"where it goes:\n{ABOUT}"
+    parser.epilog = f"examples, and where it goes:\n{ABOUT}"
     parser.add_argument("shell", choices=SHELLS, help="whose script")
+    parser.add_argument("--json", action="store_true", help="print JSON: the script as a text")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace, env: Environment) -> int:
     import shtab
 
-    env.write(shtab.complete(whole_parser(), shell=args.shell))
+    script = shtab.complete(whole_parser(), shell=args.shell)
+    if args.json:
+        env.write_json({"shell": args.shell, "script": script})
+    else:
+        env.write(script)
     return 0
 
 

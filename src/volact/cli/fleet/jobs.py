@@ -49,10 +49,14 @@ def _jobs(group: Any) -> None:
     parent = group.add_parser("jobs", help="bulk acts: look, pause, resume, retry", description="Bulk acts.")
     family = verbs(parent)
     listed = verb(family, "list", run_jobs, "list jobs, the newest first", "volact fleet jobs list --state running")
-    listed.add_argument("--state", action="append", default=[], choices=[str(s) for s in JobState])
+    listed.add_argument(
+        "--state", action="append", default=[], choices=[str(s) for s in JobState], help="such jobs only"
+    )
     listed.add_argument("--limit", type=between(1, 10_000), default=30, metavar="N", help="at most so many (30)")
     shown = _one(family, "show", run_show, "show a job and its machines", "volact fleet jobs show 7 --state failed")
-    shown.add_argument("--state", action="append", default=[], choices=[str(s) for s in TaskState])
+    shown.add_argument(
+        "--state", action="append", default=[], choices=[str(s) for s in TaskState], help="such machines only"
+    )
     shown.add_argument("--limit", type=between(1, 1_000_000), default=200, metavar="N", help="machines (200)")
     _one(family, "pause", run_pause, "begin nothing more; what is in hand is finished", "volact fleet jobs pause 7")
     _working(

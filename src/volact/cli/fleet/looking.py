@@ -76,9 +76,9 @@ def _views(group: Any) -> None:
     )
     save.add_argument("name", metavar="NAME")
     save.takes_minus = ("--sort",)  # type: ignore[attr-defined]
-    save.add_argument("--filter", default="", metavar="EXPR")
-    for name in ("--sort", "--columns", "--group"):
-        save.add_argument(name, type=_names, default=(), metavar="COLUMNS")
+    save.add_argument("--filter", default="", metavar="EXPR", help="which rows, as of `volact fleet list`")
+    for name, what in (("--sort", "their order"), ("--columns", "what is shown of each"), ("--group", "counted by")):
+        save.add_argument(name, type=_names, default=(), metavar="COLUMNS", help=f"{what}, by columns")
     verb(family, "list", run_view_list, "list the saved views", "volact fleet view list")
     gone = verb(family, "remove", run_view_remove, "forget a view", "volact fleet view remove soon")
     gone.add_argument("name", metavar="NAME")
