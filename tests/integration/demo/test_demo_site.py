@@ -159,7 +159,8 @@ def test_its_last_line_is_a_link_that_logs_in_to_the_console_once_where_its_mach
             assert token is not None
             start = browser.post(link, data={"form_token": token[1]}, headers={"Origin": base})
             assert "Log out" in start.text
-            machines = wait_for(lambda: (page := browser.get("/fleet").text).count("initial grace") >= 2 and page)
+            listed = "/fleet/machines"
+            machines = wait_for(lambda: (page := browser.get(listed).text).count("initial grace") >= 2 and page)
             assert "machine-002" in machines
             again = browser.post(link, data={"form_token": token[1]}, headers={"Origin": base})
             assert again.status_code == 403
