@@ -64,8 +64,8 @@ class ProductDefinition:
     """``issuer`` is the publisher's signed descriptor, so that a request can be sealed to it behind an air gap.
 
     ``phone_key``: the public key of its confirmation IDs, where it activates by telephone.  ``root`` names the
-    publisher, whichever of its roots signs; ``roots`` (DER) are all of them and ``links`` their cross certificates, where
-    there is more than one.
+    publisher, whichever of its roots signs; ``roots`` (DER) are all of them and ``links`` their cross certificates,
+    where there is more than one.
     """
 
     product: str
