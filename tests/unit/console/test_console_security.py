@@ -138,10 +138,24 @@ def test_what_machines_call_themselves_is_text_on_every_page(admin: WebClient, p
 
 @pytest.mark.parametrize(
     "path",
-    ["/fleet/machines?filter=", "/events?text=", "/events?code=", "/fleet/reports/overview?filter=",
-     "/hosts/machines?group=", "/events?before=", "/events?source=", "/fleet/reports/", "/fleet/jobs/", "/fleet/keys/", "/doctor?machine=",
-     "/hosts/machines?group=101&after=", "/fleet/machines/", "/setup/activate?way=", "/setup/"],
-)  # fmt: skip
+    [
+        "/fleet/machines?filter=",
+        "/events?text=",
+        "/events?code=",
+        "/fleet/reports/overview?filter=",
+        "/hosts/machines?group=",
+        "/events?before=",
+        "/events?source=",
+        "/fleet/reports/",
+        "/fleet/jobs/",
+        "/fleet/keys/",
+        "/doctor?machine=",
+        "/hosts/machines?group=101&after=",
+        "/fleet/machines/",
+        "/setup/activate?way=",
+        "/setup/",
+    ],
+)
 def test_what_is_typed_into_an_address_is_text_and_no_fault(admin: WebClient, path: str) -> None:
     for typed in (
         "%3Cscript%3Ealert(1)%3C/script%3E",
