@@ -50,6 +50,7 @@ class Branch:
         """The same by samba-tool itself.  A read-only controller asks for the attributes that it may hold; the service
         of Samba 4.22 names those that a schema was extended by with numbers that no controller knows, and gets none of
         them, while samba-tool names them right, as Windows does."""
+        self.replicate()  # brings the numbers of a new schema, without which the tool does not begin
         for partition in (f"CN=Schema,{CONFIGURATION}", CONFIGURATION):
             words = (NAME, f"dc1.{DOMAIN}", partition, "--local", "--full-sync")
             self.controller.tool("drs", "replicate", *words)
