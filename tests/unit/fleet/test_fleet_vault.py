@@ -41,6 +41,12 @@ def make(channel: Channel = Channel.MAK, group: int = 101) -> ProductKey:
     return ProductKey.new(channel, 0xAB1, group, os.urandom(7))
 
 
+def mistyped(key: ProductKey) -> str:
+    """The key with another check symbol at its end: every such key is wrong, whatever the key."""
+    text = str(key)
+    return text[:-1] + ("X" if text[-1] != "X" else "Y")
+
+
 def add(store: FleetStore, opened: Vault, *found: ProductKey) -> list[keys.KeyRow]:
     with store.write() as conn:
         return keys.add(conn, opened, [(key, "") for key in found], NOW, "alice")[0]
@@ -118,7 +124,7 @@ def test_representations_and_rows_show_no_key(store: FleetStore, opened: Vault) 
 
 def test_a_file_of_keys_is_read_line_by_line_and_wrong_lines_are_named_without_their_text() -> None:
     good, other = make(), make(Channel.RETAIL)
-    wrong = str(make())[:-1] + ("X" if str(good)[-1] != "X" else "Y")
+    wrong = mistyped(make())
     lines = [f"{good},bought 2027", "", "# a comment", str(other).lower().replace("-", " "), wrong, "nonsense"]
     parsed = keys.parse_lines(lines, "keys.csv")
     assert parsed.keys == ((good, "bought 2027"), (other, ""))
