@@ -82,6 +82,12 @@ def test_a_group_without_a_verb_shows_its_verbs_and_exits_with_2(run: Run) -> No
     assert (done.stderr, done.returncode) == ("", 2)
 
 
+def test_a_group_or_verb_stands_on_the_line_of_its_sentence(run: Run) -> None:
+    groups, verbs = run("--help", COLUMNS="100").stdout, run("client", "--help", COLUMNS="100").stdout
+    assert re.search(r"^    completion +a script", groups, re.MULTILINE)
+    assert re.search(r"^    clear-host \(ckms, remhst\) +back to", verbs, re.MULTILINE)
+
+
 def test_version_is_one_line_of_data(run: Run) -> None:
     done = run("--version")
     assert (done.stdout, done.stderr, done.returncode) == (f"volact {__version__}\n", "", 0)

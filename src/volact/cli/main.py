@@ -44,6 +44,8 @@ GROUPS = {
     "demo": ("volact.cli.demo", "a whole site on this machine: publisher, KMS host and 30 machines", "demo"),
 }
 
+HELP_COLUMN = 31  # holds "    clear-host (ckms, remhst)"
+
 # A short command makes objects, in its imports, and hardly any garbage: Python's own 700 looks for it a hundred times.
 OBJECTS_BEFORE_COLLECTING = 50_000
 
@@ -82,11 +84,26 @@ class InternalError(VolactError):
     )
 
 
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Keeps the layout of examples, and puts a verb with its aliases on the line of its sentence."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=HELP_COLUMN)
+
+    def add_argument(self, action: argparse.Action) -> None:
+        """argparse's own measures a verb as if it were not indented below ``VERB``, and then breaks the longest."""
+        super().add_argument(action)
+        if isinstance(action, argparse._SubParsersAction):
+            names = [len(self._format_action_invocation(verb)) for verb in action._get_subactions()]
+            deeper = self._current_indent + self._indent_increment
+            self._action_max_length = max([self._action_max_length, *(length + deeper for length in names)])
+
+
 class _Parser(argparse.ArgumentParser):
     """argparse with this project's manners: our error lines, exit code 2, and help that keeps its examples' layout."""
 
     def __init__(self, *args: object, **kwargs: object) -> None:
-        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        kwargs.setdefault("formatter_class", _Help)
         kwargs.setdefault("allow_abbrev", False)
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
 
