@@ -37,6 +37,7 @@ from volact.fleet import (
     machines,
     mail,
     publisher,
+    runners,
     schedule,
     transfer,
     vault,
@@ -64,6 +65,7 @@ from volact.fleet.reach import bootstrap
 from volact.fleet.reports.asked import DEFAULT_DAYS, Asked, scope_of
 from volact.fleet.reports.catalogue import make_report
 from volact.fleet.reports.report import Report
+from volact.fleet.runners import Runner
 from volact.fleet.schedule import Schedule
 from volact.fleet.store import AuditRow, FleetStore, note
 from volact.fleet.transfer import Confirmed, Exported, Imported
@@ -427,6 +429,10 @@ class Fleet:
 
     def schedules(self) -> Sequence[Schedule]:
         return self._read(schedule.listed)
+
+    def runners(self) -> Sequence[Runner]:
+        """Who runs schedules now, or did lately."""
+        return self._read(lambda conn: runners.seen(conn, self.clock()))
 
     def schedule_remove(self, name: str) -> None:
         self._write(lambda conn, now: schedule.remove(conn, name, now, self.who))

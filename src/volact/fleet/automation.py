@@ -3,10 +3,12 @@
 
     volact fleet schedule run-due      once, from cron or a systemd timer
     volact fleet serve                 as long as it runs, beside the REST interface
+    volact console serve               as long as it runs, beside the pages
 
-Both may run at once, and on several computers with one PostgreSQL: a run is one process's at a time (``schedule``).  A
-run that its process did not survive is taken up again: its job is found by the run's name, its mail has the same
-Message-ID.  Jobs that were queued, or whose tool died, are worked on here too.
+All may run at once, and on several computers with one PostgreSQL: a run is one process's at a time (``schedule``); who
+is there to run them stands in ``runners``.  A run that its process did not survive is taken up again: its job is found
+by the run's name, its mail has the same Message-ID.  Jobs that were queued, or whose tool died, are worked on by
+``volact fleet serve`` too.
 """
 
 import asyncio
@@ -19,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from volact.core.errors import ConfigError, InputError, TransportError, VolactError
-from volact.fleet import mail, samples, schedule
+from volact.fleet import mail, runners, samples, schedule
 from volact.fleet.forecast import DAY
 from volact.fleet.jobs import store as job_rows
 from volact.fleet.jobs.engine import is_dead, worker_name
@@ -28,6 +30,7 @@ from volact.fleet.reports import changing
 from volact.fleet.reports.asked import DEFAULT_DAYS
 from volact.fleet.reports.catalogue import REPORTS, find_report
 from volact.fleet.reports.render import FORMATS, find_format
+from volact.fleet.runners import Program
 from volact.fleet.schedule import Schedule
 from volact.sealing import keys
 
@@ -107,10 +110,11 @@ def check(kind: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass
 class Automation:
-    """One process's part.  ``worker`` names it in the tables."""
+    """One process's part.  ``worker`` names it in the tables, ``program`` says which it is to people."""
 
     fleet: "Fleet"
     worker: str = ""
+    program: Program = Program.RUN_DUE
 
     def __post_init__(self) -> None:
         self.worker = self.worker or worker_name()
@@ -118,6 +122,8 @@ class Automation:
     async def run_due(self, name: str | None = None) -> list[tuple[Schedule, VolactError | None]]:
         """Everything that is due now (or the one that is named), one after the other; how each went."""
         done = []
+        if name is None:
+            await asyncio.to_thread(self._sign)
         while taken := await self._take(name):
             error = await self._run(taken)
             done.append((taken, error))
@@ -129,16 +135,25 @@ class Automation:
     async def serve(self, stop: asyncio.Event) -> None:
         """Until ``stop``: schedules when they are due, and jobs that wait or were left behind."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._schedules(stop))
+            group.create_task(self.serve_schedules(stop))
             group.create_task(self._jobs(stop))
 
-    async def _schedules(self, stop: asyncio.Event) -> None:
-        while not stop.is_set():
-            try:
-                await self.run_due()
-            except VolactError as exc:  # the database is away: it comes back
-                _log.warning("schedules: %s", exc)
-            await _wait(stop, LOOK_SECONDS)
+    async def serve_schedules(self, stop: asyncio.Event) -> None:
+        """Until ``stop``, or until it is cancelled: then a run that is under way is another's to take up."""
+        signs = asyncio.create_task(self._signs())
+        try:
+            while not stop.is_set():
+                try:
+                    await self.run_due()
+                except VolactError as exc:  # the database is away: it comes back
+                    _log.warning("schedules: %s", exc)
+                await _wait(stop, LOOK_SECONDS)
+        finally:
+            signs.cancel()
+            with suppress(asyncio.CancelledError):
+                await signs
+            with suppress(VolactError):
+                self._leave()
 
     async def _jobs(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
@@ -260,11 +275,26 @@ class Automation:
         while True:
             await asyncio.sleep(BEAT_SECONDS)
             with suppress(VolactError):
-                await asyncio.to_thread(self._sign, taken)
+                await asyncio.to_thread(self._hold, taken)
 
-    def _sign(self, taken: Schedule) -> None:
+    def _hold(self, taken: Schedule) -> None:
         with self.fleet.store.write() as conn:
             schedule.beat(conn, taken, self.worker, self.fleet.clock())
+
+    async def _signs(self) -> None:
+        """Also while a run takes hours."""
+        while True:
+            await asyncio.sleep(BEAT_SECONDS)
+            with suppress(VolactError):
+                await asyncio.to_thread(self._sign)
+
+    def _sign(self) -> None:
+        with self.fleet.store.write() as conn:
+            runners.sign(conn, self.program, self.fleet.clock())
+
+    def _leave(self) -> None:
+        with self.fleet.store.write() as conn:
+            runners.leave(conn, self.program)
 
     def _finish(self, taken: Schedule, error: VolactError | None) -> None:
         with self.fleet.store.write() as conn:

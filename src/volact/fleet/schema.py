@@ -331,6 +331,16 @@ SCHEDULES = Table(
     sqlite_strict=True,
 )
 
+# The programs that run schedules, one row a kind and computer, with its last sign of life.
+RUNNERS = Table(
+    "runners",
+    METADATA,
+    Column("program", Text, primary_key=True),
+    Column("computer", Text, primary_key=True),
+    Column("seen_at", Long, nullable=False),
+    sqlite_strict=True,
+)
+
 # One figure of one day: activations left of a key, machines in a state, the count of a host.
 SAMPLES = Table(
     "samples",

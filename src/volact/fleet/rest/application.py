@@ -22,6 +22,7 @@ from volact.fleet.reports.catalogue import ReportUnknownError
 from volact.fleet.rest import endpoints
 from volact.fleet.rest.models import Row
 from volact.fleet.rest.office import GuardedRoute, Office, limit_headers
+from volact.fleet.runners import Program
 from volact.fleet.schedule import ScheduleMissingError
 from volact.web import problems
 from volact.web.limits import RateLimitedError
@@ -70,7 +71,7 @@ def build(fleet: Fleet, *, automation: bool = True) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         stop = asyncio.Event()
-        work = asyncio.create_task(Automation(fleet).serve(stop)) if automation else None
+        work = asyncio.create_task(Automation(fleet, program=Program.SERVE).serve(stop)) if automation else None
         yield
         stop.set()
         if work is not None:
