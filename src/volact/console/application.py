@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Wiring of the console: the site that pages see, who may log in, the application that a server runs.
 
-One worker process: pages take milliseconds, jobs run in threads beside them, and both see one set of open stores.
+One worker process: pages take milliseconds, jobs and schedules run in threads beside them, and all see one set of open
+stores.
 """
 
+import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from volact.console.automation import ScheduleRunner
 from volact.console.folder import ConsoleFolder
 from volact.console.jobs import JobRunner
 from volact.console.pages import MENU, PAGES
@@ -32,7 +35,8 @@ def clock() -> int:
 @dataclass(frozen=True, slots=True)
 class ConsoleRun:
     """What the worker needs to start by itself, picklable.  ``subtitle``: whose console it is, under its name.
-    ``logins``: the file that says who else vouches for people, see ``web.logins``."""
+    ``logins``: the file that says who else vouches for people, see ``web.logins``.  ``schedules``: whether the fleet's
+    are run here."""
 
     folder: Path
     folders: Mapping[str, Path]
@@ -41,6 +45,7 @@ class ConsoleRun:
     subtitle: str = ""
     totp_required: bool = False
     logins: Path | None = None
+    schedules: bool = True
 
     def load(self) -> Any:
         """Makes the application; runs inside the worker."""
@@ -57,6 +62,7 @@ def load_application(run: ConsoleRun) -> Any:
     folder = ConsoleFolder.open(run.folder)
     site = ConsoleSite(folder, run.folders, run.program, clock)
     runner = JobRunner()
+    schedules = ScheduleRunner(site) if run.schedules else None
     local = open_accounts(folder, login=True, totp_required=run.totp_required)
     accounts, single_sign_on = open_logins(run.logins, local)
     web = Site(
@@ -67,7 +73,7 @@ def load_application(run: ConsoleRun) -> Any:
         run.listener.hosts,
         proxies=frozenset(run.listener.proxies),
         secure=run.listener.secure,
-        state=ConsoleState(site, runner),
+        state=ConsoleState(site, runner, schedules),
         packages=("volact.console",),
         menu=MENU,
         max_body=MAX_BODY,
@@ -75,11 +81,13 @@ def load_application(run: ConsoleRun) -> Any:
     )
 
     async def stop() -> None:
+        if schedules is not None:
+            await asyncio.to_thread(schedules.stop)
         runner.stop()
         site.close()
         accounts.store.close()
 
-    return build_app(web, PAGES, on_stop=stop)
+    return build_app(web, PAGES, on_start=schedules.start if schedules else None, on_stop=stop)
 
 
 @dataclass(slots=True)
@@ -88,5 +96,6 @@ class ConsoleState:
 
     site: ConsoleSite
     runner: JobRunner
+    schedules: ScheduleRunner | None = None
     cache: dict[str, tuple[float, Any]] = field(default_factory=dict)
     making: set[str] = field(default_factory=set)  # what of the cache is being made anew

@@ -42,6 +42,7 @@ def build_app(
     pages: Sequence[Page],
     *,
     mounts: Mapping[str, Any] | None = None,
+    on_start: Callable[[], None] | None = None,
     on_stop: Callable[[], Awaitable[None]] | None = None,
 ) -> App:
     whole = all_pages(pages)
@@ -53,6 +54,8 @@ def build_app(
 
     @asynccontextmanager
     async def life(_app: Starlette) -> Any:
+        if on_start is not None:
+            on_start()
         yield
         if on_stop is not None:
             await on_stop()

@@ -220,6 +220,7 @@ def test_a_schedule_is_added_run_disabled_and_removed(browser: Browser, site: Si
         dialog.get_by_role("button", name="Add", exact=True).click()
         row = page.get_by_role("row", name="nightly")
         expect(row).to_contain_text("refresh machines")
+        expect(page.locator("#who-runs")).to_contain_text("Run by this console. Next is nightly")
         row.get_by_role("button", name="Run now").click()
         expect(page.get_by_role("row", name="nightly")).to_contain_text("ok", timeout=30_000)
         shoot(page, "console-schedules")

@@ -51,6 +51,9 @@ def build(group: Any) -> None:
     verb.add_argument(
         "--web-logins", metavar="FILE", help="let people log in through LDAP or OpenID Connect, as this TOML file says"
     )
+    verb.add_argument(
+        "--no-schedules", action="store_true", help="leave the fleet's schedules to `volact fleet serve`, or to cron"
+    )
     for role in ROLES:
         verb.add_argument(f"--{role}", metavar="DIR", help=f"the folder of the {role} role; remembered")
     verb.set_defaults(parser=verb)
@@ -65,7 +68,10 @@ def run(args: argparse.Namespace, env: Environment) -> int:
     folders = {role: folder.roles.get(role) or env.folder(role, None) for role in ROLES}
     program = (sys.executable, "-m", "volact.cli.main")
     logins = Path(args.web_logins).absolute() if args.web_logins else None
-    console = ConsoleRun(folder.path.absolute(), folders, program, listener, args.title, args.require_totp, logins)
+    console = ConsoleRun(
+        folder.path.absolute(), folders, program, listener, args.title, args.require_totp, logins,
+        schedules=not args.no_schedules,
+    )  # fmt: skip
     _check_logins(console)
     first = _first_login(console, listener)
 

@@ -152,6 +152,20 @@
   });
   window.addEventListener("pageshow", (event) => { if (event.persisted) $$("form[data-sent]").forEach((form) => delete form.dataset.sent); });
 
+  // ---- a part that comes anew keeps the keyboard's place
+  const FOCUSABLE = "a[href],button,input,select,textarea,summary,[tabindex]";
+  let place = null;
+  document.addEventListener("htmx:beforeSwap", function (event) {
+    const root = event.detail.target, now = document.activeElement;
+    if (!root.id || !root.contains(now)) return;
+    place = { id: root.id, at: $$(FOCUSABLE, root).indexOf(now), text: now.textContent };
+  });
+  document.addEventListener("htmx:afterSettle", function () {
+    const found = place && $$("#" + CSS.escape(place.id) + " :is(" + FOCUSABLE + ")")[place.at];
+    if (found && found.textContent === place.text && document.activeElement === document.body) found.focus({ preventScroll: true });
+    place = null;
+  });
+
   function ready(root) { showTimes(root); drawCharts(root); }
   document.addEventListener("htmx:load", (event) => ready(event.target));
   document.addEventListener("DOMContentLoaded", function () {

@@ -13,7 +13,7 @@ from volact.fleet.jobs.records import Job
 from volact.web.form import Form
 from volact.web.visit import Visit
 
-Chosen = Mapping[str, object]  # names and filter, as the fleet tool takes them
+Chosen = Mapping[str, object]  # names, or filter and all, as the fleet tool takes them
 Begin = Callable[[Fleet, Form, bool, Chosen], Job]
 Change = Callable[[Fleet, Form, Chosen], str]
 
@@ -114,7 +114,7 @@ def act(visit: Visit) -> Response:
 def _chosen(visit: Visit) -> Chosen:
     """The ticked rows, or all that fit the filter which the page showed."""
     if visit.form.get("scope") == "all":
-        return {"filter": visit.form.get("filter", "")}
+        return {"filter": visit.form.get("filter", ""), "all": True}
     names = tuple(dict.fromkeys(visit.chosen("machine")))
     if not names:
         raise NothingChosenError()

@@ -67,10 +67,8 @@ def take(visit: Visit) -> Response:
 def apply(visit: Visit) -> Response:
     """Brings the answers to their machines, as a job."""
     fleet = fleet_of(visit)
-    with fleet.store.read() as conn:
-        names = sorted({row.machine for row in confirmations.answered(conn)})
     try:
-        job = runner_of(visit).start(fleet, lambda fleet: fleet.proxy_apply(names=names, wait=False))
+        job = runner_of(visit).start(fleet, lambda fleet: fleet.proxy_apply(wait=False))
     except VolactError as exc:
         return _failed(visit, exc)
     visit.note("fleet-proxy-apply", f"job {job.id}, {job.total} machines")

@@ -1,20 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Schedules: what runs by itself, when it ran and how that went; adding, pausing, running now.
+"""Schedules: what runs by itself, who runs it, when it ran and how that went; adding, pausing, running now.
 
-The console runs none by itself: `volact fleet serve` does, or cron.  A report goes by mail only: files on this computer
-are for its command line.
+This console runs them, unless it was told not to; `volact fleet serve` may, or cron.  A report goes by mail only: files
+on this computer are for its command line.
 """
 
+import socket
+from dataclasses import dataclass
 from typing import Any
 
 from starlette.responses import Response
 
+from volact.console.automation import ScheduleRunner
 from volact.console.pages.parts import fleet_of, runner_of
 from volact.core.errors import VolactError
 from volact.fleet import schedule
 from volact.fleet.automation import KEYS_REFRESH, KINDS, REPORT
 from volact.fleet.cron import local_zone
 from volact.fleet.reports.catalogue import REPORTS
+from volact.fleet.runners import Program, Runner
 from volact.fleet.schedule import Schedule
 from volact.web.form import Form
 from volact.web.visit import Visit
@@ -39,13 +43,38 @@ ACTS = {
 }
 
 
+PROGRAMS = {
+    Program.CONSOLE: "the console",
+    Program.SERVE: "volact fleet serve",
+    Program.RUN_DUE: "volact fleet schedule run-due",
+}
+
+
+Row = tuple[Schedule, str, bool, bool]  # what it does, whether it runs, whether it should have run already
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Who runs the schedules: this console, others that stay, one that came lately; and what is due next."""
+
+    here: bool
+    others: list[str]
+    lately: Runner | None
+    next: Schedule | None
+
+    @property
+    def anybody(self) -> bool:
+        return self.here or bool(self.others) or self.lately is not None
+
+
 def schedules(visit: Visit) -> Response:
     return _show(visit, Form(None, times="@nightly", kind="refresh"), None)
 
 
 def part(visit: Visit) -> Response:
     """The table, asked for again while something runs."""
-    return visit.render_part("fleet/schedule_parts.html", "table", _rows(visit))
+    rows = _rows(visit)
+    return visit.render_part("fleet/schedule_parts.html", "table", rows, _service(visit, rows))
 
 
 def add(visit: Visit) -> Response:
@@ -104,7 +133,21 @@ def _arguments(form: Form, kind: str) -> dict[str, Any]:
     return given
 
 
-def _rows(visit: Visit) -> list[tuple[Schedule, str, bool, bool]]:
+def _service(visit: Visit, rows: list[Row]) -> Service:
+    own: ScheduleRunner | None = visit.state.schedules
+    here, myself = own is not None and own.is_running, (Program.CONSOLE, socket.gethostname())
+    seen = [one for one in fleet_of(visit).runners() if not here or (one.program, one.computer) != myself]
+    lately = next((one for one in seen if not one.stays), None)
+    waiting = [one for one, *_ in rows if one.enabled and one.next_at is not None]
+    return Service(
+        here,
+        [f"{PROGRAMS[one.program]} on {one.computer}" for one in seen if one.stays],
+        lately,
+        min(waiting, key=lambda one: (one.next_at or 0, one.name), default=None),
+    )
+
+
+def _rows(visit: Visit) -> list[Row]:
     """Each with what it does, whether it runs, and whether it should have run already."""
     runner = runner_of(visit)
     rows = []
@@ -130,7 +173,7 @@ def _show(visit: Visit, form: Form, opened: str | None) -> Response:
         "fleet/schedules.html",
         200 if form.valid else 422,
         rows=rows,
-        late=any(late for *_, late in rows),
+        service=_service(visit, rows),
         form=form,
         opened=opened,
         kinds=[(kind, ACTS.get(kind, kind)) for kind in KINDS],
