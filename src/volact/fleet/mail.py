@@ -189,6 +189,18 @@ def compose(report: Report, formats: Sequence[str], sender: str, to: Sequence[st
     return message
 
 
+def compose_test(title: str, sender: str, to: str, now: int, message_id: str) -> EmailMessage:
+    """A short mail that only shows that mails arrive; ``title``: whose it is."""
+    message = EmailMessage()
+    message["From"], message["To"] = sender, check_address(to)
+    message["Subject"] = f"Test mail of {title}"[:200]
+    message["Date"] = format_datetime(moment(now))
+    message["Message-ID"] = f"<{message_id}>"
+    message["Auto-Submitted"] = "auto-generated"
+    message.set_content(f"{title} can send its reports through this mail server.\n\nNobody needs to answer.\n")
+    return message
+
+
 def headline(report: Report) -> str:
     """The figures that matter, on one line."""
     return ", ".join(f"{figure.label.lower()} {figure.value}" for figure in report.figures[:3]) or "report"

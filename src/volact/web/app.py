@@ -34,7 +34,7 @@ AN_HOUR = "public, max-age=3600"
 
 def all_pages(pages: Sequence[Page]) -> list[Page]:
     """A room's pages and those that every site has: login, one's own account, help, accounts, sessions, audit."""
-    return [*pages, *OWN, *ADMINISTRATION]
+    return [*OWN, *ADMINISTRATION, *pages]
 
 
 def build_app(

@@ -31,7 +31,7 @@ SHOWN = ("/", "/fleet/machines", "/fleet/machines?view=machines", "/fleet/machin
          "/fleet/jobs", "/fleet/schedules", "/fleet/keys", "/fleet/agreements", "/fleet/proxy", "/fleet/reports",
          "/fleet/reports/overview", "/fleet/reports/consumption",
          "/hosts/machines", "/events", "/doctor", "/setup/method", "/administration/accounts",
-         "/administration/sessions", "/administration/audit", "/help")  # fmt: skip
+         "/administration/sessions", "/administration/audit", "/administration/mail", "/help")  # fmt: skip
 
 
 @dataclass

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """All pages of the console, as data: the application and the tests of roles, forms and accessibility read this list."""
 
-from volact.console.pages import dashboard, doctor, events, fleet, hosts, setup
+from volact.console.pages import dashboard, doctor, events, fleet, hosts, mail, setup
 from volact.web.visit import Page
 
 MENU = {"": "", "Fleet": "", "Hosts": ""}
@@ -12,4 +12,5 @@ PAGES: tuple[Page, ...] = (
     *hosts.PAGES,
     *events.PAGES,
     *doctor.PAGES,
+    *mail.PAGES,
 )
