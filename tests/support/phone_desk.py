@@ -9,7 +9,7 @@ from typing import Any
 
 from support.client_machine import ClientMachine
 from volact.client import activation, phone, products
-from volact.client.phone import PhoneRequest
+from volact.client.phone_licence import PhoneRequest
 from volact.client.routes import Route
 from volact.core.phone import ConfirmationId, InstallationId
 from volact.core.product_key import Channel
@@ -100,7 +100,8 @@ class Desk:
         return self.publisher.find_key(key.key.key_id).remaining
 
     def acts(self) -> list[str]:
-        return [row.act for row in self.publisher.store.check_ledger()]
+        self.publisher.store.check_ledger()
+        return [row.act for row in self.publisher.store.ledger()]
 
 
 @dataclass

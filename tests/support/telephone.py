@@ -6,7 +6,7 @@ from pathlib import Path
 
 from support.client_machine import PRODUCT, ClientMachine
 from volact.client import phone, products
-from volact.client.phone import PhoneRequest
+from volact.client.phone_licence import PhoneRequest
 from volact.core.phone import ConfirmationId, Subject, message
 from volact.core.product_key import Channel, ProductKey, publisher_tag
 from volact.sealing.confirmation import PhoneKey

@@ -9,6 +9,7 @@ import ast
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,19 @@ def test_what_the_client_pulls_in_needs_no_extra() -> None:
         if module.split(".")[0] not in allowed or _is_within(module, CLIENT_NEVER) or _is_within(module, "volact.sql")
     ]
     assert not heavy, "\n".join(heavy)
+
+
+def test_the_files_of_the_client_depend_on_each_other_in_one_direction() -> None:
+    """Lazy imports included; a package and its own files may name each other."""
+    modules = {_module_of(path): path for path in _files_of("client")}
+    uses = {
+        name: {f.module for f in _imports(path) if f.module in modules and not _is_within(name, f.module)}
+        for name, path in modules.items()
+    }
+    try:
+        TopologicalSorter(uses).prepare()
+    except CycleError as exc:
+        pytest.fail(f"a circle: {' ← '.join(exc.args[1])}")
 
 
 def test_importing_volact_loads_no_room() -> None:

@@ -8,20 +8,20 @@ marker is written down too, and takes the licence away by name.  Spec: docs/spec
 """
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from volact.client import firmware
 from volact.client.machine import LocalMachine
-from volact.client.products import Firmware, LoadedProduct, load_product
+from volact.client.products import LoadedProduct, load_product
+from volact.client.sightings import covering, covering_some, licence_by
 from volact.client.store import ClientStore
 from volact.core.definition import Edition, ProductDefinition
 from volact.core.errors import ConfigError, MalformedError, TrustError, VolactError
-from volact.core.evaluation import Answer, MarkerMismatchReason, MarkerMissingReason
-from volact.core.fingerprint import Fingerprint
+from volact.core.evaluation import MarkerMismatchReason, MarkerMissingReason
 from volact.core.licence import Licence
-from volact.core.marker import MOST_NAME, Hardware, OemMarker, Sight, Sighting, licence_of
+from volact.core.marker import MOST_NAME, Hardware, OemMarker, Sight, Sighting
 from volact.core.product_key import Channel
 from volact.sealing import markers
 from volact.sealing.markers import TrustedMarker
@@ -82,7 +82,7 @@ def adopt(store: ClientStore, product: str, machine: LocalMachine, now: int) -> 
     """
     loaded = load_product(store, product)
     seen = look(store, machine, loaded.trust)
-    covers = _covers_some(loaded.definition.editions)
+    covers = covering_some(loaded.definition.editions)
     best = seen.best(covers)
     if best is None:
         raise _lacking(product, seen.made_for(covers))
@@ -118,7 +118,7 @@ def refresh(store: ClientStore, product: str, machine: LocalMachine, now: int) -
     loaded = load_product(store, product)
     assert loaded.edition is not None
     seen = look(store, machine, loaded.trust)
-    covers = _covers(loaded.definition, loaded.edition, loaded.installation.channel)
+    covers = covering(loaded.definition, loaded.edition, loaded.installation.channel)
     best, made_for = seen.best(covers), seen.made_for(covers)
     sight = Sight.PRESENT if best is not None else Sight.MISMATCH if made_for else Sight.MISSING
     _save(store, loaded, machine, now, sight, best, seen, made_for)
@@ -127,40 +127,7 @@ def refresh(store: ClientStore, product: str, machine: LocalMachine, now: int) -
     if loaded.installation.channel is not Channel.OEM:
         return None
     fingerprint = machine.fingerprint(loaded.trust.fingerprint)
-    return _licence(best, MachineSigner(store.machine_key()).machine, product, loaded.edition, fingerprint)
-
-
-def load(
-    store: ClientStore, definition: ProductDefinition, trust: Trust, machine: bytes, edition: Edition, channel: Channel
-) -> Firmware | None:
-    """The stored sighting as evaluation takes it; what does not verify is noted and counts for nothing."""
-
-    def parse(token: str) -> Firmware:
-        sighting = markers.verify_sighting(token, machine)
-        trusted = markers.verify_marker(sighting.token, trust) if sighting.token else None
-        good = trusted is not None and _is_good(trusted, sighting, _covers(definition, edition, channel))
-        sight = sighting.sight
-        if trusted is None or not good:
-            sight = Sight.MISSING if sight is Sight.PRESENT else sight
-            return Firmware(sight, sighting.made_for, marked=False)
-        licence = _licence(trusted, machine, definition.product, edition, sighting.fingerprint)
-        answer = Answer(licence, trusted.chain_ends_at, trusted.revoked_at) if channel is Channel.OEM else None
-        if answer is None and _is_revoked(trusted):
-            sight = Sight.MISSING
-        return Firmware(sight, sighting.made_for, marked=True, answer=answer, token=trusted.token)
-
-    return store.load_sighting(definition.product, parse)
-
-
-def _covers(definition: ProductDefinition, edition: Edition, channel: Channel | None) -> Callable[[OemMarker], bool]:
-    """An OEM edition needs a marker of its own; as a qualifying licence, one for any edition of the product will do."""
-    if channel is Channel.OEM:
-        return lambda marker: marker.covers(edition)
-    return _covers_some(definition.editions)
-
-
-def _covers_some(editions: Iterable[Edition]) -> Callable[[OemMarker], bool]:
-    return lambda marker: any(marker.covers(edition) for edition in editions)
+    return licence_by(best, MachineSigner(store.machine_key()).machine, product, loaded.edition, fingerprint)
 
 
 def _edition_of(best: TrustedMarker, definition: ProductDefinition) -> Edition:
@@ -183,22 +150,6 @@ def _save(
         if before is not None and before.token:
             sighting = Sighting(now, sight, before.token, before.hardware, before.fingerprint, made_for)
     store.save_sighting(loaded.product, markers.sign_sighting(signer, sighting))
-
-
-def _is_good(trusted: TrustedMarker, sighting: Sighting, covers: Callable[[OemMarker], bool]) -> bool:
-    return covers(trusted.marker) and trusted.marker.fits(sighting.hardware)
-
-
-def _is_revoked(trusted: TrustedMarker) -> bool:
-    return trusted.revoked_at is not None and trusted.marker.issued_at >= trusted.revoked_at
-
-
-def _licence(
-    trusted: TrustedMarker, machine: bytes, product: str, edition: Edition, fingerprint: Fingerprint
-) -> Licence:
-    return licence_of(
-        trusted.marker, trusted.token, trusted.maker, trusted.signer, machine, product, edition, fingerprint
-    )
 
 
 def _lacking(product: str, made_for: str) -> ConfigError:

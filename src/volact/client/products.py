@@ -8,6 +8,7 @@ it.  Asking an issuer is ``activation``'s work.  Spec: docs/spec/states.md.
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from volact.client.machine import LocalMachine
 from volact.client.store import Anchor, ClientStore, Installation
@@ -27,10 +28,12 @@ from volact.core.evaluation import (
 )
 from volact.core.fingerprint import Fingerprint
 from volact.core.licence import Licence
-from volact.core.marker import Sight
 from volact.core.product_key import Channel, ProductKey, publisher_tag
 from volact.sealing import certificates, verify
 from volact.sealing.verify import Trust, TrustedDefinition, TrustedLicence
+
+if TYPE_CHECKING:
+    from volact.client.sightings import Firmware
 
 NO_MACHINE = bytes(32)  # the ID of a machine that has no key yet: no licence names it
 
@@ -124,18 +127,6 @@ class StoredAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class Firmware:
-    """The last look into the firmware, verified (``oem``): what it showed, the marker that was good here, and what that
-    is worth as an OEM licence."""
-
-    sight: Sight
-    made_for: str
-    marked: bool
-    answer: Answer | None = None
-    token: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class LoadedProduct:
     """Everything about one product that was read and verified; evaluating it costs microseconds."""
 
@@ -147,7 +138,7 @@ class LoadedProduct:
     latest_time: int
     phone: Answer | None = None
     directory: Answer | None = None
-    firmware: Firmware | None = None
+    firmware: "Firmware | None" = None
     over: tuple[StoredAnswer, ...] = ()  # those whose TPM counter has moved on
 
     @property
@@ -395,7 +386,7 @@ def _reading(
 
 def _sighting(
     store: ClientStore, definition: ProductDefinition, trust: Trust, machine: bytes | None, installation: Installation
-) -> Firmware | None:
+) -> "Firmware | None":
     """What the last look into the firmware showed, for the editions that ask for it."""
     edition = definition.edition(installation.edition) if installation.edition else None
     channel = installation.channel
@@ -403,7 +394,7 @@ def _sighting(
         return None
     if channel is not Channel.OEM and not edition.policy.requires_marker:
         return None
-    from volact.client.oem import load
+    from volact.client.sightings import load
 
     return load(store, definition, trust, machine, edition, channel)
 
@@ -412,7 +403,7 @@ def _phone_licence(store: ClientStore, definition: ProductDefinition, machine: b
     """What was activated by telephone, verified; what that needs is imported only where there is such a licence."""
     if machine is None or not store.has_phone_licence(definition.product):
         return None
-    from volact.client.phone import load_licence
+    from volact.client.phone_licence import load_licence
 
     return load_licence(store, definition, machine)
 

@@ -8,13 +8,13 @@ import pytest
 
 from support.client_machine import PRODUCT
 from support.telephone import OTHER_PHONE_KEY, PHONE_KEY, apply, caller, confirm, mak, phone_site, show
-from volact.client import phone, products
+from volact.client import products
 from volact.client.phone import (
     InstallationChangedError,
     NoInstallationIdError,
     PhoneChannelError,
-    PhoneNotOfferedError,
 )
+from volact.client.phone_licence import PhoneLicence, PhoneNotOfferedError
 from volact.core.encoding import b64encode
 from volact.core.errors import MalformedError
 from volact.core.phone import ConfirmationId, InstallationId, PhoneDayError, PhoneReferenceError
@@ -242,7 +242,7 @@ def test_a_machine_that_took_a_new_identity_is_another_machine(licensed):
 
 @pytest.mark.parametrize("field", ["channel", "edition_tag", "key_tag", "machine", "fingerprint", "day", "serial"])
 def test_no_field_of_a_stored_phone_licence_can_be_changed(licensed, field):
-    request = phone.PhoneLicence.from_bytes(stored(licensed).read_bytes()).request
+    request = PhoneLicence.from_bytes(stored(licensed).read_bytes()).request
     other = {
         "channel": Channel.RETAIL,
         "day": request.installation.day + 1,
