@@ -60,6 +60,9 @@ class Backend(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def label(self) -> str: ...
+
     def check(self, name: str, password: str) -> Identity | None: ...
 
     def role(self, identity: Identity) -> str | None: ...
@@ -176,8 +179,9 @@ class Accounts:
         return self._advance(self._known(account.name), caller, passed=Stage.CODE, replaces=replaced)
 
     def enrol(self, session: Session, secret: str, code: str, caller: Caller) -> tuple[Login, list[str]]:
-        """Sets up an authenticator that has shown a right code; returns the recovery codes, shown once."""
-        account, now = session.account, self.clock()
+        """Sets up an authenticator that has shown a right code; returns the recovery codes, shown once.  Raises
+        :class:`AccountForeignError` where the second factor is somebody else's."""
+        account, now = self.check_own_factor(session.account), self.clock()
         step = credentials.totp_step(secret, code, now)
         if step is None:
             raise LoginCodeError()
@@ -190,6 +194,12 @@ class Accounts:
         }
         self.store.change_account(account.name, changes, self._entry(account.name, caller, "enrol", "", "done"))
         return self._advance(self._known(account.name), caller, passed=Stage.CODE, replaces=session), codes
+
+    def check_own_factor(self, account: Account) -> Account:
+        """An authenticator that no login ever asks for would only seem to guard the account."""
+        if account.vouched:
+            raise AccountForeignError(name=account.name, source=account.source)
+        return account
 
     # ---- what administrators do; ``actor`` is an account, or a user at the command line
 
@@ -210,7 +220,7 @@ class Accounts:
 
     def set_role(self, name: str, role: str, actor: str, caller: Caller = CONSOLE) -> None:
         self.roles.check(role)
-        account = self._known(name)
+        account = self.local(name)
         self._keep_administrator(account, role)
         entry = self._entry(actor, caller, "account-role", f"{name} to {role}", "done")
         self.store.change_account(name, {"role": role}, entry, end=True)
@@ -249,7 +259,9 @@ class Accounts:
         self.store.end_session(id_hash, entry)
 
     def make_link(self, name: str, actor: str, caller: Caller = CONSOLE, seconds: int = LINK_SECONDS) -> str:
-        """The token of a link ``/login/link/TOKEN`` that logs in once, without password and code."""
+        """The token of a link ``/login/link/TOKEN`` that logs in once, without password and code.  Not for accounts
+        that are kept elsewhere: whoever was shut out there would come in by it."""
+        self.local(name)
         token, now = credentials.new_token(), self.clock()
         entry = self._entry(actor, caller, "login-link", name, "done")
         self.store.add_link(credentials.token_hash(token), name, now + seconds, entry)

@@ -19,6 +19,7 @@ from volact.web import credentials
 from volact.web.accounts import Identity
 from volact.web.errors import AccessError
 from volact.web.logins import LoginPartMissingError, RoleMap, Settings, identity
+from volact.web.records import OIDC
 from volact.web.roles import ANYBODY
 from volact.web.visit import Page, Visit, local_path
 
@@ -44,7 +45,8 @@ class ProviderAnswerError(AccessError):
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """``groups_claim`` is looked for in the ID token."""
+    """``groups_claim`` is looked for in the ID token.  ``acr``: the authentication context that is asked for and must
+    come back (OpenID Connect Core §2, §3.1.2.1): how a second factor of the provider is insisted on."""
 
     issuer: str
     client_id: str
@@ -54,7 +56,8 @@ class Provider:
     groups_claim: str
     scope: str
     client_secret: str = field(repr=False)
-    name: str = "oidc"
+    acr: str = ""
+    name: str = OIDC
 
     @classmethod
     def of(cls, settings: Settings) -> "Provider":
@@ -68,7 +71,7 @@ class Provider:
             name_claim=settings.text("name_claim", "preferred_username"),
             groups_claim=settings.text("groups_claim", "groups"),
             scope=settings.text("scope", "openid profile"),
-            client_secret=settings.secret("client_secret"),
+            client_secret=settings.secret("client_secret"), acr=settings.text("acr", ""),
         )  # fmt: skip
         settings.end()
         return made
@@ -77,8 +80,9 @@ class Provider:
         """To the provider, with what has to come back."""
         verifier, state, nonce = (secrets.token_urlsafe(48) for _ in range(3))
         address, _ = self._client(visit).create_authorization_url(
-            self._facts()["authorization_endpoint"], state=state, nonce=nonce, code_verifier=verifier
-        )
+            self._facts()["authorization_endpoint"], state=state, nonce=nonce, code_verifier=verifier,
+            **({"acr_values": self.acr} if self.acr else {}),
+        )  # fmt: skip
         flow = {
             "state": state, "nonce": nonce, "verifier": verifier, "ends": visit.now + FLOW_SECONDS,
             "next": local_path(visit.query["next"]),
@@ -170,6 +174,8 @@ class Provider:
         parties = claims["aud"]
         if isinstance(parties, list) and len(parties) > 1 and claims.get("azp") != self.client_id:
             raise self._refused("its ID token is for somebody else")
+        if self.acr and claims.get("acr") != self.acr:
+            raise self._refused(f"its ID token does not say that the login was by {self.acr}")
         return claims
 
     def _refused(self, why: str) -> ProviderAnswerError:

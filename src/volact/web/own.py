@@ -92,6 +92,7 @@ def enrol(visit: Visit) -> Response:
     session, accounts = visit.session, visit.site.accounts
     assert session is not None
     assert accounts.key is not None
+    accounts.check_own_factor(visit.account)
     form = Form(visit.form if visit.posted else None, code="")
     kept = visit.recall(ENROLMENT)
     secret = credentials.decrypt(accounts.key, visit.account.name, bytes.fromhex(kept)) if kept else None

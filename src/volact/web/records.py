@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 LOCAL: Final = "local"
+OIDC: Final = "oidc"
 
 
 class Stage(StrEnum):
@@ -20,7 +21,8 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """``recovery``: hashes of recovery codes that are left."""
+    """``source``: who checks the password: this site, or a login backend by its name.  ``recovery``: hashes of
+    recovery codes that are left."""
 
     name: str
     full_name: str
@@ -38,6 +40,16 @@ class Account:
     @property
     def enabled(self) -> bool:
         return self.disabled_at is None
+
+    @property
+    def local(self) -> bool:
+        return self.source == LOCAL
+
+    @property
+    def vouched(self) -> bool:
+        """The whole login is somebody else's, the second factor too.  A directory's account is none of these: its
+        password is typed here, and so is the code."""
+        return self.source == OIDC
 
 
 @dataclass(frozen=True, slots=True)

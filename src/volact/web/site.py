@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from volact.web.accounts import Accounts
 from volact.web.errors import PlainListenerError
+from volact.web.records import LOCAL, Account
 
 MAX_BODY = 1024 * 1024
 LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
@@ -38,6 +39,12 @@ class Site:
     @property
     def clock(self) -> Callable[[], int]:
         return self.accounts.clock
+
+    def keeper(self, account: Account) -> str:
+        """Who checks an account's password, as people call it."""
+        others = [one for one in (self.single_sign_on, *self.accounts.backends) if one is not None]
+        labels = {LOCAL: "this site", **{one.name: one.label for one in others}}
+        return str(labels.get(account.source, account.source))
 
 
 @dataclass(frozen=True, slots=True)

@@ -211,8 +211,10 @@ def provider():
 
 
 @pytest.fixture
-def client(accounts, provider, tmp_path):
-    text = f'[oidc]\nlabel = "Contoso"\nissuer = "{provider.issuer}"\nclient_id = "volact"\n'
+def client(accounts, provider, tmp_path, request):
+    """Its parameter: another line of the provider's settings."""
+    text = getattr(request, "param", "")
+    text = f'[oidc]\n{text}\nlabel = "Contoso"\nissuer = "{provider.issuer}"\nclient_id = "volact"\n'
     accounts, found = open_logins(settings(tmp_path, text + '[oidc.roles]\nhelpdesk = "viewer"\n'), accounts)
     pages = [Page("/", lambda visit: visit.redirect("/account"), LOGGED_IN, "Start")]
     hosts = frozenset({"testserver"})
@@ -237,6 +239,26 @@ def test_a_provider_s_user_logs_in_with_the_role_of_a_group(client, provider):
     assert client.get("/account").status_code == 200
     account = client.accounts.store.account("olga")
     assert (account.source, account.role, account.full_name) == ("oidc", "viewer", "Olga Ivanova")
+
+
+def test_a_provider_s_account_is_offered_no_authenticator_of_its_own(client, provider):
+    come_back(client, provider)
+    shown = client.get("/account").text
+    assert "as Contoso asks for one" in shown
+    assert "/account/authenticator" not in shown
+    answer = client.request("GET", "/account/authenticator")
+    assert "account-elsewhere" in answer.text
+    assert answer.status_code == 422
+
+
+@pytest.mark.parametrize("client", ['acr = "two-factors"'], indirect=True)
+def test_a_context_of_the_login_that_is_asked_for_must_come_back(client, provider):
+    for claims in ({}, {"acr": "one-factor"}, {"acr": ["two-factors"]}):
+        provider.claims = claims
+        assert come_back(client, provider).status_code == 403
+        assert provider.asked["acr_values"] == "two-factors"
+    provider.claims = {"acr": "two-factors"}
+    assert come_back(client, provider).status_code == 303
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Logins, sessions and what administrators do to accounts."""
 
+from dataclasses import dataclass, replace
+
 import pyotp
 import pytest
 from sqlalchemy import inspect, select
 
 from volact.testing.clock import FakeClock
 from volact.web import credentials
-from volact.web.accounts import IDLE_SECONDS, LONGEST_SECONDS, Accounts, Caller, delay
+from volact.web.accounts import IDLE_SECONDS, LONGEST_SECONDS, Accounts, Caller, Identity, delay
 from volact.web.errors import (
+    AccountForeignError,
     AccountNameError,
     AccountTakenError,
     LastAdministratorError,
@@ -260,3 +263,51 @@ def test_an_authenticator_of_another_account_or_key_opens_nothing():
     assert credentials.decrypt(bytes(32), "bob", sealed) is None
     assert credentials.decrypt(b"\x01" * 32, "ann", sealed) is None
     assert credentials.decrypt(bytes(32), "ann", b"") is None
+
+
+# ---- accounts that are kept elsewhere
+
+
+@dataclass(frozen=True)
+class Directory:
+    """Knows one password, as an LDAP directory does."""
+
+    name: str = "ldap"
+    label: str = "Contoso"
+
+    def check(self, name: str, password: str) -> Identity | None:
+        return Identity(name, "", ()) if password == PASSWORD else None
+
+    def role(self, identity: Identity) -> str:
+        return "operator"
+
+
+def test_a_directory_s_account_has_its_authenticator_here(accounts, clock):
+    accounts = replace(accounts, backends=(Directory(),))
+    login = accounts.log_in("olga", PASSWORD, HERE)
+    assert login.session.stage is Stage.ENROL
+    secret = credentials.new_totp()
+    accounts.enrol(login.session, secret, pyotp.TOTP(secret).at(clock()), HERE)
+    clock.advance(60)
+    login = accounts.log_in("olga", PASSWORD, HERE)
+    assert login.session.stage is Stage.CODE
+    assert accounts.give_code(login.session, pyotp.TOTP(secret).at(clock()), HERE).session.stage is Stage.FULL
+
+
+def test_a_provider_s_account_has_the_provider_s_second_factor_and_none_here(accounts, clock):
+    session = accounts.vouched("oidc", Identity("olga", "", ()), "operator", HERE).session
+    assert session.stage is Stage.FULL
+    secret = credentials.new_totp()
+    with pytest.raises(AccountForeignError):
+        accounts.enrol(session, secret, pyotp.TOTP(secret).at(clock()), HERE)
+    assert accounts.store.account("olga").totp is None
+
+
+def test_an_account_that_is_kept_elsewhere_gets_no_way_in_around_it(accounts):
+    accounts.vouched("oidc", Identity("olga", "", ()), "operator", HERE)
+    with pytest.raises(AccountForeignError):
+        accounts.make_link("olga", "tests")
+    with pytest.raises(AccountForeignError):
+        accounts.set_role("olga", "administrator", "tests")
+    with pytest.raises(AccountForeignError):
+        accounts.set_password("olga", NEW, "tests")

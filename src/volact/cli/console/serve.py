@@ -47,7 +47,9 @@ def build(group: Any) -> None:
     )
     verb.add_argument("--name", metavar="NAME", action="append", default=[], help="another name it is reached by")
     verb.add_argument("--title", metavar="TEXT", default="", help="whose console it is, shown under its name")
-    verb.add_argument("--require-totp", action="store_true", help="local accounts need an authenticator")
+    verb.add_argument(
+        "--require-totp", action="store_true", help="accounts of this site and of LDAP need an authenticator"
+    )
     verb.add_argument(
         "--web-logins", metavar="FILE", help="let people log in through LDAP or OpenID Connect, as this TOML file says"
     )
