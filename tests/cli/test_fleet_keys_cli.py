@@ -100,6 +100,6 @@ def test_an_inventory_is_taken_only_from_a_signer_that_was_vouched_for(folder: P
 
 
 def test_there_must_be_machines_to_act_on(folder: Path) -> None:
-    for words in (("activate",), ("install-key",), ("proxy", "collect"), ("proxy", "restore")):
+    for words in (("activate", "--all"), ("install-key", "--all"), ("proxy", "collect"), ("proxy", "restore", "--all")):
         assert fleet(folder, *words, "--json").json["error"]["code"] == "selection-empty"
     assert fleet(folder, "proxy", "apply", "--json").json["error"]["code"] == "fleet-no-answer"

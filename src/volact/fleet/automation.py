@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 from volact.core.errors import ConfigError, InputError, TransportError, VolactError
 from volact.fleet import mail, runners, samples, schedule
+from volact.fleet.acting import NoAnswerError
+from volact.fleet.desk import CHANGING
 from volact.fleet.forecast import DAY
 from volact.fleet.jobs import store as job_rows
 from volact.fleet.jobs.engine import is_dead, worker_name
@@ -32,6 +34,7 @@ from volact.fleet.reports.catalogue import REPORTS, find_report
 from volact.fleet.reports.render import FORMATS, find_format
 from volact.fleet.runners import Program
 from volact.fleet.schedule import Schedule
+from volact.fleet.selection import Selection
 from volact.sealing import keys
 
 if TYPE_CHECKING:
@@ -45,9 +48,10 @@ LOOK_SECONDS = 15.0  # how late a run may be that another process's change made 
 BEAT_SECONDS = 30.0
 KEPT_SAMPLES = 3 * 365 * DAY
 TEXT, NUMBER, TEXTS, VALUES = "a text", "a number", "a list of texts", "names with values that are texts or flags"
+FLAG = "true or false"
 TAKES = {
     "filter": TEXT, "mail_to": TEXTS, "formats": TEXTS, "folder": TEXT, "report": TEXT, "days": NUMBER,
-    "since_days": NUMBER, "arguments": VALUES,
+    "since_days": NUMBER, "arguments": VALUES, "all": FLAG,
 }  # fmt: skip
 
 _log = logging.getLogger("volact.fleet")
@@ -92,10 +96,11 @@ class KeysRefreshError(TransportError):
 
 
 def check(kind: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments as they are stored; raises :class:`ScheduleKindError`, :class:`ScheduleArgumentError`."""
+    """The arguments as they are stored; raises :class:`ScheduleKindError`, :class:`ScheduleArgumentError`, and
+    :class:`~volact.fleet.selection.WholeFleetError` for an act on every machine that does not say so."""
     if kind not in KINDS:
         raise ScheduleKindError(kind=repr(kind[:60]), known=", ".join(KINDS))
-    given = {name: value for name, value in arguments.items() if value not in (None, "", [], (), {})}
+    given = {name: value for name, value in arguments.items() if value not in (None, "", [], (), {}, False)}
     for name, value in given.items():
         if name not in TAKES:
             raise ScheduleArgumentError(name=name[:60], expected="an argument of a schedule")
@@ -105,6 +110,10 @@ def check(kind: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         _check_report(given)
     elif given.keys() & {"mail_to", "folder", "formats", "report", "days", "since_days"}:
         raise ScheduleArgumentError(name=f"a report's argument with {kind}", expected="possible: schedule a report")
+    if "all" in given and kind not in JOB_KINDS:
+        raise ScheduleArgumentError(name="all", expected=f"possible with {kind}")
+    if kind in CHANGING:
+        Selection(filter=given.get("filter", ""), all="all" in given).check()
     return given
 
 
@@ -256,7 +265,10 @@ class Automation:
             raise KeysRefreshError(failed=len(failed), total=len(asked), first=str(failed[0]))
 
     async def _job(self, taken: Schedule) -> None:
-        job = await asyncio.to_thread(self._job_of, taken)
+        try:
+            job = await asyncio.to_thread(self._job_of, taken)
+        except NoAnswerError:  # nothing was imported since: a run with nothing to do went well
+            return
         ended = await self.fleet.run_job_async(job)
         if not ended.well:
             failed = ended.counts.get("failed", 0) + ended.counts.get("uncertain", 0)
@@ -268,8 +280,9 @@ class Automation:
             known = next((job for job in job_rows.jobs(conn, 1000) if job.made_by == taken.run), None)
         if known is not None:
             return known.id
-        arguments = taken.arguments.get("arguments", {})
-        return self.fleet.make_job(taken.kind, arguments, filter=taken.arguments.get("filter", ""), who=taken.run)
+        arguments, filter_ = taken.arguments.get("arguments", {}), str(taken.arguments.get("filter", ""))
+        # What it is for was said, and checked, when it was added.
+        return self.fleet.make_job(taken.kind, arguments, filter=filter_, all=not filter_.strip(), who=taken.run)
 
     async def _beat(self, taken: Schedule) -> None:
         while True:
@@ -315,6 +328,8 @@ def _is(kind: str, value: Any) -> bool:
         return isinstance(value, str)
     if kind == NUMBER:
         return type(value) is int
+    if kind == FLAG:
+        return type(value) is bool
     if kind == TEXTS:
         return isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
     return isinstance(value, Mapping) and all(isinstance(one, str | bool | None) for one in value.values())

@@ -10,8 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from sqlalchemy import Connection
+
 from volact.core.errors import ConfigError
-from volact.fleet import counting, inventory, refresh
+from volact.fleet import confirmations, counting, inventory, refresh
 from volact.fleet.acting import (
     ACTIVATE,
     APPLY,
@@ -25,6 +27,7 @@ from volact.fleet.acting import (
     Context,
     InstallKeys,
     Keep,
+    NoAnswerError,
     Restore,
 )
 from volact.fleet.folder import FleetFolder
@@ -34,6 +37,7 @@ from volact.fleet.jobs.engine import Engine, Progress
 from volact.fleet.jobs.records import Job, JobActMissingError, JobState
 from volact.fleet.reach.bootstrap import BOOTSTRAP, Bootstrap
 from volact.fleet.reach.ssh import SshReach
+from volact.fleet.selection import Selection
 from volact.fleet.store import FleetStore, note
 from volact.fleet.vault import Vault
 
@@ -49,6 +53,7 @@ ACTS: dict[str, Callable[[Context], Act]] = {
     KEEP: Keep,
     RESTORE: Restore,
 }
+CHANGING = frozenset({BOOTSTRAP, INSTALL, ACTIVATE, RESTORE})  # for no machine that was not selected
 
 
 class VaultClosedError(ConfigError):
@@ -57,18 +62,6 @@ class VaultClosedError(ConfigError):
     code = "vault-closed"
     fmt = "this job needs the key vault, and nothing was given that opens it"
     remedy = "give the vault's passphrase, with --passphrase-file"
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Which machines: those names, or all, that fit the filter."""
-
-    names: tuple[str, ...] = ()
-    filter: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """As it is written on the job; a thousand names are told by their tasks."""
-        return {"filter": self.filter, "names": list(self.names[:20])}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +99,19 @@ class Desk:
         dry_run: bool = False,
         not_before: int | None = None,
     ) -> Job:
-        """A job for the machines that are selected now, waiting to be worked through."""
+        """A job for the machines that are selected now, waiting to be worked through.
+
+        Raises :class:`~volact.fleet.selection.WholeFleetError`; bringing answers is for the machines that have one."""
         if kind not in ACTS:
             raise JobActMissingError(kind=kind)
+        if kind in CHANGING:
+            selection.check()
         settings = self.folder.settings
         limits = {name: self.ssh.changes.get(name) or getattr(settings, name) for name in ("parallel", "timeout")}
         with self.store.write() as conn:
             now = self.clock()
+            if kind == APPLY and not selection.narrow:
+                selection = _with_answers(conn)
             machines = inventory.select_machines(conn, selection.filter, selection.names, now)
             made = rows.make(
                 conn,
@@ -195,3 +194,11 @@ class Desk:
         ssh = self.ssh
         changes = {name: value for name, value in ssh.changes.items() if value is not None}
         return SshReach(self.folder, accept_new=ssh.accept_new, passphrase=ssh.passphrase, **changes)
+
+
+def _with_answers(conn: Connection) -> Selection:
+    """The machines whose answers wait to be brought to them."""
+    names = sorted({row.machine for row in confirmations.answered(conn)})
+    if not names:
+        raise NoAnswerError(machine="any machine")
+    return Selection(names)

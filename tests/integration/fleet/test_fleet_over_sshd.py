@@ -108,8 +108,8 @@ def test_machines_are_keyed_and_activated_by_kms_and_by_proxy_in_one_go(
     good("host", "install-key", site.host_key(), "--dir", host)
     good("host", "activate", "--publisher", online.url, "--dir", host)
     with serving(host, port):
-        words = ("activate", "--kms", f"{ADDRESS}:{port}", "--mak", "proxy", "--publisher", online.url, "--keep")
-        done = office.job(*words)
+        words = ("activate", "--all", "--kms", f"{ADDRESS}:{port}", "--mak", "proxy", "--publisher", online.url)
+        done = office.job(*words, "--keep")
         # who asked before the host had counted enough was asked once more by the same job
         again = [one for one in done["machines"] if one["attempt"] > 1]
         assert {one["machine"] for one in again} < {*OFFICE}
@@ -137,9 +137,9 @@ def test_the_tool_is_killed_at_random_points_and_no_activation_is_used_twice_or_
     mak = issue(site)
     office.good("keys", "add", "-", stdin=f"{mak}\n")
     chosen = ("--key", mak[-5:], "--product", "acme-cad", "--add", "--edition", EDITION)
-    assert office.job("install-key", *chosen)["tasks"]["done"] == len(PLANT)
+    assert office.job("install-key", *chosen, "--all")["tasks"]["done"] == len(PLANT)
     with Fleet.open(office.path) as fleet:
-        job = fleet.activate(mak="proxy", publisher=online.url, wait=False).id
+        job = fleet.activate(all=True, mak="proxy", publisher=online.url, wait=False).id
     program = f"from volact.fleet.api import Fleet; f = Fleet.open({str(office.path)!r}); f.run_job({job})"
     dice = random.Random(7)
     for _ in range(KILLS):
@@ -158,7 +158,7 @@ def test_the_tool_is_killed_at_random_points_and_no_activation_is_used_twice_or_
 def test_an_isolated_lab_by_its_commands(office: Office, site: RealPublisher, online: Server, tmp_path: Path) -> None:
     mak = issue(site)
     office.good("keys", "add", "-", stdin=f"{mak}\n")
-    office.job("install-key", "--key", mak[-5:], "--product", "acme-cad", "--add", "--edition", EDITION)
+    office.job("install-key", "--key", mak[-5:], "--product", "acme-cad", "--add", "--edition", EDITION, "--all")
     assert office.job("proxy", "collect")["tasks"]["done"] == len(PLANT)
     requests, answers = tmp_path / "lab.volbundle", tmp_path / "answers.volbundle"
     assert office.good("export", "-o", requests)["rows"] == len(PLANT)

@@ -111,6 +111,31 @@ def test_machines_are_found_listed_tagged_and_forgotten(api: Api) -> None:
     assert api.send("GET", "/machines/web1.example.com").status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("path", "more"),
+    [
+        ("/install-key", {}), ("/activate", {}), ("/restore", {}), ("/bootstrap", {"artefact": "volact.pyz"}),
+        ("/machines/tag", {"tags": ["x"]}), ("/machines/untag", {"tags": ["x"]}), ("/machines/set", {"port": 22}),
+        ("/machines/remove", {}),
+    ],
+)  # fmt: skip
+def test_a_change_of_the_whole_fleet_must_be_said(api: Api, fleet: Fleet, path: str, more: dict[str, Any]) -> None:
+    place = fleet.folder.artefact("volact.pyz")
+    place.parent.mkdir()
+    place.write_bytes(b"PK")
+    refused = api.send("POST", path, json=more)
+    assert (refused.status_code, refused.json()["code"]) == (422, "selection-missing")
+    assert api.send("POST", path, json={**more, "filter": " ", "all": False}).json()["code"] == "selection-missing"
+    assert fleet.jobs() == []
+    done = api.send("POST", path, json={**more, "all": True}).json()
+    assert (done["machines"] if "machines" in done else done["tasks"]["queued"]) == 60
+
+
+def test_answers_are_brought_to_the_machines_that_have_one(api: Api) -> None:
+    for body in ({}, {"all": True}):
+        assert api.send("POST", "/proxy/apply", json=body).json()["code"] == "fleet-no-answer"
+
+
 def test_a_list_is_kept_under_a_name_for_everybody(api: Api) -> None:
     kept = {"filter": "expires<+30d", "sort": ["-expires"], "columns": ["name", "expires"], "grouping": []}
     assert api.send("PUT", "/views/soon", Role.VIEWER, json=kept).status_code == 403

@@ -169,6 +169,21 @@ def test_a_scheduled_job_is_made_once_and_its_trouble_is_the_result(fleet: Fleet
     assert len(fleet.jobs()) == 1
 
 
+def test_bringing_answers_where_none_wait_is_a_run_that_went_well(fleet: Fleet, clock: Clock) -> None:
+    made = fleet.schedule_add("bring", "@daily", "proxy-apply", zone="UTC")
+    clock.now = made.next_at or 0
+    assert run_due(fleet) == [("bring", None)]
+    assert fleet.jobs() == []
+
+
+def test_a_schedule_of_every_machine_acts_on_every_machine(fleet: Fleet, clock: Clock) -> None:
+    made = fleet.schedule_add("all", "@daily", "activate", {"all": True}, zone="UTC")
+    fleet.reach = _unreachable
+    clock.now = made.next_at or 0
+    run_due(fleet)
+    assert fleet.jobs()[0].total == fleet.list_machines().total > 1
+
+
 def test_a_disabled_schedule_rests_and_can_still_be_run_by_name(fleet: Fleet, clock: Clock, box: Postbox) -> None:
     fleet.schedule_add("daily", "@daily", "report", CLONES, zone="UTC")
     fleet.schedule_enable("daily", enabled=False)
@@ -333,7 +348,7 @@ def test_arguments_of_any_shape_are_taken_or_refused_by_name(fleet: Fleet, argum
         fleet.schedule_add("x", "@daily", "report", arguments)
 
 
-@pytest.mark.parametrize("arguments", [{"arguments": 5}, {"arguments": {"mak": 5}}, {"filter": 5}], ids=str)
+@pytest.mark.parametrize("arguments", [{"arguments": 5}, {"arguments": {"mak": 5}}, {"filter": 5}, {"all": "x"}], ids=str)
 def test_arguments_of_a_job_are_texts_and_flags(fleet: Fleet, arguments: dict[str, Any]) -> None:
     with pytest.raises(InputError):
         fleet.schedule_add("x", "@daily", "activate", arguments)

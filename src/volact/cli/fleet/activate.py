@@ -5,7 +5,7 @@ import argparse
 from typing import Any
 
 from volact.cli.environment import Environment
-from volact.cli.fleet.opening import add_machines, run_job, verb
+from volact.cli.fleet.opening import add_machines, chosen, run_job, verb
 from volact.fleet.activate import Kms, Way
 
 _KMS_HELP = "tell machines with a volume key where hosts are: auto (DNS), domain:NAME, or a host NAME[:PORT]"
@@ -18,6 +18,7 @@ def build(group: Any) -> None:
         run_activate,
         "activate machines, each product by its own way: KMS, directory, retail, MAK, proxy, backup",
         "volact fleet activate --filter 'state!=licensed'",
+        "volact fleet activate --all                                  what is licensed already is left alone",
         "volact fleet activate --kms kms1.example.com:1688 --filter 'tag=office'",
         "volact fleet activate --mak proxy --keep --filter 'tag=plant'    machines that reach no publisher",
         secret=True,
@@ -54,7 +55,7 @@ def run_activate(args: argparse.Namespace, env: Environment) -> int:
     return run_job(
         args,
         env,
-        lambda fleet: fleet.activate(names=args.names, filter=args.filter, wait=False, dry_run=args.dry_run, **options),
+        lambda fleet: fleet.activate(**chosen(args), wait=False, dry_run=args.dry_run, **options),
     )
 
 

@@ -5,8 +5,7 @@ import argparse
 from typing import Any
 
 from volact.cli.environment import Environment
-from volact.cli.fleet.machines import WholeFleetError
-from volact.cli.fleet.opening import add_machines, open_fleet, run_job, show_job, verb, work
+from volact.cli.fleet.opening import add_machines, chosen, open_fleet, run_job, show_job, verb, work
 from volact.cli.options import between, verbs
 from volact.fleet.api import Fleet
 from volact.fleet.jobs.records import Job, JobState, TaskState
@@ -25,7 +24,7 @@ def build(group: Any) -> None:
         "volact fleet refresh --filter 'refreshed=none' --accept-new-host-keys",
         "volact fleet refresh pc7.example.com --json",
     )
-    add_machines(refresh)
+    add_machines(refresh, "every machine")
     bring = verb(
         group,
         "bootstrap",
@@ -40,7 +39,6 @@ def build(group: Any) -> None:
     bring.add_argument("--upgrade", action="store_true", help="also where there is a volact")
     bring.add_argument("--prefix", default=bootstrap.PREFIX, metavar="DIR", help="where to (default: %(default)s)")
     bring.add_argument("--link", default=bootstrap.LINK, metavar="FILE", help="the command (default: %(default)s)")
-    bring.add_argument("--all", action="store_true", help="every machine")
     add_machines(bring)
     _jobs(group)
 
@@ -88,16 +86,13 @@ def run_refresh(args: argparse.Namespace, env: Environment) -> int:
     return run_job(
         args,
         env,
-        lambda fleet: fleet.refresh(names=args.names, filter=args.filter, wait=False, dry_run=args.dry_run),
+        lambda fleet: fleet.refresh(**chosen(args), wait=False, dry_run=args.dry_run),
     )
 
 
 def run_bootstrap(args: argparse.Namespace, env: Environment) -> int:
-    if not (args.names or args.filter.strip() or args.all):
-        raise WholeFleetError()
     how = {"prefix": args.prefix, "link": args.link, "upgrade": args.upgrade, "dry_run": args.dry_run}
-    chosen = {"names": args.names, "filter": args.filter}
-    return run_job(args, env, lambda fleet: fleet.bootstrap(args.artefact, **chosen, **how, wait=False))
+    return run_job(args, env, lambda fleet: fleet.bootstrap(args.artefact, **chosen(args), **how, wait=False))
 
 
 def run_jobs(args: argparse.Namespace, env: Environment) -> int:

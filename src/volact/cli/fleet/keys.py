@@ -7,7 +7,7 @@ from typing import Any
 
 from volact.cli.environment import Environment
 from volact.cli.files import read_file, read_token
-from volact.cli.fleet.opening import add_machines, new_passphrase, open_fleet, read_passphrase, run_job, verb
+from volact.cli.fleet.opening import add_machines, chosen, new_passphrase, open_fleet, read_passphrase, run_job, verb
 from volact.cli.options import root_fingerprint, verbs
 from volact.core.errors import InputError, VolactError
 from volact.fleet import keys as rows
@@ -249,8 +249,7 @@ def run_install(args: argparse.Namespace, env: Environment) -> int:
         env,
         lambda fleet: fleet.install_key(
             args.key,
-            names=args.names,
-            filter=args.filter,
+            **chosen(args),
             product=args.product,
             edition=args.edition,
             prefer=args.prefer,

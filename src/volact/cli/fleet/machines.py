@@ -9,9 +9,8 @@ from typing import Any
 
 from volact.cli.environment import Environment
 from volact.cli.files import FileUnreadableError
-from volact.cli.fleet.opening import folder_of, open_fleet, verb
+from volact.cli.fleet.opening import add_filter, add_selection, chosen, folder_of, open_fleet, verb
 from volact.cli.options import between
-from volact.core.errors import ConfigError
 from volact.fleet.discovery import ldap
 from volact.fleet.folder import MOST_PARALLEL, MOST_SECONDS, SUDO, FleetFolder
 from volact.fleet.machines import Found
@@ -20,30 +19,10 @@ MOST_SHOWN = 50
 STDIN = "-"
 
 
-class WholeFleetError(ConfigError):
-    code = "selection-missing"
-    fmt = "this would be done to every machine"
-    remedy = "name machines or give --filter; --all where every machine is meant"
-
-
 def build(group: Any) -> None:
     _folder(group)
     _discover(group)
     _changes(group)
-
-
-def add_selection(parser: argparse.ArgumentParser) -> None:
-    """For acts on rows: nothing is done to everything by leaving something out."""
-    parser.add_argument("names", metavar="MACHINE", nargs="*", help="machines of the inventory")
-    parser.add_argument("--filter", default="", metavar="EXPR", help="those that fit, as in `volact fleet list`")
-    parser.add_argument("--all", action="store_true", help="every machine")
-
-
-def chosen(args: argparse.Namespace) -> dict[str, Any]:
-    """Raises :class:`WholeFleetError`."""
-    if not (args.names or args.filter.strip() or args.all):
-        raise WholeFleetError()
-    return {"names": args.names, "filter": args.filter}
 
 
 def _folder(group: Any) -> None:
@@ -120,8 +99,7 @@ def _changes(group: Any) -> None:
         parser.add_argument(
             "--machine", dest="names", action="append", default=[], metavar="MACHINE", help="may be repeated"
         )
-        parser.add_argument("--filter", default="", metavar="EXPR", help="machines that fit")
-        parser.add_argument("--all", action="store_true", help="every machine")
+        add_filter(parser)
     place = verb(
         group,
         "set-machine",

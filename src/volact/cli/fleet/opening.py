@@ -45,10 +45,26 @@ def verb(
     return parser
 
 
-def add_machines(parser: argparse.ArgumentParser) -> None:
-    """Which machines a job is for, and how it is done."""
-    parser.add_argument("names", metavar="MACHINE", nargs="*", help="machines of the inventory (default: all that fit)")
+def add_selection(parser: argparse.ArgumentParser, default: str | None = None) -> None:
+    """Which machines.  ``default``: those that it is for where nothing is said; else something must be."""
+    told = f" (default: {default})" if default else ""
+    parser.add_argument("names", metavar="MACHINE", nargs="*", help=f"machines of the inventory{told}")
+    add_filter(parser)
+
+
+def add_filter(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--filter", default="", metavar="EXPR", help="those that fit, as in `volact fleet list`")
+    parser.add_argument("--all", action="store_true", help="every machine")
+
+
+def chosen(args: argparse.Namespace) -> dict[str, Any]:
+    """As the fleet's methods take it."""
+    return {"names": args.names, "filter": args.filter, "all": args.all}
+
+
+def add_machines(parser: argparse.ArgumentParser, default: str | None = None) -> None:
+    """Which machines a job is for, and how it is done."""
+    add_selection(parser, default)
     job = parser.add_argument_group("the job")
     job.add_argument("--dry-run", action="store_true", help="say what would be done, and change nothing")
     job.add_argument("--no-wait", action="store_true", help="only make the job: `volact fleet serve` works on it")

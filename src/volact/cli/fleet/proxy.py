@@ -9,15 +9,13 @@ from typing import Any
 
 from volact.cli.environment import Environment
 from volact.cli.files import read_file, write_file
-from volact.cli.fleet.opening import add_machines, folder_of, open_fleet, run_job, verb
+from volact.cli.fleet.opening import add_machines, chosen, folder_of, open_fleet, run_job, verb
 from volact.cli.options import verbs
 from volact.core.errors import InputError
 from volact.core.exchange import MAX_FILE, RequestFile
-from volact.fleet import acting, bundle, confirmations, publisher, transfer
-from volact.fleet.api import Fleet
+from volact.fleet import bundle, confirmations, publisher, transfer
 from volact.fleet.confirmations import Confirmation
 from volact.fleet.folder import FILE as FLEET_FILE
-from volact.fleet.jobs.records import Job
 from volact.fleet.publisher import KnownDefinition
 from volact.fleet.transfer import Imported
 from volact.sealing import keys
@@ -63,7 +61,7 @@ def _proxy_verbs(inner: Any) -> None:
     )
     collect.add_argument("--product", metavar="PRODUCT", help="this product only")
     collect.add_argument("--force", action="store_true", help="also of what is licensed already")
-    add_machines(collect)
+    add_machines(collect, "every machine")
 
     confirm = verb(
         inner,
@@ -86,7 +84,7 @@ def _proxy_verbs(inner: Any) -> None:
         secret=True,
     )
     apply.add_argument("--keep", action="store_true", help="let machines seal a backup to the vault afterwards")
-    add_machines(apply)
+    add_machines(apply, "those whose answers wait")
 
     listed = verb(inner, "list", run_list, "list requests and what became of them", "volact fleet proxy list ws1")
     listed.add_argument("machine", metavar="MACHINE", nargs="?", help="of this machine only")
@@ -102,7 +100,7 @@ def _backup_verbs(inner: Any) -> None:
         "volact fleet proxy backup --filter 'channel=mak'",
         secret=True,
     )
-    add_machines(keep)
+    add_machines(keep, "every machine")
     back = verb(
         inner,
         "restore",
@@ -155,8 +153,7 @@ def run_collect(args: argparse.Namespace, env: Environment) -> int:
         args,
         env,
         lambda fleet: fleet.proxy_collect(
-            names=args.names,
-            filter=args.filter,
+            **chosen(args),
             product=args.product,
             force=args.force,
             wait=False,
@@ -166,34 +163,16 @@ def run_collect(args: argparse.Namespace, env: Environment) -> int:
 
 
 def run_apply(args: argparse.Namespace, env: Environment) -> int:
-    """By default on the machines that have an answer waiting, and on no other."""
-
-    def make(fleet: Fleet) -> Job:
-        names = args.names
-        if not names and not args.filter:
-            with fleet.store.read() as conn:
-                names = sorted({row.machine for row in confirmations.answered(conn)})
-            if not names:
-                raise acting.NoAnswerError(machine="any machine")
-        return fleet.proxy_apply(names=names, filter=args.filter, keep=args.keep, wait=False, dry_run=args.dry_run)
-
-    return run_job(args, env, make)
+    how = {"keep": args.keep, "wait": False, "dry_run": args.dry_run}
+    return run_job(args, env, lambda fleet: fleet.proxy_apply(**chosen(args), **how))
 
 
 def run_backup(args: argparse.Namespace, env: Environment) -> int:
-    return run_job(
-        args,
-        env,
-        lambda fleet: fleet.backup(names=args.names, filter=args.filter, wait=False, dry_run=args.dry_run),
-    )
+    return run_job(args, env, lambda fleet: fleet.backup(**chosen(args), wait=False, dry_run=args.dry_run))
 
 
 def run_restore(args: argparse.Namespace, env: Environment) -> int:
-    return run_job(
-        args,
-        env,
-        lambda fleet: fleet.restore(names=args.names, filter=args.filter, wait=False, dry_run=args.dry_run),
-    )
+    return run_job(args, env, lambda fleet: fleet.restore(**chosen(args), wait=False, dry_run=args.dry_run))
 
 
 def run_list(args: argparse.Namespace, env: Environment) -> int:

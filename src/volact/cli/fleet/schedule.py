@@ -61,6 +61,7 @@ def _build_add(family: Any) -> None:
     parser.add_argument("--cron", required=True, metavar="TIMES", help="minute hour day month weekday, or @daily …")
     parser.add_argument("--time-zone", metavar="ZONE", help="of these times (default: this computer's)")
     parser.add_argument("--filter", default="", metavar="FILTER", help="only these machines, as in `volact fleet list`")
+    parser.add_argument("--all", action="store_true", help="every machine, for what changes something on machines")
     parser.add_argument("--days", type=between(1, 3650), metavar="N", help="report expiring: so soon")
     parser.add_argument("--since-days", type=between(1, 3650), metavar="N", help="report changes: the last N days")
     parser.add_argument("--format", action="append", choices=tuple(FORMATS), help="of the report's files (html, pdf)")
@@ -98,6 +99,7 @@ def _add(args: argparse.Namespace, env: Environment) -> int:
     arguments: dict[str, Any] = {
         "report": args.report,
         "filter": args.filter,
+        "all": args.all,
         "days": args.days,
         "since_days": args.since_days,
         "formats": args.format,

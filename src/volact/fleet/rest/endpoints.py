@@ -133,26 +133,26 @@ def discover(fleet: TheFleet, body: models.Discover) -> Row:
 @router.post("/machines/tag", tags=["inventory"])
 def tag(fleet: TheFleet, body: models.Tagging) -> Affected:
     """Adds tags to the selected machines."""
-    return Affected(machines=fleet.tag(body.tags, names=body.names, filter=body.filter))
+    return Affected(machines=fleet.tag(body.tags, **_chosen(body)))
 
 
 @router.post("/machines/untag", tags=["inventory"])
 def untag(fleet: TheFleet, body: models.Tagging) -> Affected:
     """Takes tags from the selected machines."""
-    return Affected(machines=fleet.untag(body.tags, names=body.names, filter=body.filter))
+    return Affected(machines=fleet.untag(body.tags, **_chosen(body)))
 
 
 @router.post("/machines/set", tags=["inventory"])
 def set_machine(fleet: TheFleet, body: models.SetMachine) -> Affected:
     """Sets address, port and account of the selected machines: those that are given, null to clear."""
     given = {name: getattr(body, name) for name in ("address", "port", "account") if name in body.model_fields_set}
-    return Affected(machines=fleet.set_machine(names=body.names, filter=body.filter, **given))
+    return Affected(machines=fleet.set_machine(**_chosen(body), **given))
 
 
 @router.post("/machines/remove", tags=["inventory"])
 def remove(fleet: TheFleet, body: models.Selection) -> Affected:
     """Forgets the selected machines."""
-    return Affected(machines=fleet.remove(names=body.names, filter=body.filter))
+    return Affected(machines=fleet.remove(**_chosen(body)))
 
 
 # ---- acts on machines
@@ -459,6 +459,10 @@ def _job(made: Job) -> Row:
 
 def _schedule(made: Schedule) -> Row:
     return made.to_json()
+
+
+def _chosen(body: models.Selection) -> dict[str, Any]:
+    return {"names": body.names, "filter": body.filter, "all": body.all}
 
 
 def _bulk(body: models.Bulk) -> dict[str, Any]:

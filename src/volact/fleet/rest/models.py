@@ -17,10 +17,11 @@ class Body(BaseModel):
 
 
 class Selection(Body):
-    """Machines: these names, or all, that fit the filter."""
+    """Machines: these names, or all, that fit the filter.  What changes something wants one of the three."""
 
     names: list[Word] = Field(default=[], max_length=MOST_NAMES)
     filter: Text = ""
+    all: bool = Field(False, description="Every machine is meant, where there are neither names nor a filter.")
 
 
 class Bulk(Selection):

@@ -15,7 +15,7 @@ from volact.console.automation import ScheduleRunner
 from volact.console.pages.parts import fleet_of, runner_of
 from volact.core.errors import VolactError
 from volact.fleet import schedule
-from volact.fleet.automation import KEYS_REFRESH, KINDS, REPORT
+from volact.fleet.automation import JOB_KINDS, KEYS_REFRESH, KINDS, REPORT
 from volact.fleet.cron import local_zone
 from volact.fleet.reports.catalogue import REPORTS
 from volact.fleet.runners import Program, Runner
@@ -125,6 +125,8 @@ def _known(visit: Visit) -> str:
 
 def _arguments(form: Form, kind: str) -> dict[str, Any]:
     given: dict[str, Any] = {"filter": form.text("filter", most=2000, required=False)}
+    if kind in JOB_KINDS:
+        given |= {"all": form.flag("all")}
     if kind == REPORT:
         given |= {
             "report": form.choice("report", list(REPORTS)),
