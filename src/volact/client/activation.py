@@ -20,16 +20,9 @@ from volact.client import directory, oem
 from volact.client.directory import Door
 from volact.client.machine import LocalMachine
 from volact.client.products import LoadedProduct, NoKeyError, StoredAnswer, load_product, record
+from volact.client.records import Attempt, KnownIssuer, Tried
 from volact.client.routes import IssuerServer, NoRouteError, Route
-from volact.client.store import (
-    LATEST,
-    Attempt,
-    ClientBusyError,
-    ClientFolderError,
-    ClientStore,
-    KnownIssuer,
-    Tried,
-)
+from volact.client.store import LATEST, ClientBusyError, ClientFolderError, ClientStore
 from volact.core.binding import NONCE_SIZE, RESPONSE_KEY_SIZE
 from volact.core.counter import CounterOffer
 from volact.core.definition import Edition

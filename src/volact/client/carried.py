@@ -14,7 +14,8 @@ from random import Random
 
 from volact.client.machine import LocalMachine
 from volact.client.products import LoadedProduct, NoKeyError, StoredAnswer, load_product, record
-from volact.client.store import LATEST, Attempt, ClientStore
+from volact.client.records import Attempt
+from volact.client.store import LATEST, ClientStore
 from volact.core.binding import NONCE_SIZE, RESPONSE_KEY_SIZE
 from volact.core.counter import CounterOffer
 from volact.core.encoding import Fields, b64encode, dump_object, parse_object

@@ -30,7 +30,8 @@ from typing import Any
 from volact.client.discovery import Settings, parse_host_port
 from volact.client.generalize import mark_fresh
 from volact.client.products import add_product, install_generic_key, install_key
-from volact.client.store import SYSTEM_FOLDER, ClientSettings, ClientStore
+from volact.client.records import ClientSettings
+from volact.client.store import SYSTEM_FOLDER, ClientStore
 from volact.core.errors import ConfigError
 from volact.core.product_key import Channel, ProductKey
 from volact.sealing import jws, verify

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from volact.client.machine import LocalMachine
-from volact.client.store import Anchor, ClientStore, Installation
+from volact.client.records import Anchor, Installation
+from volact.client.store import ClientStore
 from volact.core.counter import READING
 from volact.core.definition import GENERIC, Edition, ProductDefinition
 from volact.core.errors import ConfigError, StoreError, TrustError, VolactError

@@ -12,8 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from volact.client.products import LoadedProduct, load_product, remove_key
+from volact.client.records import Returned
 from volact.client.routes import IssuerServer
-from volact.client.store import ClientStore, Returned
+from volact.client.store import ClientStore
 from volact.core.binding import NONCE_SIZE, RESPONSE_KEY_SIZE
 from volact.core.counter import CounterProof
 from volact.core.definition import Edition

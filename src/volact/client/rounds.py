@@ -21,7 +21,8 @@ from volact.client.events import Event, Log
 from volact.client.generalize import begin
 from volact.client.machine import LocalMachine
 from volact.client.products import LoadedProduct, NoKeyError, load_product, record
-from volact.client.store import PUBLIC, Attempt, ClientStore, write_whole
+from volact.client.records import Attempt
+from volact.client.store import PUBLIC, ClientStore, write_whole
 from volact.core.encoding import Fields, b64decode, b64encode, dump_object, parse_object
 from volact.core.errors import MalformedError, StoreError, VolactError
 from volact.core.evaluation import Evaluation, trusted_time

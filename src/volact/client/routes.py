@@ -24,7 +24,7 @@ from volact.client.discovery import (
     parse_host_port,
 )
 from volact.client.products import LoadedProduct
-from volact.client.store import ClientSettings, KnownIssuer
+from volact.client.records import ClientSettings, KnownIssuer
 from volact.core.errors import ConfigError
 from volact.core.product_key import Channel
 from volact.wire.client import Server

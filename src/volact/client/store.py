@@ -13,10 +13,10 @@
     products/<product>/answers/firmware.volsighting      what the last look into the firmware showed
     products/<product>/answers/tpm.volcounter            where the TPM's counter stood when it was read last
 
-Nothing here is believed because it is stored: definitions, statuses and answers are verified at each load by
-``products``.  Every file is written whole or not at all, and what cannot be made anew twice: where it is damaged or
-lost it is read from its copy, and that is noted.  Who reads, decides and writes holds the folder's lock; readers need
-none.
+What the files say is read by ``records``.  Nothing is believed because it is stored: definitions, statuses and answers
+are verified at each load by ``products``.  Every file is written whole or not at all, and what cannot be made anew
+twice: where it is damaged or lost it is read from its copy, and that is noted.  Who reads, decides and writes holds the
+folder's lock; readers need none.
 """
 
 import os
@@ -26,20 +26,25 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from volact.client import platform
-from volact.core.binding import machine_id
-from volact.core.encoding import Fields, dump_object, parse_object
-from volact.core.errors import MalformedError, StoreError, VolactError
-from volact.core.product_key import Channel, ProductKey
+from volact.client import platform, records
+from volact.client.records import (
+    Anchor,
+    Attempt,
+    ClientSettings,
+    Installation,
+    KnownIssuer,
+    Returned,
+    default_settings,
+)
+from volact.core.errors import StoreError, VolactError
+from volact.core.product_key import ProductKey
 from volact.sealing import jws
 
 if TYPE_CHECKING:  # `volact client status` has 0.15 s, cold: what only some commands need is imported by them
-    from volact.client.discovery import Settings
     from volact.sealing.keys import LocalKey
 
-FORMAT = 1
 SYSTEM_FOLDER = platform.here().SYSTEM_FOLDER
 LOCK_SECONDS = 10.0  # what is done under the lock takes milliseconds: whoever holds it longer hangs
 LATEST = "latest"
@@ -75,77 +80,6 @@ class ProductUnknownHereError(StoreError):
     code = "product-not-added"
     fmt = "{product} has not been added to this machine"
     remedy = "run `volact client add-product FILE --root sha256:…` with the definition that came with the product"
-
-
-# Named tuples, where other rooms have dataclasses: a class costs a tenth of the time to make, and every cold start of
-# `volact client` and of `volact.check` makes these.
-class ClientSettings(NamedTuple):
-    """Where to look for hosts, and the publisher's address where it is not the definition's."""
-
-    discovery: "Settings"
-    publisher: str | None = None
-
-
-class Anchor(NamedTuple):
-    """Whom the administrator (or the product's installer) trusts for one product."""
-
-    root: str
-    min_version: int
-    added_at: int
-
-
-class Installation(NamedTuple):
-    """A product's installation here.  ``edition``, ``channel`` and ``partial`` are of the installed key."""
-
-    installed_at: int
-    edition: str | None = None
-    channel: Channel | None = None
-    partial: str = ""
-    hardware_changed_at: int | None = None
-    revocation_seen_at: int | None = None
-
-
-class Tried(NamedTuple):
-    """One issuer that was asked, and what became of it; ``code`` is empty where it answered with a licence."""
-
-    host: str
-    source: str
-    code: str = ""
-    message: str = ""
-
-
-class Attempt(NamedTuple):
-    """The last attempt to activate: its time, the cause it ended with, whom it asked, and when the next is due."""
-
-    at: int
-    code: str
-    message: str
-    next_due: int
-    tried: tuple[Tried, ...] = ()
-    activation_minutes: int | None = None
-    renewal_minutes: int | None = None
-
-
-class KnownIssuer(NamedTuple):
-    """The last issuer that answered well, and its descriptor."""
-
-    address: str
-    source: str
-    descriptor: str
-
-
-class Returned(NamedTuple):
-    """An activation that was given back.  Licences of ``key_id`` that were issued before second ``before``, and the one
-    with nonce ``activation``, count no more.  ``proof`` is for the publisher, until it has ``confirmed``."""
-
-    key_id: str
-    activation: str
-    before: int
-    proof: str
-    confirmed: bool = False
-
-    def covers(self, key_id: str, nonce: bytes, issued_at: int) -> bool:
-        return key_id == self.key_id and (issued_at < self.before or nonce.hex() == self.activation)
 
 
 class ClientStore:
@@ -243,30 +177,30 @@ class ClientStore:
 
     def machine_id(self) -> bytes | None:
         """The ID of the machine's key; ``None`` before its first activation."""
-        return self._load(self.folder / "machine.json", _machine_id)
+        return self._load(self.folder / "machine.json", records.parse_machine_id)
 
     def _save_machine_id(self, machine: bytes) -> None:
         if self.machine_id() != machine:
-            self._save(self.folder / "machine.json", _dump(id=machine.hex()))
+            self._save(self.folder / "machine.json", records.dump(id=machine.hex()))
 
     # ---- the folder as a whole
 
     def settings(self) -> ClientSettings:
-        return self._load(self.folder / "settings.json", _settings) or default_settings()
+        return self._load(self.folder / "settings.json", records.parse_settings) or default_settings()
 
     def save_settings(self, settings: ClientSettings) -> None:
         values = asdict(settings.discovery) | {"publisher": settings.publisher}
-        data = _dump(**{name: value for name, value in values.items() if value is not None})
+        data = records.dump(**{name: value for name, value in values.items() if value is not None})
         self._save(self.folder / "settings.json", data)
 
     def latest_time(self) -> int:
         """The high-water mark of this machine's clock."""
-        return self._load(self.folder / "clock.json", _latest) or 0
+        return self._load(self.folder / "clock.json", records.parse_latest_time) or 0
 
     def save_latest_time(self, latest: int) -> None:
         """Set the mark, back as well: only a verified answer may do that."""
         if latest != self.latest_time():
-            self._save(self.folder / "clock.json", _dump(latest=latest))
+            self._save(self.folder / "clock.json", records.dump(latest=latest))
 
     def raise_latest_time(self, now: int) -> None:
         with self.lock():
@@ -278,7 +212,7 @@ class ClientStore:
 
     def load_status(self, root: str, verify: Callable[[str], T]) -> T | None:
         """The publisher's newest status; ``verify`` must raise for one that is not its publisher's."""
-        return self._load(self.status_file(root), _token(verify))
+        return self._load(self.status_file(root), records.token(verify))
 
     def save_status(self, root: str, token: str) -> None:
         self._save(self.status_file(root), token.encode())
@@ -302,32 +236,32 @@ class ClientStore:
 
     def anchor(self, product: str) -> Anchor:
         """Raises :class:`ProductUnknownHereError` for a product that was not added."""
-        found = self._load(self._file(product, "trust.json"), _anchor)
+        found = self._load(self._file(product, "trust.json"), records.parse_anchor)
         if found is None:
             raise ProductUnknownHereError(product=product)
         return found
 
     def save_anchor(self, product: str, anchor: Anchor) -> None:
-        self._save(self._file(product, "trust.json"), _dump(**anchor._asdict()))
+        self._save(self._file(product, "trust.json"), records.dump(**anchor._asdict()))
 
     def load_definition(self, product: str, verify: Callable[[str], T]) -> T | None:
         """What ``verify`` makes of the stored definition; its error where no copy satisfies it."""
-        return self._load(self._file(product, "definition.volproduct"), _token(verify), raises=True)
+        return self._load(self._file(product, "definition.volproduct"), records.token(verify), raises=True)
 
     def save_definition(self, product: str, token: str) -> None:
         self._save(self._file(product, "definition.volproduct"), token.encode())
 
     def installation(self, product: str) -> Installation:
-        found = self._load(self._file(product, "product.json"), _installation)
+        found = self._load(self._file(product, "product.json"), records.parse_installation)
         # Without its record a product's grace begins with its oldest trace, not anew.
         return found or Installation(installed_at=self.anchor(product).added_at)
 
     def save_installation(self, product: str, installation: Installation) -> None:
         values = {name: value for name, value in installation._asdict().items() if value is not None}
-        self._save(self._file(product, "product.json"), _dump(**values))
+        self._save(self._file(product, "product.json"), records.dump(**values))
 
     def key(self, product: str) -> ProductKey | None:
-        return self._load(self._file(product, "key"), _product_key)
+        return self._load(self._file(product, "key"), records.parse_product_key)
 
     def save_key(self, product: str, key: ProductKey) -> None:
         self._save(self._file(product, "key"), f"{key}\n".encode(), SECRET)
@@ -348,17 +282,17 @@ class ClientStore:
 
     def load_answer(self, product: str, name: str, verify: Callable[[str], T]) -> T | None:
         """What ``verify`` makes of the stored answer, or of its copy."""
-        return self._load(self.answer_file(product, name), _token(verify))
+        return self._load(self.answer_file(product, name), records.token(verify))
 
     def save_answer(self, product: str, name: str, token: str) -> None:
         self._save(self.answer_file(product, name), token.encode(), copy=name != LATEST)
 
     def returned(self, product: str) -> tuple[Returned, ...]:
         """What was given back; its licences count no more, whoever puts them back."""
-        return self._load(self._file(product, "returned.json"), _returned) or ()
+        return self._load(self._file(product, "returned.json"), records.parse_returned) or ()
 
     def save_returned(self, product: str, returned: tuple[Returned, ...]) -> None:
-        self._save(self._file(product, "returned.json"), _dump(returned=[one._asdict() for one in returned]))
+        self._save(self._file(product, "returned.json"), records.dump(returned=[one._asdict() for one in returned]))
 
     def remove_answers(self, product: str) -> None:
         """Every stored answer, the copies first, and what came by telephone."""
@@ -391,18 +325,18 @@ class ClientStore:
         self._save(self._file(product, CARRIED_REQUEST), data, SECRET)
 
     def attempt(self, product: str) -> Attempt | None:
-        return self._load(self._file(product, "attempt.json"), _attempt)
+        return self._load(self._file(product, "attempt.json"), records.parse_attempt)
 
     def save_attempt(self, product: str, attempt: Attempt) -> None:
         values = {name: value for name, value in attempt._asdict().items() if value is not None}
         values["tried"] = [one._asdict() for one in attempt.tried]
-        self._save(self._file(product, "attempt.json"), _dump(**values), copy=False)
+        self._save(self._file(product, "attempt.json"), records.dump(**values), copy=False)
 
     def issuer(self, product: str) -> KnownIssuer | None:
-        return self._load(self._file(product, "issuer.json"), _issuer)
+        return self._load(self._file(product, "issuer.json"), records.parse_issuer)
 
     def save_issuer(self, product: str, issuer: KnownIssuer) -> None:
-        self._save(self._file(product, "issuer.json"), _dump(**issuer._asdict()), copy=False)
+        self._save(self._file(product, "issuer.json"), records.dump(**issuer._asdict()), copy=False)
 
     def remove_product(self, product: str) -> None:
         """Forget a product, its licence included.  The anchor goes first: without it nothing else is looked at."""
@@ -416,14 +350,14 @@ class ClientStore:
             except OSError as exc:
                 raise _folder_error(self.product_folder(product), exc) from None
 
-    # ---- files
+    # ---- what was read in directory, firmware and TPM
 
     def has_reading(self, product: str) -> bool:
         return _exists(self.reading_file(product))
 
     def load_reading(self, product: str, verify: Callable[[str], T]) -> T | None:
         """What ``verify`` makes of what was read in the directory (``client.directory``)."""
-        return self._load(self.reading_file(product), _token(verify))
+        return self._load(self.reading_file(product), records.token(verify))
 
     def save_reading(self, product: str, token: str) -> None:
         self._save(self.reading_file(product), token.encode())
@@ -439,14 +373,14 @@ class ClientStore:
 
     def load_sighting(self, product: str, verify: Callable[[str], T]) -> T | None:
         """What ``verify`` makes of the last look into the firmware (``client.oem``)."""
-        return self._load(self.sighting_file(product), _token(verify))
+        return self._load(self.sighting_file(product), records.token(verify))
 
     def save_sighting(self, product: str, token: str) -> None:
         self._save(self.sighting_file(product), token.encode())
 
     def load_counter(self, product: str, verify: Callable[[str], T]) -> T | None:
         """What ``verify`` makes of the last reading of the TPM's counter (``client.counters``)."""
-        return self._load(self.counter_file(product), _token(verify))
+        return self._load(self.counter_file(product), records.token(verify))
 
     def save_counter(self, product: str, token: str) -> None:
         self._save(self.counter_file(product), token.encode())
@@ -459,6 +393,8 @@ class ClientStore:
 
     def sighting_file(self, product: str) -> Path:
         return self._file(product, "answers") / "firmware.volsighting"
+
+    # ---- files
 
     def _phone_file(self, product: str, what: str) -> Path:
         return self._file(product, "answers" if what == PHONE_LICENCE else ".") / "phone.json"
@@ -523,12 +459,6 @@ class ClientStore:
 
 def is_product_name(text: str) -> bool:
     return _PRODUCT_NAME.fullmatch(text) is not None
-
-
-def default_settings() -> ClientSettings:
-    from volact.client.discovery import Settings
-
-    return ClientSettings(Settings())
 
 
 def find_folder(variables: Mapping[str, str], given: str | os.PathLike[str] | None = None) -> Path:
@@ -603,38 +533,6 @@ def _lock_file(path: Path, seconds: float) -> int:
         time.sleep(0.01)
 
 
-# ---- formats: strict, each raises MalformedError or another named error
-
-
-def _dump(**members: Any) -> bytes:
-    return dump_object({"v": FORMAT, **members}) + b"\n"
-
-
-def _fields(data: bytes, what: str) -> Fields:
-    claim = Fields(parse_object(data, what), what)
-    claim.integer("v", least=FORMAT, most=FORMAT)
-    return claim
-
-
-def _optional_integer(claim: Fields, name: str) -> int | None:
-    return claim.integer(name) if name in claim else None
-
-
-def _text(data: bytes) -> str:
-    """A signed token, taken apart by whoever verifies it."""
-    try:
-        text = data.decode("ascii").strip()
-    except UnicodeDecodeError:
-        text = ""
-    if text.count(".") != 2:
-        raise MalformedError(what="stored token", why="not three base64url parts joined by dots")
-    return text
-
-
-def _token(verify: Callable[[str], T]) -> Callable[[bytes], T]:
-    return lambda data: verify(_text(data))
-
-
 def _private_key(path: Path) -> Callable[[bytes], "LocalKey"]:
     from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -647,95 +545,3 @@ def _private_key(path: Path) -> Callable[[bytes], "LocalKey"]:
         return keys.LocalKey(key)
 
     return parse
-
-
-def _machine_id(data: bytes) -> bytes:
-    return machine_id(_fields(data, "machine.json").text("id", most=64))
-
-
-def _settings(data: bytes) -> ClientSettings:
-    from volact.client.discovery import Settings
-
-    claim = _fields(data, "settings.json")
-    discovery = Settings(
-        host=claim.optional_text("host", most=255),
-        port=_optional_integer(claim, "port"),
-        domain=claim.optional_text("domain", most=255),
-        caching=claim.boolean("caching"),
-        resolver_address=claim.optional_text("resolver_address"),
-        mdns=claim.boolean("mdns") if "mdns" in claim else None,
-    )
-    return ClientSettings(discovery, claim.optional_text("publisher", most=400))
-
-
-def _latest(data: bytes) -> int:
-    return _fields(data, "clock.json").integer("latest")
-
-
-def _returned(data: bytes) -> tuple[Returned, ...]:
-    items = (Fields(item, "returned.json: returned") for item in _fields(data, "returned.json").items("returned"))
-    return tuple(
-        Returned(
-            key_id=item.text("key_id", most=64),
-            activation=item.text("activation", most=32),
-            before=item.integer("before"),
-            proof=item.text("proof", most=8192),
-            confirmed=item.boolean("confirmed"),
-        )
-        for item in items
-    )
-
-
-def _anchor(data: bytes) -> Anchor:
-    claim = _fields(data, "trust.json")
-    return Anchor(claim.text("root", most=80), claim.integer("min_version"), claim.integer("added_at"))
-
-
-def _installation(data: bytes) -> Installation:
-    claim = _fields(data, "product.json")
-    channel = claim.optional_text("channel", most=20)
-    if channel is not None and channel not in list(Channel):
-        claim.fail("channel", "a channel that this version knows")
-    return Installation(
-        installed_at=claim.integer("installed_at"),
-        edition=claim.optional_text("edition", most=63),
-        channel=None if channel is None else Channel(channel),
-        partial=claim.text("partial", least=0, most=5),
-        hardware_changed_at=_optional_integer(claim, "hardware_changed_at"),
-        revocation_seen_at=_optional_integer(claim, "revocation_seen_at"),
-    )
-
-
-def _product_key(data: bytes) -> ProductKey:
-    return ProductKey.strict(data.decode("ascii", "replace").strip())
-
-
-def _attempt(data: bytes) -> Attempt:
-    claim = _fields(data, "attempt.json")
-    return Attempt(
-        at=claim.integer("at"),
-        code=claim.text("code", least=0, most=64),
-        message=claim.text("message", least=0, most=4000),
-        next_due=claim.integer("next_due"),
-        tried=tuple(_tried(Fields(item, "attempt.json: tried")) for item in claim.items("tried")),
-        activation_minutes=_optional_integer(claim, "activation_minutes"),
-        renewal_minutes=_optional_integer(claim, "renewal_minutes"),
-    )
-
-
-def _tried(claim: Fields) -> Tried:
-    return Tried(
-        host=claim.text("host", most=400),
-        source=claim.text("source", least=0),
-        code=claim.text("code", least=0),
-        message=claim.text("message", least=0, most=4000),
-    )
-
-
-def _issuer(data: bytes) -> KnownIssuer:
-    claim = _fields(data, "issuer.json")
-    return KnownIssuer(
-        address=claim.text("address", most=400),
-        source=claim.text("source", least=0),
-        descriptor=claim.text("descriptor", least=0, most=jws.MAX_TOKEN),
-    )

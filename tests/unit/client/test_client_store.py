@@ -9,14 +9,8 @@ import pytest
 from support.client_machine import PRODUCT, ClientMachine
 from volact.client import products, store
 from volact.client.discovery import Settings
-from volact.client.store import (
-    ClientBusyError,
-    ClientFolderError,
-    ClientSettings,
-    ClientStore,
-    KnownIssuer,
-    find_folder,
-)
+from volact.client.records import ClientSettings, KnownIssuer
+from volact.client.store import ClientBusyError, ClientFolderError, ClientStore, find_folder
 from volact.core.states import State
 from volact.sealing.keys import KeyFileError
 from volact.testing import Site

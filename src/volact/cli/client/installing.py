@@ -10,7 +10,8 @@ from volact.cli.files import read_token
 from volact.client import products
 from volact.client.discovery import Settings, parse_host_port, parse_resolver_address
 from volact.client.oem import adopt_if_marked
-from volact.client.store import ClientSettings, ClientStore, default_settings
+from volact.client.records import ClientSettings, default_settings
+from volact.client.store import ClientStore
 from volact.core.product_key import Channel
 from volact.sealing import jws
 from volact.wire.client import Server

@@ -11,7 +11,8 @@ from volact.cli.environment import Environment
 from volact.client.generalize import rearms_left
 from volact.client.machine import LocalMachine
 from volact.client.products import LoadedProduct
-from volact.client.store import Attempt, ClientStore
+from volact.client.records import Attempt
+from volact.client.store import ClientStore
 from volact.core.errors import ConfigError, VolactError
 from volact.core.licence import Licence
 from volact.core.policy import DAY

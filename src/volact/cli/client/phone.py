@@ -9,6 +9,7 @@ from volact.cli.client.shared import machine_of, open_store, say_notes, view
 from volact.cli.digits import read_id, read_text_file, write_groups, write_qr
 from volact.cli.environment import Environment
 from volact.client import phone
+from volact.client.phone_licence import PhoneRequest
 from volact.client.products import load_product
 from volact.client.store import ClientStore
 from volact.core.phone import CONFIRMATION_GROUPS, ConfirmationId, check_reference, parse_confirmation_group
@@ -60,7 +61,7 @@ def apply(args: argparse.Namespace, env: Environment) -> int:
     return LICENSED if applied.evaluation.licensed else NOT_LICENSED
 
 
-def _read(args: argparse.Namespace, env: Environment, waiting: phone.PhoneRequest | None, store: ClientStore) -> str:
+def _read(args: argparse.Namespace, env: Environment, waiting: PhoneRequest | None, store: ClientStore) -> str:
     """Asked for group by group only where an installation ID waits: the first group must answer it."""
     given = " ".join(args.confirmation) or None
     if given is None and env.stdin.isatty():
@@ -69,7 +70,7 @@ def _read(args: argparse.Namespace, env: Environment, waiting: phone.PhoneReques
     return read_id(env, given, CONFIRMATION_GROUPS, parse_confirmation_group, check)
 
 
-def _json(store: ClientStore, product: str, request: phone.PhoneRequest, env: Environment) -> dict[str, Any]:
+def _json(store: ClientStore, product: str, request: PhoneRequest, env: Environment) -> dict[str, Any]:
     loaded, installation = load_product(store, product), request.installation
     return {
         "product": product,

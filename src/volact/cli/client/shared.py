@@ -8,7 +8,8 @@ from typing import Any
 from volact.cli.environment import Environment
 from volact.client.machine import LocalMachine
 from volact.client.products import LoadedProduct, load_product, record
-from volact.client.store import Attempt, ClientStore, KnownIssuer, find_folder
+from volact.client.records import Attempt, KnownIssuer
+from volact.client.store import ClientStore, find_folder
 from volact.core.errors import VolactError
 from volact.core.evaluation import Evaluation
 from volact.core.fingerprint import Fingerprint
