@@ -7,6 +7,8 @@ as Windows registers them for read-only controllers.
 
 import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from support.netns import Shell, ip
@@ -26,6 +28,8 @@ from support.samba import (
 )
 
 SITE, HOST, ADDRESS = "Branch", "dc3", "10.77.0.3"
+MAY_BE_COPIED = "Allowed RODC Password Replication Group"
+OWN, HEAD_OFFICE = "10.77.0.32", "10.77.0.1"
 NAME = f"{HOST}.{DOMAIN}"
 AS_ADMINISTRATOR = f"-UAdministrator%{PASSWORD}"
 HOSTS = f"{NAMES}{ADDRESS} {NAME} {HOST}\n"
@@ -40,6 +44,22 @@ class Branch:
     forest: Forest
     controller: Controller
     shell: Shell
+
+    def add_subnets(self) -> None:
+        """The computer's own address for its site, and the network around it for the head office's."""
+        for subnet, site in ((f"{OWN}/32", SITE), ("10.77.0.0/24", "Default-First-Site-Name")):
+            database = self.forest.dc1.folder / "private" / "sam.ldb"
+            self.forest.dc1.tool("sites", "subnet", "create", subnet, site, "-H", database)
+
+    @contextmanager
+    def line(self) -> Iterator[None]:
+        """While the computer reaches the head office, too."""
+        host = self.forest.net.name("branch")
+        ip("-n", host, "route", "del", "unreachable", f"{HEAD_OFFICE}/32")
+        try:
+            yield
+        finally:
+            ip("-n", host, "route", "add", "unreachable", f"{HEAD_OFFICE}/32")
 
     def replicate(self) -> None:
         """The controller asks the writable one for what is new."""
@@ -65,7 +85,11 @@ class Branch:
         return ["--server", NAME]
 
     def trust(self, *accounts: str) -> None:
-        """Copy the keys of accounts to the office, so that their tickets are issued there."""
+        """Copy the keys of accounts to the office, so that their tickets are issued there; by the group that lets it,
+        without which a writable controller takes none of those tickets."""
+        members = ",".join(f"{name}$" for name in accounts)
+        database = self.forest.dc1.folder / "private" / "sam.ldb"
+        self.forest.dc1.tool("group", "addmembers", MAY_BE_COPIED, members, "-H", database)
         words = ("rodc", "preload", *(f"{name}$" for name in accounts), f"--server=dc1.{DOMAIN}", AS_ADMINISTRATOR)
         self.controller.tool(*words)
 
@@ -74,7 +98,7 @@ def open_branch(forest: Forest) -> Branch:
     """Join the controller, publish it under its site, start it; the forest's first controller runs."""
     forest.net.add(HOST, 3, f"search {DOMAIN}\nnameserver 10.77.0.1\n", HOSTS)
     forest.net.add("branch", 32, RESOLV, HOSTS)
-    for other in ("10.77.0.1", "10.77.0.2"):
+    for other in (HEAD_OFFICE, "10.77.0.2"):
         ip("-n", forest.net.name("branch"), "route", "add", "unreachable", f"{other}/32")
     controller = Controller(3, forest.folder / HOST, forest.net)
     forest.dc1.tool("sites", "create", SITE, "-H", forest.dc1.folder / "private" / "sam.ldb")

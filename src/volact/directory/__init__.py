@@ -4,6 +4,7 @@
 library      bonsai, imported at its first use
 connection   one authenticated session with a directory server; its errors by our names
 locate       the domain controllers of a domain, by DNS; this machine's account, by its keytab
+site         in which site of Active Directory this computer is
 place        which forest a directory is, and where its activation objects lie
 schema       our classes and attributes, as Active Directory and OpenLDAP are told of them
 prepare      the plan of changes to a directory, and carrying it out

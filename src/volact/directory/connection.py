@@ -6,6 +6,7 @@ verified certificate.  There is no third way in: nothing is read unauthenticated
 network.  Errors come out by the names of ``errors``.
 """
 
+import re
 import socket
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,10 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from volact.core.errors import VolactError
 from volact.core.forest import ForestKind
 from volact.directory.errors import (
     CaFileError,
     DirectoryAccessError,
+    DirectoryClockError,
     DirectoryFailedError,
     DirectoryLoginError,
     DirectoryTlsError,
@@ -35,7 +38,30 @@ BASE, LEVEL, TREE = 0, 1, 2
 REFERRAL = 10  # RFC 4511 §4.1.9: a copy that only serves reading names a server that can be written
 RAW = ("objectSid", "objectGUID", "tokenGroups", "nTSecurityDescriptor")
 
+CLOCK = "Clock skew too great"  # MIT Kerberos's words for KRB_AP_ERR_SKEW (RFC 4120 §7.5.9)
+
 Value = str | bytes | int
+
+# Of a message through SASL and GSS-API the last words alone say what was wrong; of one by Active Directory a number
+# does ([MS-ERREF] 2.2: 52e is ERROR_LOGON_FAILURE).
+_LIBRARY_CODE = re.compile(r" \((?:0x|KRB5_ERROR 0x)")
+_OF_KERBEROS = re.compile(r"GSSAPI Error: .*?\(((?:[^()]|\([^()]*\))*)\)\Z", re.DOTALL)
+_OF_ACTIVE_DIRECTORY = re.compile(r"AcceptSecurityContext error, data ([0-9a-f]+),")
+_KERBEROS = {
+    "Ticket expired": "the Kerberos ticket has expired",
+    "Server not found in Kerberos database": "Kerberos knows no server of that name: write it in full, no address",
+}
+_LOGINS = {
+    "525": "there is no such account",
+    "52e": "name or password is wrong",
+    "530": "the account may not log in at this time",
+    "531": "the account may not log in from this computer",
+    "532": "the password has expired",
+    "533": "the account is disabled",
+    "701": "the account has expired",
+    "773": "the password must be changed first",
+    "775": "the account is locked",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +83,12 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """Whoever ``kinit`` was run for."""
+    """Whoever ``kinit`` was run for; ``owner`` is for messages."""
+
+    owner: str = ""
 
     def __str__(self) -> str:
-        return "the owner of the Kerberos ticket"
+        return self.owner or "the owner of the Kerberos ticket"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +143,10 @@ class Entry:
 
 
 class Session:
-    """A bound connection; ``who`` is for messages."""
+    """A bound connection; ``who`` is for messages, ``address`` this computer's own on the way to the server."""
 
-    def __init__(self, server: Server, who: str, connection: Any) -> None:
-        self.server, self.who, self._connection = server, who, connection
+    def __init__(self, server: Server, who: str, connection: Any, address: str = "") -> None:
+        self.server, self.who, self._connection, self.address = server, who, connection, address
 
     def read(self, dn: str, attributes: Sequence[str] = ("*",)) -> Entry | None:
         """One entry, or ``None`` where it does not exist or may not be seen."""
@@ -180,17 +208,25 @@ def connect(server: Server, credentials: Credentials, kind: ForestKind) -> Itera
     if server.ca_file is not None and not server.ca_file.is_file():
         raise CaFileError(path=str(server.ca_file), why="there is no such file")
     client = _client(server, credentials, kind)
-    _reach(server)
+    address = _reach(server)
     try:
         connection = client.connect(timeout=BIND_TIMEOUT)
     except (ldap.ConnectionError, ldap.TimeoutError) as exc:
         raise DirectoryUnreachableError(domain=str(server), why=_sentence(exc)) from None
     except ldap.LDAPError as exc:
-        raise DirectoryLoginError(server=str(server), who=str(credentials), why=_sentence(exc)) from None
+        raise login_error(server, credentials, exc) from None
     try:
-        yield Session(server, str(credentials), connection)
+        yield Session(server, str(credentials), connection, address)
     finally:
         connection.close()
+
+
+def login_error(server: Server, credentials: Credentials, exc: Exception) -> VolactError:
+    """Why a server did not let ``credentials`` in, by what the library below says."""
+    why = _sentence(exc)
+    if CLOCK in why:
+        return DirectoryClockError(server=str(server))
+    return DirectoryLoginError(server=str(server), who=str(credentials), why=why)
 
 
 def escape(text: str) -> str:
@@ -229,11 +265,12 @@ def _client(server: Server, credentials: Credentials, kind: ForestKind) -> Any:
     return client
 
 
-def _reach(server: Server) -> None:
+def _reach(server: Server) -> str:
     """Tell a server that is gone from one that takes its time, and a certificate that does not fit from both: the
-    library below says of all three that it cannot contact the server."""
+    library below says of all three that it cannot contact the server.  Returns this computer's address on the way."""
     try:
         with socket.create_connection((server.name, server.port), REACH_TIMEOUT) as plain:
+            address = str(plain.getsockname()[0])
             if server.tls:
                 context = ssl.create_default_context(cafile=server.ca_file)
                 context.wrap_socket(plain, server_hostname=server.name).close()
@@ -243,6 +280,7 @@ def _reach(server: Server) -> None:
     except OSError as exc:
         why = exc.strerror or str(exc) or "no answer in time"
         raise DirectoryUnreachableError(domain=str(server), why=why) from None
+    return address
 
 
 def _entry(found: Any) -> Entry:
@@ -252,5 +290,10 @@ def _entry(found: Any) -> Entry:
 
 def _sentence(exc: BaseException) -> str:
     """The library's message as the end of one of our sentences, without its codes and control characters."""
-    text = str(exc).split(" (0x", 1)[0].strip().rstrip(".")
+    text = _LIBRARY_CODE.split(str(exc), maxsplit=1)[0].strip().rstrip(".")
+    kerberos, active_directory = _OF_KERBEROS.search(text), _OF_ACTIVE_DIRECTORY.search(text)
+    if kerberos:
+        text = _KERBEROS.get(kerberos[1], kerberos[1])
+    elif active_directory:
+        text = _LOGINS.get(active_directory[1], text)
     return "".join(char if char.isprintable() else " " for char in text)[:400] or type(exc).__name__

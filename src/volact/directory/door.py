@@ -8,7 +8,7 @@ LDAP directory.  Spec: docs/spec/activation-object.md §6.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,9 @@ from volact.core.forest import Forest, ForestKind
 from volact.directory import objects, permissions
 from volact.directory.connection import Credentials, Keytab, Password, Server, Session, connect
 from volact.directory.errors import (
+    DirectoryAccessError,
+    DirectoryClockError,
+    DirectoryFailedError,
     DirectoryLoginError,
     DirectoryUnreachableError,
     MembershipDoubtError,
@@ -31,8 +34,9 @@ from volact.directory.errors import (
     NotMemberError,
     NotPreparedError,
 )
-from volact.directory.locate import SYSTEM_KEYTAB, find_controllers, machine_account
+from volact.directory.locate import SYSTEM_KEYTAB, find_controllers, machine_account, site_controllers
 from volact.directory.place import Place, find_place
+from volact.directory.site import find_site, load_site, save_site
 from volact.sealing.confirmation import PhonePartMissingError
 from volact.sealing.objects import verify_activation_object
 from volact.sealing.verify import Trust
@@ -44,8 +48,8 @@ _TELLING = (ObjectExpiredError, ObjectGroupError, ForestMismatchError)
 @dataclass(frozen=True, slots=True)
 class DoorSettings:
     """By default the domain and account of the system's keytab.  ``site``: of Active Directory, whose controllers are
-    asked first.  ``server``: ask this one instead of DNS.  With ``base`` a plain LDAP directory, at ``server`` under
-    the authority in ``ca_file``, as ``user``."""
+    asked first; by default the one that the forest's subnets say this computer is in.  ``server``: ask this one instead
+    of DNS.  With ``base`` a plain LDAP directory, at ``server`` under the authority in ``ca_file``, as ``user``."""
 
     keytab: Path = SYSTEM_KEYTAB
     domain: str | None = None
@@ -69,10 +73,11 @@ class Read:
 
 
 class DirectoryDoor:
-    """One computer's way to its directory."""
+    """One computer's way to its directory.  ``site_file`` keeps the site that it was found to be in."""
 
-    def __init__(self, settings: DoorSettings | None = None) -> None:
+    def __init__(self, settings: DoorSettings | None = None, site_file: Path | None = None) -> None:
         self._settings = settings or DoorSettings()
+        self._site_file = site_file
 
     def account(self) -> str:
         """Who this computer is to its directory, by what lies on it alone.  Raises :class:`NotMemberError`."""
@@ -83,14 +88,14 @@ class DirectoryDoor:
         object, or what is wrong with those that were found."""
         credentials = self._credentials()
         unreachable: list[DirectoryUnreachableError] = []
-        doubted: MembershipDoubtError | None = None
+        doubted: MembershipDoubtError | DirectoryClockError | None = None
         for server in self._servers(credentials):
             try:
                 with _member_session(server, credentials, self._kind) as session:
-                    return self._choose(session, trust, group, now)
+                    return self._read_near(session, credentials, trust, group, now)
             except DirectoryUnreachableError as exc:
                 unreachable.append(exc)
-            except MembershipDoubtError as exc:  # it may be this controller's fault; the next one may know better
+            except (MembershipDoubtError, DirectoryClockError) as exc:  # of this controller; the next may know better
                 doubted = doubted or exc
         if doubted is not None:
             raise doubted
@@ -129,7 +134,37 @@ class DirectoryDoor:
             return [Server(settings.server, settings.port or 636, tls=True, ca_file=settings.ca_file)]
         if settings.server is not None:
             return [Server(settings.server, settings.port or 389, tls=False)]
-        return find_controllers(self._domain(credentials), site=settings.site)
+        return find_controllers(self._domain(credentials), site=settings.site or load_site(self._site_file))
+
+    def _read_near(self, session: Session, credentials: Credentials, trust: Trust, group: int, now: int) -> Read:
+        """At a controller of this computer's site, where the one that answered is of another and those are up."""
+        for server in self._nearer(session, credentials):
+            with (
+                suppress(DirectoryUnreachableError, MembershipDoubtError, DirectoryClockError),
+                _member_session(server, credentials, self._kind) as near,
+            ):
+                return self._choose(near, trust, group, now)
+        return self._choose(session, trust, group, now)
+
+    def _nearer(self, session: Session, credentials: Credentials) -> list[Server]:
+        """Controllers of the site that this computer turns out to be in; none where they were asked first already."""
+        if not self._looks_for_site:
+            return []
+        before, configuration = load_site(self._site_file), find_place(session).configuration
+        try:
+            site = find_site(session, configuration)
+        except (DirectoryAccessError, DirectoryFailedError):  # then this controller is as good as any
+            return []
+        save_site(self._site_file, site)
+        if site is None or site == before:
+            return []
+        near = site_controllers(self._domain(credentials), site)
+        return [] if session.server in near else near
+
+    @property
+    def _looks_for_site(self) -> bool:
+        settings = self._settings
+        return settings.base is None and settings.server is None and settings.site is None
 
     def _choose(self, session: Session, trust: Trust, group: int, now: int) -> Read:
         place = find_place(session, self._settings.base)

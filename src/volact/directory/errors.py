@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Why something could not be done with a directory, each by its own name."""
 
-from volact.core.errors import ConfigError, InputError, StoreError, TransportError
+from volact.core.errors import ConfigError, InputError, StoreError, TransportError, TrustError
 
 
 class DirectoryUnreachableError(TransportError):
@@ -14,6 +14,14 @@ class DirectoryLoginError(TransportError):
     code = "directory-login-refused"
     fmt = "directory server {server} did not accept {who}: {why}"
     remedy = "get a ticket with `kinit`, or give --user and its password; the clocks may differ by 5 minutes at most"
+
+
+class DirectoryClockError(TrustError):
+    """Not one of the network: where no KMS host answers either, it is the cause to tell of."""
+
+    code = "directory-clock"
+    fmt = "the clocks of this computer and of directory server {server} differ by more than Kerberos allows (5 minutes)"
+    remedy = "set this computer's clock, by NTP from the domain: `chronyc tracking`, `timedatectl`"
 
 
 class DirectoryTlsError(TransportError):
@@ -72,8 +80,14 @@ class SchemaOldError(ConfigError):
 
 class NotSchemaAdminError(ConfigError):
     code = "not-schema-admin"
-    fmt = "{who} is not a member of {group}, which this step needs"
+    fmt = "{who} is not a member of Schema Admins, which this step needs"
     remedy = "run the command as a member of that group; `volact directory prepare --no-schema` leaves the schema alone"
+
+
+class NotEnterpriseAdminError(ConfigError):
+    code = "not-enterprise-admin"
+    fmt = "{who} is not a member of Enterprise Admins, which making the place for activation objects needs"
+    remedy = "run the command as an enterprise administrator of the forest's root domain"
 
 
 class NotSchemaMasterError(ConfigError):
@@ -102,13 +116,19 @@ class NoObjectError(StoreError):
 
 class ObjectMissingError(InputError):
     code = "object-missing"
-    fmt = "there is no activation object {which} in this directory"
+    fmt = "there is no activation object {which!r} in this directory"
     remedy = "`volact directory list` shows all; an object made on another controller appears after replication"
+
+
+class DnsNameMissingError(InputError):
+    code = "dns-name-missing"
+    fmt = "no KMS host has published itself in zone {zone} of this domain's DNS yet"
+    remedy = "publish from the first host (`volact host dns publish`), or name the zone that it did so in with --zone"
 
 
 class ObjectAmbiguousError(InputError):
     code = "object-ambiguous"
-    fmt = "{number} activation objects are called {which}"
+    fmt = "{number} activation objects are called {which!r}"
     remedy = "name one by its ID: `volact directory list`"
 
 
@@ -116,6 +136,18 @@ class TrusteeError(InputError):
     code = "trustee-unknown"
     fmt = "the directory knows {number} accounts or groups called {name!r}"
     remedy = "write one account or group as it is in the directory (a computer's with its $), or its SID"
+
+
+class TrusteeDomainError(InputError):
+    code = "trustee-other-domain"
+    fmt = "{name!r} is of another domain than {server}, which serves {domain}"
+    remedy = "write its SID, or run the command at a controller of its domain: --domain"
+
+
+class AclLocksOutError(InputError):
+    code = "acl-locks-out"
+    fmt = "denying {name!r} would keep {who} from seeing the object, and from taking the denial back"
+    remedy = "deny a group that no administrator is in, or let only the right ones in: `volact directory acl --only`"
 
 
 class AclUnsupportedError(ConfigError):

@@ -33,16 +33,16 @@ class Principal:
     components: tuple[str, ...]
     realm: str
 
+    def __str__(self) -> str:
+        return f"{'/'.join(self.components)}@{self.realm}"
+
 
 def find_controllers(
     domain: str, resolver: dns.resolver.Resolver | None = None, site: str | None = None
 ) -> list[Server]:
     """The domain's controllers, for Kerberos on LDAP's port; in the order in which to try them.  ``site``: its own
     first, and it is enough when DNS answers for them."""
-    near: list[Server] = []
-    if site is not None:
-        with suppress(DirectoryUnreachableError):
-            near = _look_up(f"{SITE_CONTROLLERS.format(site=site)}.{domain}", domain, resolver)
+    near = site_controllers(domain, site, resolver) if site is not None else []
     try:
         everywhere = _look_up(f"{CONTROLLERS}.{domain}", domain, resolver)
     except DirectoryUnreachableError:
@@ -50,6 +50,13 @@ def find_controllers(
             raise
         everywhere = []
     return list(dict.fromkeys([*near, *everywhere]))[:MOST_CONTROLLERS]
+
+
+def site_controllers(domain: str, site: str, resolver: dns.resolver.Resolver | None = None) -> list[Server]:
+    """Those that DNS names for a site; none where it has no such name, or does not answer."""
+    with suppress(DirectoryUnreachableError):
+        return _look_up(f"{SITE_CONTROLLERS.format(site=site)}.{domain}", domain, resolver)
+    return []
 
 
 def _look_up(name: str, domain: str, resolver: dns.resolver.Resolver | None) -> list[Server]:
@@ -69,6 +76,20 @@ def _look_up(name: str, domain: str, resolver: dns.resolver.Resolver | None) -> 
 def is_site(text: str) -> bool:
     """Whether it can be the name of a site, which is one label of DNS."""
     return 0 < len(text) < 64 and text.isascii() and all(char.isalnum() or char in "-_" for char in text)
+
+
+def ticket_owner() -> Principal | None:
+    """Whom ``kinit`` was run for; ``None`` where there is no ticket that lasts, or no library to see it with."""
+    try:
+        import gssapi
+    except ModuleNotFoundError:
+        return None
+    try:
+        name = str(gssapi.Credentials(usage="initiate").name)
+    except gssapi.exceptions.GSSError:
+        return None
+    account, _, realm = name.rpartition("@")
+    return Principal((account,), realm)
 
 
 def machine_account(path: Path = SYSTEM_KEYTAB) -> Keytab:

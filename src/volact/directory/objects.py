@@ -47,7 +47,7 @@ class Stored:
     token: str
     claimed: ActivationObject | None
     standard: bool
-    created: str
+    created: int | None
 
     @property
     def by_telephone(self) -> bool:
@@ -61,15 +61,20 @@ def read_objects(session: Session, place: Place) -> list[Stored]:
 
 
 def find_object(session: Session, place: Place, which: str) -> Stored:
-    """The object with that ID, or the only one with that name."""
+    """The object with that ID, or the only one with that name; directories make no difference between a and A."""
     everyone = read_objects(session, place)
     found = [one for one in everyone if one.claimed and which in (one.claimed.id, one.claimed.name)]
-    found = found or [one for one in everyone if one.dn.lower() == which.lower()]
+    found = found or [one for one in everyone if which.casefold() in _names(one)]
     if not found:
         raise ObjectMissingError(which=which)
     if len(found) > 1:
         raise ObjectAmbiguousError(which=which, number=len(found))
     return found[0]
+
+
+def _names(one: Stored) -> set[str]:
+    claimed = (one.claimed.id, one.claimed.name) if one.claimed else ()
+    return {name.casefold() for name in (one.dn, *claimed)}
 
 
 def check_writable(session: Session, place: Place) -> None:
@@ -122,5 +127,13 @@ def _stored(entry: Entry) -> Stored:
     standard = CLASS not in entry.all("objectClass")
     texts = [str(one) for name in (OBJECT, TOKEN_IN_AD, TOKEN_IN_LDAP) for one in entry.all(name)]
     token = next((text for text in texts if text.count(".") == 2 and len(text) <= MAX_OBJECT), "")
-    created = entry.text("whenCreated") or entry.text("createTimestamp")
+    created = _time(entry.text("whenCreated") or entry.text("createTimestamp"))
     return Stored(entry.dn, token, claimed_by(token) if token else None, standard, created)
+
+
+def _time(text: str) -> int | None:
+    """A time of LDAP's (RFC 4517 §3.3.13) as directories write when an entry was made: UTC, to the second."""
+    try:
+        return int(datetime.strptime(text[:14], "%Y%m%d%H%M%S").replace(tzinfo=UTC).timestamp())
+    except ValueError:
+        return None

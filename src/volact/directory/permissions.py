@@ -11,7 +11,15 @@ from typing import Any
 
 from volact.core.forest import ForestKind
 from volact.directory.connection import LEVEL, TREE, Session, escape
-from volact.directory.errors import AclUnsupportedError, DirectoryFailedError, ObjectMissingError, TrusteeError
+from volact.directory.errors import (
+    AclLocksOutError,
+    AclUnsupportedError,
+    DirectoryFailedError,
+    DnsNameMissingError,
+    ObjectMissingError,
+    TrusteeDomainError,
+    TrusteeError,
+)
 from volact.directory.library import security
 from volact.directory.place import Place, plain_dn
 
@@ -33,6 +41,7 @@ DNS_NAME = "_volact._tcp"
 LIST_REVISION = 4  # of lists in a directory ([MS-DTYP] 2.4.5)
 
 AUTHENTICATED, SYSTEM = "S-1-5-11", "S-1-5-18"
+BUILT_IN = "builtin"  # what Windows writes before the names of groups that every domain has
 SCHEMA_ADMINS, ENTERPRISE_ADMINS = 518, 519  # of the root domain
 
 _KNOWN = {
@@ -83,11 +92,16 @@ def rules(session: Session, place: Place, dn: str) -> list[Rule]:
 
 
 def change(session: Session, place: Place, dn: str, wanted: Change) -> list[Rule]:
-    """Carry out a change; names are looked up first, so that a wrong one changes nothing."""
+    """Carry out a change; names are looked up first, so that a wrong one changes nothing.  A denial that would keep
+    its author from the object, and so from taking it back, is refused."""
     control, aces = _read(session, place, dn)
     only, allow, deny = (
         [find_trustee(session, name) for name in names] for names in (wanted.only, wanted.allow, wanted.deny)
     )
+    own = set(own_groups(session))
+    for name, sid in zip(wanted.deny, deny, strict=True):
+        if str(sid) in own:
+            raise AclLocksOutError(name=name, who=session.who)
     readers = {AUTHENTICATED} if wanted.reset else set()
     if wanted.reset or only:
         aces = [ace for ace in aces if ace.is_inherited or not _is_readers(ace)]
@@ -108,7 +122,7 @@ def share_name(session: Session, zone: str, names: tuple[str, ...]) -> str:
     base = f"DC={zone},CN=MicrosoftDNS,{partition}"
     found = session.search(base, LEVEL, f"(&(objectClass=dnsNode)(name={DNS_NAME}))", ("name",))
     if not found:
-        raise ObjectMissingError(which=f"{DNS_NAME}.{zone} in DNS")
+        raise DnsNameMissingError(zone=zone)
     dn = found[0].dn
     control, aces = _descriptor_of(session, dn)
     aces += [_ace(security.ACEType.ACCESS_ALLOWED, UPDATE, sid) for sid in trustees]
@@ -140,15 +154,19 @@ def own_groups(session: Session) -> list[str]:
 
 
 def find_trustee(session: Session, name: str) -> Sid:
-    """The account or group of that name, or that SID."""
+    """The account or group of that name in the domain whose controller this is, or that SID."""
     if name.upper().startswith("S-1-"):
         try:
             return security.SID(name.upper())
         except ValueError:
             raise TrusteeError(name=name, number=0) from None
-    plain = escape(name.rpartition("\\")[2])
+    prefix, _, plain = name.rpartition("\\")
+    domain, names = _own_domain(session)
+    if prefix and prefix.lower() not in (*names, BUILT_IN):
+        raise TrusteeDomainError(name=name, server=str(session.server), domain=names[-1])
+    plain = escape(plain)
     condition = f"(&(objectSid=*)(|(sAMAccountName={plain})(sAMAccountName={plain}$)))"
-    found = session.search(_domain(session), TREE, condition, ("objectSid",))
+    found = session.search(domain, TREE, condition, ("objectSid",))
     if len(found) != 1:
         raise TrusteeError(name=name, number=len(found))
     return security.SID(bytes_le=found[0].octets("objectSid"))
@@ -220,3 +238,14 @@ def _name(session: Session, sid: str) -> str:
 def _domain(session: Session) -> str:
     root = session.read("", ("defaultNamingContext",))
     return plain_dn(root.text("defaultNamingContext")) if root else ""
+
+
+def _own_domain(session: Session) -> tuple[str, tuple[str, ...]]:
+    """The DN of the domain whose controller this is, and its names: of Windows NT and of DNS."""
+    root = session.read("", ("defaultNamingContext", "configurationNamingContext"))
+    domain, configuration = (
+        plain_dn(root.text(name)) if root else "" for name in ("defaultNamingContext", "configurationNamingContext")
+    )
+    condition = f"(&(objectClass=crossRef)(nCName={escape(domain)}))"
+    found = session.search(f"CN=Partitions,{configuration}", LEVEL, condition, ("nETBIOSName", "dnsRoot"))
+    return domain, tuple(found[0].text(name).lower() for name in ("nETBIOSName", "dnsRoot")) if found else (domain,)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from volact.directory.door import DirectoryDoor
 
 CHANNELS, FIRST = ("volume",), True
-SETTINGS = "directory.json"
+SETTINGS, SITE = "directory.json", "directory.site"  # what was set, and the site that the computer was found in
 SYSTEM_KEYTAB = Path("/etc/krb5.keytab")
 
 
@@ -31,4 +31,4 @@ def open_door(folder: Path, say: Callable[[str], None]) -> "DirectoryDoor | None
     from volact.directory.settings import load_settings
 
     settings = load_settings(folder / SETTINGS)
-    return DirectoryDoor(settings) if settings is not None else None
+    return DirectoryDoor(settings, folder / SITE) if settings is not None else None

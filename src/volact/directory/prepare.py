@@ -17,6 +17,7 @@ from volact.directory.connection import BASE, LEVEL, Session, Value
 from volact.directory.errors import (
     DirectoryAccessError,
     DirectoryFailedError,
+    NotEnterpriseAdminError,
     NotSchemaAdminError,
     NotSchemaMasterError,
     SchemaOldError,
@@ -87,11 +88,12 @@ def _ad_schema(session: Session, place: Place) -> list[Step]:
     if not missing and schema.CLASS in known:
         return []
     _check_version(session, place)
-    _check_group(session, place, SCHEMA_ADMINS, "Schema Admins")
+    if not _is_in(session, place, SCHEMA_ADMINS):
+        raise NotSchemaAdminError(who=session.who)
     _check_master(session, place)
     steps = [
         Step(
-            f"add attribute {one.name} to the schema: {one.description.lower()}",
+            f"add attribute {one.name} to the schema: {_inside(one.description)}",
             f"CN={one.cn},{place.schema}",
             schema.ad_attribute(one),
             of_schema=True,
@@ -102,7 +104,7 @@ def _ad_schema(session: Session, place: Place) -> list[Step]:
         steps[-1] = replace(steps[-1], awaited=frozenset(one.name for one in missing))
     if schema.CLASS not in known:
         dn = f"CN={schema.CLASS_CN},{place.schema}"
-        what = f"add class {schema.CLASS} to the schema: {schema.CLASS_DESCRIPTION.lower()}"
+        what = f"add class {schema.CLASS} to the schema: {_inside(schema.CLASS_DESCRIPTION)}"
         steps.append(Step(what, dn, schema.ad_class(), of_schema=True, awaited=frozenset({schema.CLASS})))
     return steps
 
@@ -119,7 +121,8 @@ def _ad_places(session: Session, place: Place) -> list[Step]:
         steps.append(Step(what, place.container, attributes))
     if steps:
         refuse_read_only(session, f"add {place.folder}")
-        _check_group(session, place, ENTERPRISE_ADMINS, "Enterprise Admins")
+        if not _is_in(session, place, ENTERPRISE_ADMINS):
+            raise NotEnterpriseAdminError(who=session.who)
     return steps
 
 
@@ -135,9 +138,14 @@ def _check_version(session: Session, place: Place) -> None:
         raise SchemaOldError(version=version, least=schema.LEAST_AD_VERSION, product=schema.LEAST_AD_PRODUCT)
 
 
-def _check_group(session: Session, place: Place, rid: int, group: str) -> None:
-    if f"{place.domain_sid}-{rid}" not in permissions.own_groups(session):
-        raise NotSchemaAdminError(who=session.who, group=group)
+def _is_in(session: Session, place: Place, rid: int) -> bool:
+    """Whether who is bound is a member of a group of the root domain."""
+    return f"{place.domain_sid}-{rid}" in permissions.own_groups(session)
+
+
+def _inside(sentence: str) -> str:
+    """As it goes on inside another sentence: KMS and ID stay as they are."""
+    return sentence[:1].lower() + sentence[1:]
 
 
 def _check_master(session: Session, place: Place) -> None:

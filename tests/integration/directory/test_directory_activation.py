@@ -124,6 +124,26 @@ def test_only_a_named_group_may_be_let_in_and_the_list_is_shown_in_words(domain:
     assert "0 accounts or groups called 'no such group'" in unknown.errors[0]
 
 
+def test_nobody_denies_the_object_to_himself_or_means_another_domain_s_group(domain: Domain) -> None:
+    domain.activate()
+    before = domain.good("acl", "Head office")["acl"]
+    for name, code in (("Domain Users", "acl-locks-out"), ("Administrator", "acl-locks-out"),
+                       ("S-1-5-11", "acl-locks-out"), ("OTHER\\Kiosks", "trustee-other-domain")):  # fmt: skip
+        refused = domain.directory("acl", "Head office", "--deny", GROUP, name, "--json")
+        assert (refused.code, refused.json["error"]["code"]) == (1, code)
+    assert domain.good("acl", "Head office")["acl"] == before, "nothing of it was done"
+    for name in (f"{DOMAIN}\\{GROUP}", "BUILTIN\\Guests"):
+        domain.good("acl", "Head office", "--deny", name)
+    shown = domain.directory("acl", "head OFFICE").out.splitlines()
+    assert shown == [
+        f"may not read: {GROUP}",
+        "may not read: Guests",
+        "may do everything: Enterprise Admins",
+        "may do everything: the system",
+        "may read: every computer and user of the forest",
+    ], "what is inherited as well is said once"
+
+
 def test_a_removed_object_licenses_nobody_anew_and_the_lease_of_readers_runs_out(domain: Domain, now: int) -> None:
     domain.activate()
     one = domain.member(3)
@@ -205,6 +225,10 @@ def test_several_objects_lie_side_by_side_and_a_renewed_one_keeps_its_name_and_a
     shown = domain.good("show", "Head office")
     assert shown["organisation"] == "Example Ltd"
     assert shown["key"] == domain.vendor.keys["servers"].read_text().strip()[-5:]
+    assert abs(_seconds(shown["created"]) - time.time()) < 300
+    assert (shown["forest"]["name"], shown["by_telephone"], shown["standard_class"]) == (DOMAIN, False, False)
+    missing = domain.directory("remove", "Back office")
+    assert missing.errors == ["there is no activation object 'Back office' in this directory"]
 
 
 def test_a_name_has_forty_characters_at_most_and_may_be_anything_that_is_printed(domain: Domain) -> None:

@@ -48,6 +48,8 @@ def test_two_hosts_share_a_name_once_the_first_one_s_account_lets_the_other(doma
     assert f"did not let Kerberos, {domain.forest.keytab('kms2')} change _volact._tcp" in refused.errors[0]
     assert "volact directory share-dns" in refused.hints[0]
     assert records(domain) == [f"10 60 1688 kms1.{DOMAIN}."], "nothing was changed"
+    elsewhere = domain.directory("share-dns", "kms2$", "--zone", "other.test", "--json")
+    assert elsewhere.json["error"]["code"] == "dns-name-missing"
     shared = domain.directory("share-dns", "kms2$")
     assert shared.code == 0, shared.err
     assert publish_by(domain, "kms2").code == 0

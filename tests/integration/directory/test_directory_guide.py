@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from support.samba import CONFIGURATION, DOMAIN, GROUP, PASSWORD, REALM
+from support.samba import ADMINISTRATOR, CONFIGURATION, DOMAIN, GROUP, PASSWORD, USER, USER_PASSWORD
 
 pytestmark = pytest.mark.needs("samba", "netns", "bonsai", "ldapsearch")
 
@@ -32,10 +32,13 @@ Domain = Any
 @pytest.fixture(scope="module")
 def domain(open_domain: Callable[[Path], Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Domain]:
     with open_domain(tmp_path_factory.mktemp("guide")) as domain:
-        kinit = domain.forest.net.command("admin", ["kinit", f"Administrator@{REALM}"])
-        environment = {**os.environ, **domain.forest.variables}
-        subprocess.run(kinit, input=f"{PASSWORD}\n", env=environment, text=True, check=True, capture_output=True)
         yield domain
+
+
+def kinit(domain: Domain, user: str, password: str) -> None:
+    words = domain.forest.net.command("admin", ["kinit", user])
+    environment = {**os.environ, **domain.forest.variables}
+    subprocess.run(words, input=f"{password}\n", env=environment, text=True, check=True, capture_output=True)
 
 
 def commands() -> list[list[str]]:
@@ -47,6 +50,7 @@ def commands() -> list[list[str]]:
 
 
 def test_every_command_of_the_guide_does_what_it_says(domain: Domain) -> None:
+    kinit(domain, ADMINISTRATOR, PASSWORD)
     ran = []
     for prompt, program, *words in commands():
         if program == "ldapsearch":
@@ -69,13 +73,29 @@ def test_every_command_of_the_guide_does_what_it_says(domain: Domain) -> None:
     assert [one["name"] for one in domain.objects()] == [""]
 
 
+def test_whose_ticket_it_is_says_which_directory_is_meant_and_who_was_refused(domain: Domain) -> None:
+    kinit(domain, USER, USER_PASSWORD)
+    admin = domain.shell("admin")
+    assert admin.good("directory", "list", "--json").json["forest"]["name"] == DOMAIN
+    domain.good("prepare", "--yes")
+    known = ("--definition", domain.vendor.definition, "--root", domain.vendor.root, "--dir", domain.folder / "anna")
+    refused = admin.volact("directory", "activate", "--key-file", domain.vendor.keys["servers"], *known)
+    assert refused.errors[0].startswith(f"{USER} may not create activation objects")
+    by_address = admin.volact("directory", "list", "--server", "10.77.0.1")
+    assert by_address.errors == [
+        f"directory server 10.77.0.1 did not accept {USER}: "
+        "Kerberos knows no server of that name: write it in full, no address"
+    ]
+    (domain.forest.folder / "ccache").unlink()
+    without = admin.volact("directory", "list")
+    assert without.errors == ["it is not known which directory is meant"]
+
+
 def _as_administrator(domain: Domain, words: list[str]) -> Any:
     """With the Kerberos ticket of the administrator, as the guide says."""
     more: list[object] = ["--dir", domain.folder / "admin"]
     if words[1] in WITH_KEY:
         more += ["--key-file", domain.vendor.keys["servers"]]
-    if "--domain" not in words:
-        more += ["--domain", DOMAIN]  # what a joined computer's keytab says
     return domain.shell("admin").volact(*words, *more)
 
 

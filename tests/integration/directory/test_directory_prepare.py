@@ -35,6 +35,8 @@ def test_a_forest_without_schema_changes_holds_objects_in_standard_classes(domai
     asked = ["--definition", domain.vendor.definition, "--root", domain.vendor.root]
     early = domain.directory("activate", "--key-file", domain.vendor.keys["servers"], *asked)
     assert "no place for activation objects yet" in early.errors[0]
+    refused = domain.directory("prepare", "--no-schema", "--yes", "--json", options=domain.forest.as_user())
+    assert refused.json["error"]["code"] == "not-enterprise-admin"
     domain.good("prepare", "--no-schema", "--yes")
     assert steps(domain, "--no-schema") == []
     domain.activate("Standard")

@@ -58,19 +58,38 @@ def test_a_computer_that_reaches_only_a_read_only_controller_activates_through_i
 
 
 def test_without_its_site_such_a_computer_finds_no_controller(domain: Domain, branch: Branch) -> None:
-    one = behind(branch, domain, 2)
-    keytab = one.folder.with_suffix(".keytab")
-    branch.shell.good("directory", "member", "--keytab", keytab, "--dir", one.folder)
+    one = replace(domain.member(2), shell=branch.shell)
     tried = one.activate()["last_attempt"]["tried"][0]
     assert (tried["source"], tried["code"]) == ("directory", "directory-unreachable")
+
+
+def test_a_computer_finds_its_site_by_the_forest_s_subnets_and_remembers_it(domain: Domain, branch: Branch) -> None:
+    domain.clear()
+    domain.activate()
+    branch.replicate()
+    branch.add_subnets()
+    one = replace(domain.member(2), shell=branch.shell)
+    with branch.line():  # to the head office, whose controllers DNS names to everybody
+        assert one.activate()["last_attempt"]["tried"] == [READ], "the nearer one"
+    assert one.activate()["last_attempt"]["tried"] == [READ], "and it alone, by the site that was found"
+    known = one.shell.good("directory", "member", "--dir", one.folder, "--json").json
+    assert (known["site_found"], "site" in known) == (SITE, False)
+    # a computer of the head office is in the wider subnet, whose site's controller it asked first
+    other = domain.member(3)
+    assert other.activate()["last_attempt"]["tried"][0]["host"] == f"dc1.{DOMAIN}"
+    shown = other.shell.good("directory", "member", "--dir", other.folder).out
+    assert "Default-First-Site-Name, found by the forest's subnets" in shown
+    # one that moves is told so by whoever answers
+    (other.folder / "directory.site").write_text(f"{SITE}\n")
+    assert other.activate()["last_attempt"]["tried"][0]["host"] == f"dc1.{DOMAIN}"
+    assert (other.folder / "directory.site").read_text() == "Default-First-Site-Name\n"
 
 
 def test_a_site_without_controllers_of_its_own_is_served_by_the_others(domain: Domain) -> None:
     domain.clear()
     domain.activate()
     one = domain.member(3)
-    keytab = one.folder.with_suffix(".keytab")
-    one.shell.good("directory", "member", "--keytab", keytab, "--site", "Elsewhere", "--dir", one.folder)
+    one.shell.good("directory", "member", "--site", "Elsewhere", "--dir", one.folder)
     assert one.activate()["last_attempt"]["tried"][0]["host"] == f"dc1.{DOMAIN}"
     refused = one.shell.volact("directory", "member", "--site", "a.b", "--dir", one.folder)
     assert refused.errors == ["'a.b' cannot be the name of a site"]

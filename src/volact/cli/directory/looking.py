@@ -2,6 +2,7 @@
 """``list``, ``show``, ``remove`` and ``acl``: the activation objects of a forest and who may read them."""
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 from volact.cli.directory.shared import add_connection, connected, folder_of
@@ -98,7 +99,10 @@ def run_show(args: argparse.Namespace, env: Environment) -> int:
     row = _present(found, place, folder_of(args, env).trusts(), env)
     claimed = found.claimed
     if env.json:
-        env.write_json({**row, "acl": [_rule(rule) for rule in rules]})
+        forest = claimed.forest.to_claim() if claimed else None
+        about = {"by_telephone": found.by_telephone, "standard_class": found.standard}
+        made = {"forest": forest, "created": env.json_time(found.created), **about}
+        env.write_json({**row, **made, "acl": [_rule(rule) for rule in rules]})
         return 0
     env.facts(
         [
@@ -113,12 +117,11 @@ def run_show(args: argparse.Namespace, env: Environment) -> int:
             ("forest", claimed.forest.name if claimed else None),
             ("ends", row["expires"]),
             ("class", "standard" if found.standard else "volactActivationObject"),
-            ("created", found.created or None),
+            ("created", None if found.created is None else env.show_time(found.created)),
             ("entry", found.dn),
         ]
     )
-    for rule in rules:
-        env.write(str(rule))
+    _show_rules(env, rules)
     return 0
 
 
@@ -145,8 +148,7 @@ def run_acl(args: argparse.Namespace, env: Environment) -> int:
     if env.json:
         env.write_json({"dn": found.dn, "acl": [_rule(rule) for rule in rules]})
         return 0
-    for rule in rules:
-        env.write(str(rule))
+    _show_rules(env, rules)
     return 0
 
 
@@ -192,6 +194,14 @@ def _status(found: Stored, place: Place, trusts: dict[str, Trust], now: int) -> 
     except (TrustError, InputError, PhonePartMissingError) as exc:
         return exc.code
     return "good"
+
+
+def _show_rules(env: Environment, rules: Sequence[Rule]) -> None:
+    """In words; one that the entry has of its own and inherits as well is said once."""
+    own = {(rule.allow, rule.right, rule.sid) for rule in rules if not rule.inherited}
+    for rule in rules:
+        if not rule.inherited or (rule.allow, rule.right, rule.sid) not in own:
+            env.write(str(rule))
 
 
 def _rule(rule: Rule) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from volact.core.errors import ConfigError, InputError, VolactError
 from volact.core.forest import ForestKind
 from volact.core.product_key import ProductKey
 from volact.directory.connection import Credentials, Password, Server, Session, Ticket, connect
-from volact.directory.errors import DirectoryUnreachableError, NotMemberError
+from volact.directory.errors import DirectoryUnreachableError, KeytabError, NotMemberError
 from volact.directory.folder import DirectoryFolder
-from volact.directory.locate import LDAP_PORT, LDAPS_PORT, find_controllers, machine_account
+from volact.directory.locate import LDAP_PORT, LDAPS_PORT, find_controllers, machine_account, ticket_owner
 from volact.directory.place import Place, find_place
 
 MAX_SECRET_FILE = 4096
@@ -53,7 +53,9 @@ class ServerNameError(InputError):
 
 def add_connection(verb: argparse.ArgumentParser) -> None:
     place = verb.add_argument_group("which directory, and as whom")
-    place.add_argument("--domain", metavar="DOMAIN", help="Active Directory domain (default: the computer's own)")
+    place.add_argument(
+        "--domain", metavar="DOMAIN", help="Active Directory domain (default: the user's, else the computer's)"
+    )
     place.add_argument("--server", metavar="NAME[:PORT]", help="this server (default: found through DNS)")
     place.add_argument("--base", metavar="DN", help="a plain LDAP directory, below this entry")
     place.add_argument("--ca-file", metavar="FILE", help="the authority of the directory's TLS certificate")
@@ -101,7 +103,7 @@ def _credentials(args: argparse.Namespace, env: Environment) -> Credentials:
     if args.user is None:
         if args.base is not None:
             raise LdapOptionsError(missing="--user")
-        return Ticket()
+        return Ticket(str(ticket_owner() or ""))
     return Password(args.user, _secret(args.password_file, env, f"password of {args.user}", "--password-file"))
 
 
@@ -120,11 +122,12 @@ def _servers(args: argparse.Namespace, credentials: Credentials) -> list[Server]
 def _domain(args: argparse.Namespace, credentials: Credentials) -> str:
     if args.domain:
         return str(args.domain)
-    if isinstance(credentials, Password) and "@" in credentials.user:
-        return credentials.user.rpartition("@")[2].lower()
+    user = credentials.user if isinstance(credentials, Password) else str(credentials)
+    if "@" in user:
+        return user.rpartition("@")[2].lower()
     try:
         return machine_account().realm.lower()
-    except NotMemberError:
+    except (NotMemberError, KeytabError):  # the latter where who asks may not read it, as administrators may not
         raise DomainMissingError() from None
 
 
