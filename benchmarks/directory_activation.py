@@ -97,9 +97,9 @@ def run_client(kind: str, folders: list[Path]) -> float:
     """One client process: each folder's machine activates; the seconds that took."""
     from volact.cli.client.door import SETTINGS
     from volact.client import activation
-    from volact.client.discovery import DnsResolver
     from volact.client.machine import LocalMachine
     from volact.client.products import load_product
+    from volact.client.resolver import DnsResolver
     from volact.client.routes import find_routes
     from volact.client.store import ClientStore
     from volact.directory.door import DirectoryDoor

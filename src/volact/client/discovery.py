@@ -12,24 +12,20 @@ Spec: docs/spec/discovery.md §3.
 
 import ipaddress
 import re
-import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from volact.core.errors import ConfigError, InputError, TransportError
 
 if TYPE_CHECKING:  # both cost start-up time that `volact client status` must not pay
     from random import Random
 
-    import dns.resolver
 
 SERVICE = "_volact._tcp"
 DEFAULT_PORT = 1688
 DNS_PORT = 53
-QUERY_TIMEOUT = 5.0  # for one name over all name servers; a machine with three dead suffixes waits 15 s, not minutes
-RESOLV_CONF = "/etc/resolv.conf"
 MAX_NAME = 253  # RFC 1035 §2.3.4 in text form
 
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
@@ -274,76 +270,6 @@ def selection_order(records: Iterable[SrvRecord], rng: "Random") -> list[SrvReco
     return [record for priority in sorted(by_priority) for record in _by_weight(by_priority[priority], rng)]
 
 
-class DnsResolver:
-    """The system's DNS, or one name server at ``address`` ("IP:port"); suffixes are the system's in both cases.
-
-    Suffixes: the search list (or ``domain``) of resolv.conf, then the domain of the machine's own full name.
-    """
-
-    def __init__(
-        self, address: str | None = None, *, timeout: float = QUERY_TIMEOUT, resolv_conf: str = RESOLV_CONF
-    ) -> None:
-        self._address = None if address is None else parse_resolver_address(address)
-        self._timeout, self._resolv_conf = timeout, resolv_conf
-        self._opened: dns.resolver.Resolver | None = None
-        self._problem = ""
-
-    def suffixes(self) -> Iterator[str]:
-        resolver = self._open()
-        listed = resolver.search or [resolver.domain]
-        seen = set[str]()
-        for suffix in _then_own_domain(name.to_text(omit_final_dot=True).lower() for name in listed):
-            if suffix not in ("", ".") and suffix not in seen:
-                seen.add(suffix)
-                yield suffix
-
-    def srv(self, name: str) -> list[SrvRecord]:
-        import dns.exception
-
-        resolver = self._open()
-        if not resolver.nameservers:
-            raise LookupFailedError(Outcome.NO_RESOLVER, self._problem)
-        try:
-            answer = resolver.resolve(name.rstrip(".") + ".", "SRV", lifetime=self._timeout)
-        except dns.exception.DNSException as error:
-            raise _lookup_failed(error) from None
-        return [_srv_record(rdata) for rdata in answer]
-
-    def addresses(self, host: str) -> list[str]:
-        """The addresses of a host by the name server that is set.  Raises :class:`LookupFailedError`."""
-        import dns.exception
-
-        resolver, found = self._open(), list[str]()
-        failed: Exception | None = None
-        for kind in ("A", "AAAA"):
-            try:
-                found += [rdata.address for rdata in resolver.resolve(f"{host}.", kind, lifetime=self._timeout)]
-            except dns.exception.DNSException as error:
-                failed = failed or error
-        if not found and failed is not None:
-            raise _lookup_failed(failed)
-        return found
-
-    def _open(self) -> "dns.resolver.Resolver":
-        if self._opened is None:
-            self._opened = self._configured()
-        return self._opened
-
-    def _configured(self) -> "dns.resolver.Resolver":
-        """A resolver without name servers, and the reason kept, where the system's settings give none."""
-        import dns.exception
-        import dns.resolver
-
-        resolver = dns.resolver.Resolver(configure=False)
-        try:
-            resolver.read_resolv_conf(self._resolv_conf)
-        except (dns.exception.DNSException, ValueError) as error:
-            self._problem = f"{self._resolv_conf}: {_sentence(error)}"
-        if self._address is not None:
-            resolver.nameservers, resolver.port = [self._address.host], self._address.port
-        return resolver
-
-
 def _all_candidates(
     settings: Settings,
     resolver: Resolver,
@@ -426,7 +352,7 @@ def _is_usable(name: str, record: SrvRecord, trace: DiscoveryTrace) -> bool:
     if record.target == "":
         trace.record(name, Outcome.NOT_AVAILABLE)
         return False
-    if record.port == 0 or not (_is_name(record.target) or _is_ipv4(record.target)):
+    if record.port == 0 or not (is_name(record.target) or _is_ipv4(record.target)):
         trace.record(name, Outcome.MALFORMED, f"target {record.target!r} port {record.port}")
         return False
     return True
@@ -451,61 +377,6 @@ def _first_reaching(draw: int, records: list[SrvRecord]) -> int:
     raise RuntimeError("the draw exceeds the sum of the weights")
 
 
-def _then_own_domain(suffixes: Iterable[str]) -> Iterator[str]:
-    yield from suffixes
-    yield own_domain(socket.gethostname())
-
-
-def own_domain(name: str) -> str:
-    """The domain of this machine's full name, as ``hostname -d`` shows it; "" when it has none."""
-    if "." not in name:
-        try:
-            name = socket.getaddrinfo(name, None, flags=socket.AI_CANONNAME)[0][3]
-        except OSError:
-            return ""
-    domain = name.rstrip(".").partition(".")[2].lower()
-    return domain if _is_name(domain) and domain != "localdomain" else ""
-
-
-def _srv_record(rdata: Any) -> SrvRecord:
-    target = rdata.target.to_text(omit_final_dot=True).lower()
-    return SrvRecord(rdata.priority, rdata.weight, rdata.port, "" if target == "." else target)
-
-
-def _lookup_failed(error: Exception) -> LookupFailedError:
-    import dns.resolver
-
-    match error:
-        case dns.resolver.NXDOMAIN():
-            return LookupFailedError(Outcome.NXDOMAIN)
-        case dns.resolver.NoAnswer():
-            return LookupFailedError(Outcome.NO_ANSWER)
-        case dns.resolver.LifetimeTimeout():
-            return LookupFailedError(Outcome.TIMEOUT, _tried(error))
-        case dns.resolver.NoNameservers():
-            return LookupFailedError(_worst(error), _tried(error))
-        case _:
-            return LookupFailedError(Outcome.MALFORMED, _sentence(error))
-
-
-def _worst(error: Any) -> Outcome:
-    """Why no name server was of use, by the last one's fault: an rcode in text, or an exception."""
-    *_, last = error.kwargs["errors"]
-    return {"REFUSED": Outcome.REFUSED, "SERVFAIL": Outcome.SERVER_FAILURE}.get(str(last[3]), _fault(last[3]))
-
-
-def _fault(fault: object) -> Outcome:
-    if isinstance(fault, OSError | EOFError):
-        return Outcome.UNREACHABLE
-    return Outcome.SERVER_FAILURE if isinstance(fault, str) else Outcome.MALFORMED
-
-
-def _tried(error: Any) -> str:
-    """The name servers and what each said, once each."""
-    said = [f"{where}: {_sentence(fault)}" for where, _, _, fault, _ in error.kwargs["errors"]]
-    return ", ".join(dict.fromkeys(said))
-
-
 def _host_port(text: str, host: str, port: int) -> HostPort:
     """Check the parts; ``text`` is what the error quotes."""
     if not 1 <= port <= 65535:
@@ -513,7 +384,7 @@ def _host_port(text: str, host: str, port: int) -> HostPort:
     if ":" in host:
         return HostPort(_ipv6(text, host), port)
     name = host.lower().removesuffix(".")
-    if not _is_ipv4(name) and not _is_name(name):
+    if not _is_ipv4(name) and not is_name(name):
         raise HostMalformedError(text=text, why=f"{host!r} is neither a host name nor an address")
     return HostPort(name, port)
 
@@ -541,7 +412,7 @@ def _is_ipv4(text: str) -> bool:
     return True
 
 
-def _is_name(text: str) -> bool:
+def is_name(text: str) -> bool:
     """Letters, digits, hyphens and underscores; a last label of digits would be an address that is none."""
     labels = text.split(".")
     return len(text) <= MAX_NAME and all(map(_LABEL.fullmatch, labels)) and not labels[-1].isdigit()
@@ -549,7 +420,7 @@ def _is_name(text: str) -> bool:
 
 def _checked_domain(text: str) -> str:
     domain = text.lower().removesuffix(".")
-    if not _is_name(domain) or len(f"{SERVICE}.{domain}") > MAX_NAME:
+    if not is_name(domain) or len(f"{SERVICE}.{domain}") > MAX_NAME:
         raise LookupDomainError(text=text)
     return domain
 
@@ -558,7 +429,3 @@ def _why_not_plain(text: str) -> str:
     if text.count(":") > 1 and "[" not in text:
         return "an IPv6 address is written in brackets"
     return "it is not NAME or NAME:PORT" if text else "it is empty"
-
-
-def _sentence(error: object) -> str:
-    return (str(error) or type(error).__name__).rstrip(".")

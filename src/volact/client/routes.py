@@ -15,7 +15,6 @@ from typing import Protocol
 from volact.client.discovery import (
     Browse,
     Candidate,
-    DnsResolver,
     HostMalformedError,
     LookupFailedError,
     Resolver,
@@ -25,6 +24,7 @@ from volact.client.discovery import (
 )
 from volact.client.products import LoadedProduct
 from volact.client.records import ClientSettings, KnownIssuer
+from volact.client.resolver import DnsResolver
 from volact.core.errors import ConfigError
 from volact.core.product_key import Channel
 from volact.wire.client import Server

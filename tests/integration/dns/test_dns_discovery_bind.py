@@ -13,12 +13,12 @@ from support.bind import Bind, bind
 from volact.client.discovery import (
     Candidate,
     DiscoveryTrace,
-    DnsResolver,
     NoHostFoundError,
     Settings,
     Source,
     candidates,
 )
+from volact.client.resolver import DnsResolver
 from volact.host.dns import DnsDomain, publish, withdraw
 
 pytestmark = pytest.mark.needs("bind")

@@ -17,9 +17,9 @@ from support.phone_desk import Online
 from support.processes import good, volact
 from support.tpm import Maker, running
 from volact.client import activation, products, returns
-from volact.client.discovery import DnsResolver
 from volact.client.doctor import Examination, Surroundings, examine
 from volact.client.events import Log
+from volact.client.resolver import DnsResolver
 from volact.client.returns import NothingToReturnError
 from volact.client.rounds import run_round
 from volact.client.routes import Route

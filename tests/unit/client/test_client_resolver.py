@@ -16,8 +16,9 @@ import pytest
 from support.client_machine import PRODUCT, ClientMachine
 from support.site import served
 from volact.client import activation, products
-from volact.client.discovery import DnsResolver, LookupFailedError, Settings
+from volact.client.discovery import LookupFailedError, Settings
 from volact.client.records import ClientSettings
+from volact.client.resolver import DnsResolver
 from volact.client.routes import find_routes
 from volact.testing import Site
 from volact.wire.client import UnreachableError

@@ -27,11 +27,11 @@ from volact.client.discovery import (
     Source,
     SrvRecord,
     candidates,
-    own_domain,
     parse_host_port,
     parse_resolver_address,
     selection_order,
 )
+from volact.client.resolver import own_domain
 
 
 @dataclass

@@ -13,10 +13,10 @@ from volact.cli.client.shared import machine_of, open_store, reason_json, say_no
 from volact.cli.environment import Environment
 from volact.client import activation, mdns
 from volact.client.directory import heed_membership
-from volact.client.discovery import DnsResolver
 from volact.client.events import Log
 from volact.client.machine import LocalMachine
 from volact.client.products import LoadedProduct, NoKeyError, load_product
+from volact.client.resolver import DnsResolver
 from volact.client.rounds import first_boot, load_memory, note_answer, note_failure, read_counter, save_memory
 from volact.client.routes import Route, find_routes
 from volact.client.store import ClientStore
