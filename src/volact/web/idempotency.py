@@ -39,9 +39,18 @@ from sqlalchemy import (
 from volact.core.errors import InputError
 
 HEADER = "Idempotency-Key"
+REPLAYED = "Idempotent-Replayed"  # with an answer that was given before
 MOST_KEY = 200
 KEPT_SECONDS = 86400  # how long a request may be repeated
 NONCE_BYTES = 12
+PARAMETER: Mapping[str, Any] = {  # as OpenAPI has it
+    "name": HEADER,
+    "in": "header",
+    "required": False,
+    "description": f"A new one for each act, such as a UUID. The same request with the same key within "
+    f"{KEPT_SECONDS // 3600} hours gets the same answer, and is done once.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": MOST_KEY, "pattern": "^[!-~]+$"},
+}
 
 
 class IdempotencyKeyUnfitError(InputError):

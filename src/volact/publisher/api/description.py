@@ -16,8 +16,8 @@ from volact.core.errors import VolactError
 from volact.publisher.api import problems
 from volact.publisher.api.access import ENDPOINTS, Role, Rule
 from volact.publisher.api.problems import STATUSES
-from volact.publisher.api.route import REPLAYED, Endpoint
-from volact.web.idempotency import HEADER, KEPT_SECONDS, MOST_KEY, IdempotencyKeyReusedError, IdempotencyKeyUnfitError
+from volact.publisher.api.route import Endpoint
+from volact.web.idempotency import PARAMETER, REPLAYED, IdempotencyKeyReusedError, IdempotencyKeyUnfitError
 from volact.web.problems import MEDIA_TYPE, title
 
 VERSION = "1"
@@ -71,7 +71,7 @@ def _complete(operation: dict[str, Any], endpoint: Endpoint) -> None:
         operation["x-volact-roles"] = [str(role) for role in Role if rule.any_scope or role in rule.roles]
         operation["x-volact-scope"] = str(rule.scope) if rule.scope else None
     if endpoint.once:
-        operation.setdefault("parameters", []).append(_IDEMPOTENCY_KEY)
+        operation.setdefault("parameters", []).append(dict(PARAMETER))
 
 
 def _who(rule: Rule) -> str:
@@ -127,13 +127,3 @@ def _headers(endpoint: Endpoint) -> Mapping[str, str]:
 
 def _header(text: str) -> dict[str, Any]:
     return {"description": text, "schema": {"type": "string"}}
-
-
-_IDEMPOTENCY_KEY = {
-    "name": HEADER,
-    "in": "header",
-    "required": False,
-    "description": f"A new one for each act, such as a UUID. The same request with the same key within "
-    f"{KEPT_SECONDS // 3600} hours gets the same answer, and is done once.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": MOST_KEY, "pattern": "^[!-~]+$"},
-}

@@ -20,10 +20,9 @@ from volact.publisher.api import access
 from volact.publisher.api.access import ENDPOINTS, Caller
 from volact.publisher.api.office import Office
 from volact.publisher.change import Change
-from volact.web.idempotency import HEADER, Answer, Asked
+from volact.web.idempotency import HEADER, REPLAYED, Answer, Asked
 from volact.web.limits import Decision
 
-REPLAYED = "Idempotent-Replayed"
 _JSON = "application/json"
 
 
