@@ -6,7 +6,7 @@ configured domain, or of the DNS suffixes, and then, where there is no DNS, thos
 come lazily: no question is sent before the ones before it were tried.  It contacts no KMS host and stores nothing; DNS
 is not trusted, the answer's signature is.
 
-Imports are the standard library's; dnspython is imported when the first question is asked.
+Imports are the standard library's; DNS itself is `resolver`'s.
 Spec: docs/spec/discovery.md §3.
 """
 
