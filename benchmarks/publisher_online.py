@@ -100,11 +100,11 @@ class Bench:
 
     def check_ledger(self) -> None:
         with Publisher.open(self.folder) as publisher:
-            rows = publisher.store.check_ledger()
+            last = publisher.store.check_ledger()
             used = publisher.find_key(self.key).used
         if used != self.made:
             raise SystemExit(f"{self.made} machines were activated, the pool has lost {used}")
-        print(f"ledger of {len(rows)} rows whole, {used} activations", file=sys.stderr)
+        print(f"ledger of {last.seq if last else 0} rows whole, {used} activations", file=sys.stderr)
 
 
 def publisher_server(bench: Bench):

@@ -7,6 +7,7 @@ import json
 import re
 import secrets
 import shlex
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -296,6 +297,33 @@ def test_the_ledger_is_verified_and_exported(site):
     assert site.json("ledger", "verify", "--against", site.folder / "ledger.jsonl")["compared"] == 3
     (site.folder / "ledger.jsonl").write_text("\n".join([*lines, lines[-1].replace('"seq":3', '"seq":9')]))
     assert site.fail("ledger", "verify", "--against", site.folder / "ledger.jsonl") == "ledger-broken"
+    (site.folder / "ledger.jsonl").write_text("x" * 100)
+    assert site.fail("ledger", "verify", "--against", site.folder / "ledger.jsonl") == "malformed"
+    assert site.fail("ledger", "verify", "--against", site.folder / "nothing") == "file-unreadable"
+
+
+def test_an_export_is_continued_from_the_row_after_its_last(site):
+    file = site.folder / "ledger.jsonl"
+    assert site.json("ledger", "export", "--to", 2, "-o", file)["rows"] == 2
+    site.ok(*ISSUE, "servers")
+    rest = site.ok("ledger", "export", "--from", 3)
+    assert [json.loads(line)["seq"] for line in rest.splitlines()] == [3, 4]
+    with file.open("a") as whole:
+        whole.write(rest)
+    assert file.read_text() == site.ok("ledger", "export")
+    assert site.json("ledger", "verify", "--against", file)["compared"] == 4
+    assert site.ok("ledger", "export", "--from", 5) == ""
+
+
+def test_an_export_that_fails_leaves_the_file_as_it_was_and_nothing_beside_it(site):
+    file = site.folder / "ledger.jsonl"
+    file.write_text("before")
+    with sqlite3.connect(site.folder / "publisher" / "publisher.db") as database:
+        database.execute("UPDATE ledger SET actor = 'nobody' WHERE seq = 2")
+    before = {path.name for path in site.folder.iterdir()}
+    assert site.fail("ledger", "export", "-o", file) == "ledger-broken"
+    assert site.fail("ledger", "export", "-o", site.folder / "nowhere" / "x") == "ledger-broken"
+    assert (file.read_text(), {path.name for path in site.folder.iterdir()}) == ("before", before)
 
 
 def test_a_port_that_is_taken_is_named(site):

@@ -56,16 +56,16 @@ def restore(source: Path, path: Path, database: str | None = None) -> Restored:
     """
     if database is not None:
         check_database(database)
-    rows: list[Row] = []
+    last: list[Row] = []
 
     def place(contents: Contents, folder: Path) -> Path | str:
         return _place(contents, folder, database)
 
     def check(folder: Path) -> None:
-        rows.extend(_check(folder))
+        last.append(_check(folder))
 
     contents = archive.restore(source, path, KIND, place, check)
-    return Restored(contents, PublisherFolder.open(path), len(rows), rows[-1].hash)
+    return Restored(contents, PublisherFolder.open(path), last[0].seq, last[0].hash)
 
 
 def _place(contents: Contents, folder: Path, database: str | None) -> Path | str:
@@ -79,13 +79,14 @@ def _place(contents: Contents, folder: Path, database: str | None) -> Path | str
     return PublisherFolder.open(folder).database
 
 
-def _check(path: Path) -> list[Row]:
+def _check(path: Path) -> Row:
     folder = PublisherFolder.open(path)
     with folder.store() as store:
-        rows = store.check_ledger()
-    if not rows or json.loads(rows[0].data).get("root") != folder.fingerprint:
+        last = store.check_ledger()
+        first = next(store.ledger_rows(1, 1), None)
+    if last is None or first is None or json.loads(first.data).get("root") != folder.fingerprint:
         raise RestoreLedgerError()
-    return rows
+    return last
 
 
 def _pin_files(folder: PublisherFolder) -> frozenset[str]:

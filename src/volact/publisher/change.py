@@ -91,10 +91,7 @@ class Change:
 
     def _last(self) -> Row | None:
         if self._head is None:
-            last = self.conn.execute(
-                select(*queries.LEDGER_COLUMNS).order_by(LEDGER.c.seq.desc()).limit(1)
-            ).one_or_none()
-            self._head = Row(*last) if last else None
+            self._head = queries.last_row(self.conn)
         return self._head
 
     def start_epoch(self, epoch: int, at: int) -> None:

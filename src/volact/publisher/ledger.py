@@ -8,17 +8,19 @@ write a whole new chain; an export kept elsewhere shows that (:func:`check_again
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 from volact.core.encoding import Fields, parse_object
-from volact.core.errors import TrustError
+from volact.core.errors import MalformedError, TrustError
 from volact.core.licence import Checkpoint
 
 GENESIS = "0" * 64
 FORMAT = 1
+_EXPORT = "ledger export"
 
 
 class LedgerBrokenError(TrustError):
@@ -87,6 +89,11 @@ class Row:
         return canonical(self.to_dict())
 
 
+def lines(rows: Iterable[Row]) -> Iterator[str]:
+    """An export, line by line."""
+    return (f"{row.to_line()}\n" for row in rows)
+
+
 def canonical(value: Mapping[str, Any]) -> str:
     """JSON with sorted members and no spaces: one text for one value (RFC 8785 for what we put in)."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
@@ -99,9 +106,8 @@ def chain(last: Row | None, at: int, act: Act, actor: str, key_id: str | None, d
     return Row(seq, at, str(act), actor, key_id, draft.data, previous, _hash(draft))
 
 
-def check(rows: Iterable[Row]) -> Row | None:
-    """Raises :class:`LedgerBrokenError` at the first row that does not fit; returns the last row, the head."""
-    last: Row | None = None
+def whole(rows: Iterable[Row], last: Row | None = None) -> Iterator[Row]:
+    """The rows that follow ``last``, one by one; raises :class:`LedgerBrokenError` at the first that does not fit."""
     for row in rows:
         seq, previous = (last.seq + 1, last.hash) if last else (1, GENESIS)
         if row.seq != seq:
@@ -109,72 +115,64 @@ def check(rows: Iterable[Row]) -> Row | None:
         if row.previous != previous or row.hash != _hash(row):
             raise LedgerBrokenError(why=f"row {row.seq} was changed, or the row before it")
         last = row
-    return last
+        yield row
 
 
-def check_against(rows: Sequence[Row], exported: Mapping[int, str]) -> None:
-    """Whether an earlier export (sequence number to hash) is the beginning of this ledger."""
-    hashes = {row.seq: row.hash for row in rows}
-    for seq, value in exported.items():
-        if seq not in hashes:
-            raise LedgerBrokenError(why=f"row {seq} of the export is missing")
-        if hashes[seq] != value:
-            raise LedgerBrokenError(why=f"row {seq} is not the one that was exported")
+def check(rows: Iterable[Row]) -> Row | None:
+    """Raises :class:`LedgerBrokenError` at the first row that does not fit; returns the last row, the head."""
+    return next(iter(deque(whole(rows), maxlen=1)), None)
 
 
-def check_activations(rows: Iterable[Row], serials: Iterable[str]) -> None:
-    """Whether the certificates that the ledger tells of are those in the table of activations, each once."""
-    told = {_serial(row) for row in rows if row.act in HOST_ACTS}
-    kept = set(serials)
-    for serial in sorted(told - kept):
-        raise LedgerBrokenError(why=f"the activation with certificate {serial} was removed")
-    for serial in sorted(kept - told):
-        raise LedgerBrokenError(why=f"the activation with certificate {serial} was put in beside the ledger")
+class Comparison:
+    """What was kept elsewhere (sequence numbers and hashes, in their order) against the rows of this ledger: ``see``
+    each of them in order, then ``finish``.  Both raise :class:`LedgerBrokenError`.  ``compared``: how many were the
+    same."""
+
+    def __init__(self, kept: Iterable[tuple[int, str]], *, missing: str, other: str) -> None:
+        self._kept, self._missing, self._other = iter(kept), missing, other
+        self._next = next(self._kept, None)
+        self.compared = 0
+
+    @classmethod
+    def with_export(cls, exported: Iterable[tuple[int, str]]) -> Self:
+        """Whether an earlier export is part of this ledger."""
+        return cls(exported, missing="row {seq} of the export is missing", other="that was exported")
+
+    @classmethod
+    def with_checkpoints(cls, checkpoints: Iterable[Checkpoint]) -> Self:
+        """Whether the ledgers that receipts were signed over are the beginning of this one."""
+        kept = ((one.size, one.head) for one in checkpoints)
+        missing = "row {seq}, over which the receipt was signed, is missing"
+        return cls(kept, missing=missing, other="that the receipt was signed over")
+
+    def see(self, row: Row) -> None:
+        if self._next is None or self._next[0] != row.seq:
+            return
+        if self._next[1] != row.hash:
+            raise LedgerBrokenError(why=f"row {row.seq} is not the one {self._other}")
+        self.compared += 1
+        self._next = next(self._kept, None)
+
+    def finish(self) -> None:
+        if self._next is not None:
+            raise LedgerBrokenError(why=self._missing.format(seq=self._next[0]))
+
+    def check(self, rows: Iterable[Row]) -> None:
+        for row in rows:
+            self.see(row)
+        self.finish()
 
 
-def check_forests(rows: Iterable[Row], objects: Iterable[str]) -> None:
-    """Whether the activation objects that the ledger tells of are those in the table beside it, each once."""
-    told = {str(json.loads(row.data)["object"]) for row in rows if row.act in FOREST_ACTS}
-    kept = set(objects)
-    for one in sorted(told ^ kept):
-        what = "was removed" if one in told else "was put in beside the ledger"
-        raise LedgerBrokenError(why=f"activation object {one} {what}")
-
-
-def check_pools(rows: Iterable[Row], used: Mapping[str, int], machines: Mapping[int, str]) -> None:
-    """Whether what the keys' pools have lost, and who holds activations (ID to machine), is what the ledger tells."""
-    told: dict[str, int] = {}
-    holders: dict[int, str] = {}
-    for row in rows:
-        if row.act not in MACHINE_ACTS and row.act != Act.MACHINE_RETURNED:
-            continue
-        data, key_id = json.loads(row.data), row.key_id or ""
-        told[key_id] = told.get(key_id, 0) + data["units"]
-        if row.act == Act.MACHINE_RETURNED:
-            holders.pop(data["activation"], None)
-        else:
-            holders[data["activation"]] = data["machine"]
-    for key_id in sorted(used.keys() | told.keys()):
-        have, should = used.get(key_id, 0), told.get(key_id, 0)
-        if have != should:
-            raise LedgerBrokenError(why=f"key {key_id} has {have} activations in use, the ledger tells of {should}")
-    for activation in sorted(machines.keys() | holders.keys()):
-        if machines.get(activation) != holders.get(activation):
-            raise LedgerBrokenError(why=f"activation {activation} is not the one that the ledger tells of")
-
-
-def check_checkpoint(rows: Sequence[Row], checkpoint: Checkpoint) -> None:
-    """Whether the ledger that a receipt was signed over is the beginning of this one."""
-    if checkpoint.size > len(rows):
-        raise LedgerBrokenError(why=f"it has {len(rows)} rows, the receipt was signed over {checkpoint.size}")
-    if rows[checkpoint.size - 1].hash != checkpoint.head:
-        raise LedgerBrokenError(why=f"row {checkpoint.size} is not the one that the receipt was signed over")
-
-
-def read_export(data: bytes) -> dict[int, str]:
-    """Sequence numbers and hashes of an export, or ``MalformedError``."""
-    lines = (Fields(parse_object(line, "ledger export"), "ledger export") for line in data.splitlines())
-    return {line.integer("seq", least=1): line.text("hash", least=64, most=64) for line in lines}
+def read_export(lines: Iterable[bytes]) -> Iterator[tuple[int, str]]:
+    """Sequence numbers and hashes of an export's lines, in their order, or ``MalformedError``."""
+    before = 0
+    for line in lines:
+        fields = Fields(parse_object(line.rstrip(b"\r\n"), _EXPORT), _EXPORT)
+        seq, value = fields.integer("seq", least=1), fields.text("hash", least=64, most=64)
+        if seq <= before:
+            raise MalformedError(what=_EXPORT, why=f"row {seq} comes after row {before}")
+        before = seq
+        yield seq, value
 
 
 def _hash(row: Row) -> str:
@@ -193,7 +191,3 @@ def _covered(row: Row) -> dict[str, Any]:
         "data": row.data,
         "previous": row.previous,
     }
-
-
-def _serial(row: Row) -> str:
-    return str(json.loads(row.data).get("serial", ""))

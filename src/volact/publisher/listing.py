@@ -200,11 +200,6 @@ def ledger(conn: Connection, wanted: LedgerFilter, after: int, limit: int) -> li
     return [Row(*one) for one in conn.execute(statement.order_by(row.seq).limit(limit))]
 
 
-def last_row(conn: Connection) -> Row:
-    statement = select(*queries.LEDGER_COLUMNS).order_by(LEDGER.c.seq.desc()).limit(1)
-    return Row(*conn.execute(statement).one())
-
-
 def versions(conn: Connection, product: str, after: int, limit: int) -> list[Signed]:
     row = DEFINITION.c
     statement = select(*queries.SIGNED).where(row.product == product, row.version > after)

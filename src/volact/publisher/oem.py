@@ -120,7 +120,7 @@ def certify(
 
 def makers(publisher: Publisher) -> list[Maker]:
     revoked = publisher.store.revocations(0).revoked
-    rows = [row for row in publisher.store.ledger() if row.act == Act.OEM_CERTIFIED]
+    rows = publisher.store.ledger_acts(Act.OEM_CERTIFIED)
     return [
         Maker(
             told["maker"], tuple(told["groups"]), told["signer"], row.at, told["ends_at"],

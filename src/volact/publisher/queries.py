@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reading the publisher's tables: the same questions inside a change and outside."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Column, Connection, Select, select
 
 from volact.core.binding import MACHINE_ID_SIZE
 from volact.core.product_key import Channel
 from volact.publisher.activations import COLUMNS, read_activation
 from volact.publisher.issuing import IssuedKey, Kind
-from volact.publisher.ledger import Row
+from volact.publisher.ledger import Act, Row
 from volact.publisher.pools import Activation
 from volact.publisher.records import Agreement, HostActivation, Signed
 from volact.publisher.schema import (
@@ -22,6 +22,8 @@ from volact.publisher.schema import (
     PRODUCT_KEY,
     REVOCATION,
 )
+
+READ_AT_ONCE = 1000  # rows of half a kilobyte
 
 KEY = (
     PRODUCT_KEY.c.key_id,
@@ -90,8 +92,34 @@ def agreements(conn: Connection) -> list[Agreement]:
     ]
 
 
-def ledger_rows(conn: Connection) -> list[Row]:
-    return [Row(*row) for row in conn.execute(select(*LEDGER_COLUMNS).order_by(LEDGER.c.seq))]
+def ledger_rows(conn: Connection, first: int = 1, last: int | None = None) -> Iterator[Row]:
+    """Those rows in their order, read as they are asked for."""
+    statement = select(*LEDGER_COLUMNS)
+    if last is not None:
+        statement = statement.where(LEDGER.c.seq <= last)
+    return (Row(*one) for one in few_at_a_time(conn, statement, LEDGER.c.seq, first - 1))
+
+
+def ledger_acts(conn: Connection, act: Act) -> list[Row]:
+    statement = select(*LEDGER_COLUMNS).where(LEDGER.c.act == str(act)).order_by(LEDGER.c.seq)
+    return [Row(*one) for one in conn.execute(statement)]
+
+
+def last_row(conn: Connection) -> Row | None:
+    found = conn.execute(select(*LEDGER_COLUMNS).order_by(LEDGER.c.seq.desc()).limit(1)).one_or_none()
+    return None if found is None else Row(*found)
+
+
+def few_at_a_time(conn: Connection, statement: Select[Any], by: Column[Any], after: Any = None) -> Iterator[Any]:
+    """Rows of a table as long as it may be, in the order of ``by``, which is unique and the first column selected."""
+    page: Sequence[Any] = ()
+    while len(page) in (0, READ_AT_ONCE):
+        more = statement if after is None else statement.where(by > after)
+        page = conn.execute(more.order_by(by).limit(READ_AT_ONCE)).all()
+        if not page:
+            return
+        yield from page
+        after = page[-1][0]
 
 
 def issued(row: Sequence[Any]) -> IssuedKey:

@@ -48,11 +48,13 @@ from volact.publisher.schema import (
     REVOCATION,
     REVOCATION_EPOCH,
 )
+from volact.publisher.verifying import Tally
 from volact.sql.engine import database_name, open_engine
 from volact.sql.migrate import upgrade
 from volact.sql.transaction import read, write
 
 MIGRATIONS = "volact.publisher.migrations"
+LEDGER_PAGE = 2000  # rows that an export reads at once
 
 
 class PublisherStore:
@@ -377,23 +379,58 @@ class PublisherStore:
 
     def ledger(self) -> list[Row]:
         with read(self._engine) as conn:
-            return queries.ledger_rows(conn)
+            return list(queries.ledger_rows(conn))
 
-    def check_ledger(self) -> list[Row]:
-        """Raises ``LedgerBrokenError`` where the chain or the tables of activations beside it were changed."""
-        row = ACTIVATION.c
-        held = select(row.id, row.machine_id).where(row.returned_at.is_(None))
-        with self.look() as conn:
-            rows = queries.ledger_rows(conn)
-            serials = list(conn.execute(select(HOST_ACTIVATION.c.serial)).scalars())
-            used = {key: n for key, n in conn.execute(select(PRODUCT_KEY.c.key_id, PRODUCT_KEY.c.used)) if n}
-            machines = {one: bytes(machine).hex() for one, machine in conn.execute(held)}
-            bound = list(conn.execute(select(FOREST_ACTIVATION.c.object_id)).scalars())
-        ledger.check(rows)
-        ledger.check_activations(rows, serials)
-        ledger.check_pools(rows, used, machines)
-        ledger.check_forests(rows, bound)
-        return rows
+    def ledger_acts(self, act: Act) -> list[Row]:
+        with read(self._engine) as conn:
+            return queries.ledger_acts(conn, act)
+
+    def last_row(self) -> Row | None:
+        with read(self._engine) as conn:
+            return queries.last_row(conn)
+
+    def ledger_rows(self, first: int = 1, last: int | None = None) -> Iterator[Row]:
+        """Those rows, a page at a time, for readers that may be slow; raises ``LedgerBrokenError`` at the first that
+        does not follow the one before it."""
+        before = self._row(first - 1)
+        while last is None or first <= last:
+            page = self._page(first, last)
+            yield from ledger.whole(page, before)
+            if len(page) < LEDGER_PAGE:
+                return
+            before = page[-1]
+            first += LEDGER_PAGE
+
+    def check_ledger(self, see: Callable[[Row], None] = lambda _: None) -> Row | None:
+        """The ledger's last row; ``see`` is shown each in its turn.  Raises ``LedgerBrokenError`` where the chain or
+        the tables of activations beside it were changed.  Takes the same memory for any number of rows."""
+        last: Row | None = None
+        with self.look() as conn, Tally.open() as tally:
+            for last in ledger.whole(queries.ledger_rows(conn)):
+                tally.tell(last)
+                see(last)
+            _compare(conn, tally)
+        return last
+
+    def _row(self, seq: int) -> Row | None:
+        return next(iter(self._page(seq, seq)), None) if seq > 0 else None
+
+    def _page(self, first: int, last: int | None) -> list[Row]:
+        end = first + LEDGER_PAGE - 1
+        with read(self._engine) as conn:
+            return list(queries.ledger_rows(conn, first, end if last is None else min(end, last)))
+
+
+def _compare(conn: Connection, tally: Tally) -> None:
+    """Each table beside the ledger, one after the other and a few rows at a time."""
+    host, key, row, forest = HOST_ACTIVATION.c, PRODUCT_KEY.c, ACTIVATION.c, FOREST_ACTIVATION.c
+    some = queries.few_at_a_time
+    tally.compare_certificates(serial for _, serial in some(conn, select(host.id, host.serial), host.id))
+    used = some(conn, select(key.key_id, key.used).where(key.used != 0), key.key_id)
+    tally.compare_pools((key_id, number) for key_id, number in used)
+    held = some(conn, select(row.id, row.machine_id).where(row.returned_at.is_(None)), row.id)
+    tally.compare_holders((activation, bytes(machine).hex()) for activation, machine in held)
+    tally.compare_forests(one for _, one in some(conn, select(forest.id, forest.object_id), forest.id))
 
 
 def _issued(change: Change, key_id: str) -> IssuedKey:

@@ -174,7 +174,7 @@ def test_who_only_saw_a_licence_cannot_spend_its_key(tmp_path, desk):
             desk.desk.confirm(call, given, "reason", desk.clock(), "alice")
         assert isinstance(caught.value, CallerKeyError) or caught.value.code.startswith("product-key")
     assert desk.left(key) == 3
-    assert "phone-caller-key" in desk.publisher.store.check_ledger()[-1].data
+    assert "phone-caller-key" in desk.publisher.store.check_ledger().data
     assert desk.desk.confirm(call, f" {key.key.partial.lower()} ", "reason", desk.clock(), "alice")
     assert desk.desk.confirm(call, str(key.key), "reason", desk.clock(), "alice").kind is Kind.REPEATED
 
@@ -241,7 +241,8 @@ def test_the_ledger_tells_of_every_call(tmp_path, desk):
     installation = show(desk.machine(tmp_path / "one", key)).installation
     desk.answer(installation, key, "Mr Smith, no network in the vault")
     desk.answer(installation, key, "line was cut")
-    rows = desk.publisher.store.check_ledger()
+    desk.publisher.store.check_ledger()
+    rows = desk.publisher.store.ledger()
     calls = [row for row in rows if row.act == "phone-confirmed"]
     assert [row.act for row in rows].count("machine-activated") == 1
     assert [json.loads(row.data)["kind"] for row in calls] == ["activated", "repeated"]

@@ -45,9 +45,8 @@ def test_what_is_restored_is_the_publisher_as_it_was_and_serves_on(site, tmp_pat
     restored = backup.restore(target, tmp_path / "again", empty)
     assert restored.folder.fingerprint == site.folder.fingerprint
     with Publisher.open(tmp_path / "again") as publisher:
-        assert [row.hash for row in publisher.store.check_ledger()] == [
-            row.hash for row in site.publisher.store.ledger()
-        ]
+        publisher.store.check_ledger()
+        assert [row.hash for row in publisher.store.ledger()] == [row.hash for row in site.publisher.store.ledger()]
         assert publisher.find_key(key).remaining == 1
         opened = publisher.folder.open_keys(PASSPHRASE)
         assert opened.issuer.thumbprint == site.keys.issuer.thumbprint

@@ -16,7 +16,7 @@ from volact.publisher.administration import (
     LimitUnfitError,
 )
 from volact.publisher.change import Change
-from volact.publisher.ledger import LedgerBrokenError, check_checkpoint
+from volact.publisher.ledger import Comparison, LedgerBrokenError
 from volact.publisher.records import AgreementOrganisationError, AgreementTakenError, OrganisationBlockedError
 from volact.publisher.store import PublisherStore
 from volact.sealing.returns import sign_return, verify_return
@@ -555,12 +555,13 @@ def test_a_receipt_shows_that_the_ledger_was_cut_off_or_rewritten(site):
     store = site.publisher.store
     rows = store.ledger()
     assert licence.ledger.size == len(rows) - 1
-    check_checkpoint(rows, licence.ledger)
+    receipt = [licence.ledger]
+    Comparison.with_checkpoints(receipt).check(rows)
     with pytest.raises(LedgerBrokenError):
-        check_checkpoint(rows[: licence.ledger.size - 1], licence.ledger)
+        Comparison.with_checkpoints(receipt).check(rows[: licence.ledger.size - 1])
     changed = [*rows[: licence.ledger.size - 1], replace(rows[licence.ledger.size - 1], hash="0" * 64), rows[-1]]
     with pytest.raises(LedgerBrokenError):
-        check_checkpoint(changed, licence.ledger)
+        Comparison.with_checkpoints(receipt).check(changed)
 
 
 @pytest.mark.parametrize(

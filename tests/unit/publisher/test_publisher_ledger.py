@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -15,14 +16,14 @@ from volact.core.errors import MalformedError
 from volact.publisher.ledger import (
     GENESIS,
     Act,
+    Comparison,
     LedgerBrokenError,
     Row,
     chain,
     check,
-    check_activations,
-    check_against,
     read_export,
 )
+from volact.publisher.verifying import Tally
 
 
 def make(length: int) -> list[Row]:
@@ -90,25 +91,56 @@ def test_removed_and_exchanged_rows_are_found(one: int, other: int) -> None:
 
 def test_an_export_shows_a_cut_end_and_a_chain_that_was_written_anew() -> None:
     rows = make(5)
-    exported = read_export("".join(row.to_line() + "\n" for row in rows).encode())
-    check_against([*rows, chain(rows[-1], 9, Act.KEY_ISSUED, "tester", None, {})], exported)
+    exported = list(read_export(f"{row.to_line()}\n".encode() for row in rows))
+    Comparison.with_export(exported).check([*rows, chain(rows[-1], 9, Act.KEY_ISSUED, "tester", None, {})])
+    Comparison.with_export(exported[2:]).check(rows)
     with pytest.raises(LedgerBrokenError, match="row 5 of the export is missing"):
-        check_against(rows[:4], exported)
+        Comparison.with_export(exported).check(rows[:4])
     forged = chain(rows[3], 9, Act.KEY_ISSUED, "tester", None, {})
     with pytest.raises(LedgerBrokenError, match="row 5 is not the one"):
-        check_against([*rows[:4], forged], exported)
+        Comparison.with_export(exported).check([*rows[:4], forged])
+
+
+def test_an_export_that_is_not_in_order_is_malformed() -> None:
+    lines = [f"{row.to_line()}\n".encode() for row in make(3)]
+    for wrong in (lines[::-1], [*lines, lines[-1]]):
+        with pytest.raises(MalformedError, match="comes after row 3"):
+            list(read_export(wrong))
+
+
+def compare(rows: Iterable[Row], serials: Iterable[str]) -> None:
+    with Tally.open() as tally:
+        for row in rows:
+            tally.tell(row)
+        tally.compare_certificates(serials)
 
 
 def test_activations_that_the_ledger_does_not_tell_of_are_found() -> None:
     rows = make(2)
-    check_activations(rows, ["0", "1"])
+    compare(rows, ["1", "0"])
     with pytest.raises(LedgerBrokenError, match="removed"):
-        check_activations(rows, ["0"])
+        compare(rows, ["0"])
     with pytest.raises(LedgerBrokenError, match="put in"):
-        check_activations(rows, ["0", "1", "2"])
+        compare(rows, ["0", "1", "2"])
+
+
+@pytest.mark.parametrize("data", [{}, {"units": "many"}, {"units": 1, "activation": 1 << 99, "machine": "ab"}])
+def test_a_row_of_a_chain_made_anew_that_says_nothing_of_its_act_is_found(data: dict[str, Any]) -> None:
+    with Tally.open() as tally, pytest.raises(LedgerBrokenError, match="row 1 does not say"):
+        tally.tell(chain(None, 1, Act.MACHINE_ACTIVATED, "service", "key", data))
+
+
+def test_a_pool_of_which_nothing_is_left_in_use_is_told_of_as_one_that_was_never_used() -> None:
+    taken = {"activation": 1, "units": 1, "machine": "ab"}
+    first = chain(None, 1, Act.MACHINE_ACTIVATED, "service", "key", taken)
+    with Tally.open() as tally:
+        for row in (first, chain(first, 2, Act.MACHINE_RETURNED, "service", "key", {**taken, "units": -1})):
+            tally.tell(row)
+        tally.compare_pools([])
+        tally.compare_holders([])
 
 
 @given(st.binary(max_size=100))
 def test_any_bytes_are_an_export_or_malformed(data: bytes) -> None:
     with contextlib.suppress(MalformedError):
-        read_export(data)
+        list(read_export(data.splitlines()))

@@ -3,16 +3,24 @@
 
 import argparse
 import json
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, BinaryIO
 
 from volact.cli.environment import Environment
-from volact.cli.files import read_file, write_file
 from volact.cli.publisher.shared import Verbs, add_family, add_verb, open_publisher
+from volact.cli.publisher.streams import new_file, open_file
+from volact.core.encoding import MAX_INT
+from volact.publisher.administration import Publisher
 from volact.publisher.issuing import IssuedKey
-from volact.publisher.ledger import Row, check_against, check_checkpoint, read_export
+from volact.publisher.ledger import Comparison, Row, read_export
 from volact.publisher.pools import Activation
+from volact.publisher.store import PublisherStore
 
-MAX_EXPORT = 1024**3
+MAX_LINE = 1024**2  # of an export; rows are hundreds of bytes
+MAX_RECEIPT = 1024**2
+BAR_ROWS = 1000  # between two steps of the bar
 
 
 def build(verbs: Verbs) -> None:
@@ -48,9 +56,16 @@ volact publisher ledger verify --against acme-cad.vollicence""",
         "export",
         _export,
         "write the ledger, one JSON object a line; keep it elsewhere, for `verify --against`",
-        "volact publisher ledger export -o ledger.jsonl",
+        """
+volact publisher ledger export -o ledger.jsonl
+volact publisher ledger export --from 4712 -o since-then.jsonl""",
     )
     parser.add_argument("-o", "--output", metavar="FILE", help="write to FILE (default: stdout)")
+    parser.add_argument(
+        "--from", dest="first", type=_row, default=1, metavar="ROW",
+        help="from this row on: one more than the last one of an earlier export (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--to", dest="last", type=_row, metavar="ROW", help="up to this row (default: all)")
 
 
 def _activations(args: argparse.Namespace, env: Environment) -> int:
@@ -126,44 +141,90 @@ def _list(args: argparse.Namespace, env: Environment) -> int:
 
 
 def _verify(args: argparse.Namespace, env: Environment) -> int:
-    data = read_file(args.against, MAX_EXPORT) if args.against else b""
-    with open_publisher(args, env) as publisher:
-        checkpoint = publisher.read_checkpoint(data) if _is_token(data) else None
-        exported = read_export(data) if checkpoint is None else {checkpoint.size: checkpoint.head}
-        rows = publisher.store.check_ledger()
-    if checkpoint is not None:
-        check_checkpoint(rows, checkpoint)
-    check_against(rows, exported)
-    head = rows[-1].hash if rows else None
+    with open_publisher(args, env) as publisher, _comparison(args.against, publisher) as comparison:
+        last = _check(publisher.store, env, comparison.see)
+        comparison.finish()
+    rows, head, compared = (last.seq if last else 0), (last.hash if last else None), comparison.compared
     if args.json:
-        env.write_json({"rows": len(rows), "head": head, "compared": len(exported)})
+        env.write_json({"rows": rows, "head": head, "compared": compared})
         return 0
-    env.facts((("Rows", f"{len(rows)}, all whole"), ("Head", head), *_compared(exported)))
+    told = [("Compared", f"{compared} rows, all the same")] if compared else []
+    env.facts((("Rows", f"{rows}, all whole"), ("Head", head), *told))
     return 0
 
 
-def _is_token(data: bytes) -> bool:
-    """A signed receipt, and not an export, which is JSON."""
-    return data[:1] not in (b"{", b"") and data.count(b".") == 2
+@contextmanager
+def _comparison(path: str | None, publisher: Publisher) -> Iterator[Comparison]:
+    """With an export, read line by line; or with a receipt, which begins as no line of JSON does."""
+    if path is None:
+        yield Comparison.with_export(())
+        return
+    with open_file(path) as file:
+        begin = file.read(1)
+        if begin in (b"", b"{"):
+            yield Comparison.with_export(read_export(_lines(begin, file)))
+        else:
+            yield Comparison.with_checkpoints([publisher.read_checkpoint(begin + file.read(MAX_RECEIPT))])
+
+
+def _lines(begin: bytes, file: BinaryIO) -> Iterator[bytes]:
+    while line := begin + file.readline(MAX_LINE):
+        yield line
+        begin = b""
+
+
+def _check(store: PublisherStore, env: Environment, see: Callable[[Row], None] = lambda _: None) -> Row | None:
+    """Verifies the ledger, with a progress bar."""
+    end = store.last_row()
+    with env.progress("verifying rows", end.seq if end else 0) as done:
+
+        def seen(row: Row) -> None:
+            see(row)
+            if row.seq % BAR_ROWS == 0:
+                done(row.seq)
+
+        return store.check_ledger(seen)
 
 
 def _export(args: argparse.Namespace, env: Environment) -> int:
     with open_publisher(args, env) as publisher:
-        rows = publisher.store.check_ledger()
-    lines = [row.to_line() for row in rows]
+        end = _check(publisher.store, env)
+        first, last = args.first, min(args.last or MAX_INT, end.seq if end else 0)
+        if args.output:
+            with new_file(args.output) as file:
+                write = partial(_write_line, file)
+                written, head = _write(publisher.store, first, last, env, write)
+        else:
+            written, head = _write(publisher.store, first, last, env, env.write)
     if args.output:
-        write_file(args.output, "".join(f"{line}\n" for line in lines).encode())
-        env.say(f"wrote {len(lines)} rows to {args.output}")
+        env.say(f"wrote {written} rows to {args.output}")
         if args.json:
-            env.write_json({"rows": len(rows), "head": rows[-1].hash if rows else None, "output": args.output})
-        return 0
-    for line in lines:
-        env.write(line)
+            env.write_json({"rows": written, "head": head, "output": args.output})
     return 0
 
 
-def _compared(exported: dict[int, str]) -> tuple[tuple[str, object], ...]:
-    return (("Compared", f"{len(exported)} rows, all the same"),) if exported else ()
+def _write(
+    store: PublisherStore, first: int, last: int, env: Environment, write: Callable[[str], object]
+) -> tuple[int, str | None]:
+    """Rows of a ledger that was verified: how many there were, and the hash of the last."""
+    written, head = 0, None
+    with env.progress("writing rows", max(0, last - first + 1)) as done:
+        for written, row in enumerate(store.ledger_rows(first, last), 1):
+            write(row.to_line())
+            head = row.hash
+            if written % BAR_ROWS == 0:
+                done(written)
+    return written, head
+
+
+def _write_line(file: BinaryIO, line: str) -> None:
+    file.write(f"{line}\n".encode())
+
+
+def _row(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_INT:
+        raise argparse.ArgumentTypeError(f"{text} is not the number of a row")
+    return int(text)
 
 
 def _as_json(row: Row, env: Environment) -> dict[str, Any]:

@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ledger and who did what; revocations, and the signed status that tells the world of them."""
 
-from collections.abc import Iterator
 from typing import Annotated
 
 from fastapi import Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from volact.core.licence import Checkpoint
-from volact.publisher import ledger as chain
 from volact.publisher import listing, tokens
 from volact.publisher.administration import (
     HostAmbiguousError,
@@ -35,7 +33,7 @@ from volact.publisher.api.models import (
 )
 from volact.publisher.api.office import Office
 from volact.publisher.api.route import Endpoint, TheAct, TheCaller, TheOffice
-from volact.publisher.ledger import Act, LedgerBrokenError, Row
+from volact.publisher.ledger import Act, Comparison, LedgerBrokenError, lines
 from volact.publisher.listing import LedgerFilter
 from volact.publisher.records import (
     KeyAmbiguousError,
@@ -143,8 +141,8 @@ def list_audit(
 
 def show_checkpoint(office: TheOffice) -> CheckpointShown:
     """The ledger's end as it is now.  Kept elsewhere, it shows later whether rows before it were changed."""
-    with office.publisher.store.look() as conn:
-        last = listing.last_row(conn)
+    last = office.publisher.store.last_row()
+    assert last is not None, "a publisher's first act is its own making"
     return CheckpointShown(size=last.seq, head=last.hash)
 
 
@@ -152,15 +150,19 @@ def verify_ledger(body: VerifyLedger, office: TheOffice) -> LedgerVerified:
     """Check every row's hash, and the tables beside it; and that an earlier checkpoint is in it."""
     if (body.size is None) != (body.head is None):
         raise RequestInvalidError(faults=[{"where": "body", "why": "a checkpoint has size and head"}])
-    rows = office.publisher.store.check_ledger()
-    if body.size is not None and body.head is not None:
-        chain.check_checkpoint(rows, Checkpoint(body.size, body.head))
-    return LedgerVerified(rows=len(rows), head=rows[-1].hash, compared=body.size is not None)
+    kept = [] if body.size is None or body.head is None else [Checkpoint(body.size, body.head)]
+    comparison = Comparison.with_checkpoints(kept)
+    last = office.publisher.store.check_ledger(comparison.see)
+    comparison.finish()
+    assert last is not None, "a publisher's first act is its own making"
+    return LedgerVerified(rows=last.seq, head=last.hash, compared=bool(kept))
 
 
 def export_ledger(office: TheOffice) -> Response:
     """The whole ledger, one row a line as it is hashed, after it was verified."""
-    return StreamingResponse(_lines(office.publisher.store.check_ledger()), media_type=NDJSON)
+    store = office.publisher.store
+    last = store.check_ledger()
+    return StreamingResponse(lines(store.ledger_rows(1, last.seq if last else 0)), media_type=NDJSON)
 
 
 def _page(request: Request, response: Response, office: Office, wanted: LedgerFilter, page: Wanted) -> Ledger:
@@ -184,11 +186,6 @@ def _time(where: str, text: str | None) -> TimeIn | None:
         raise RequestInvalidError(
             faults=[{"where": f"query.{where}", "why": "it is no time as RFC 3339 has it"}]
         ) from None
-
-
-def _lines(rows: list[Row]) -> Iterator[str]:
-    for row in rows:
-        yield f"{row.to_line()}\n"
 
 
 ENDPOINTS = (

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What has happened: activations of machines, hosts and forests, and the ledger with its verification."""
 
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from volact.core.errors import TrustError
 from volact.publisher import listing as publisher_listing
 from volact.publisher.desk import lists
 from volact.publisher.desk.state import desk_of
-from volact.publisher.ledger import Act
+from volact.publisher.ledger import Act, lines
 from volact.web.form import Form
 from volact.web.roles import ADMINISTER, VIEW
 from volact.web.visit import Page, Visit
@@ -50,17 +50,19 @@ def ledger(visit: Visit) -> Response:
 def verify_ledger(visit: Visit) -> Response:
     """Every row, against the one before it and against the tables beside."""
     try:
-        rows = desk_of(visit).publisher.store.check_ledger()
+        last = desk_of(visit).publisher.store.check_ledger()
     except TrustError as exc:
-        return visit.render("ledger_checked.html", rows=None, error=exc)
-    return visit.render("ledger_checked.html", rows=rows, error=None)
+        return visit.render("ledger_checked.html", last=None, error=exc)
+    return visit.render("ledger_checked.html", last=last, error=None)
 
 
 def export_ledger(visit: Visit) -> Response:
-    rows = desk_of(visit).publisher.store.check_ledger()
-    visit.note("ledger-exported", f"{len(rows)} rows")
-    lines = "".join(f"{row.to_line()}\n" for row in rows)
-    return visit.download("ledger.jsonl", lines.encode(), "application/jsonl")
+    store = desk_of(visit).publisher.store
+    last = store.check_ledger()
+    number = last.seq if last else 0
+    visit.note("ledger-exported", f"{number} rows")
+    headers = {"Content-Disposition": 'attachment; filename="ledger.jsonl"'}
+    return StreamingResponse(lines(store.ledger_rows(1, number)), media_type="application/jsonl", headers=headers)
 
 
 PAGES = [
