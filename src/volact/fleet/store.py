@@ -7,14 +7,15 @@ What is read and written in a transaction is in the modules of its matter (``mac
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from sqlalchemy import Connection, Engine, insert, select
+from sqlalchemy import Connection, Engine, func, insert, select
 
 from volact.fleet.schema import AUDIT
 from volact.sql.engine import checkpoint, database_name, open_engine
@@ -59,11 +60,30 @@ class FleetStore:
 
     def read(self) -> AbstractContextManager[Connection]:
         """One moment of the database."""
-        return read(self.engine)
+        joined = self._joined()
+        return read(self.engine) if joined is None else nullcontext(joined)
 
     def write(self) -> AbstractContextManager[Connection]:
         """One durable change, whole or not at all."""
-        return write(self.engine)
+        joined = self._joined()
+        return write(self.engine) if joined is None else nullcontext(joined)
+
+    @contextmanager
+    def together(self, name: str) -> Iterator[Connection]:
+        """One change of everything that is done with the store inside the block, whoever does it; one of a ``name`` at
+        a time.  An exception that leaves the block undoes all of it, so none is swallowed inside."""
+        with write(self.engine) as conn:
+            if self.engine.dialect.name == "postgresql":  # SQLite's writers wait for each other anyway
+                conn.execute(select(func.pg_advisory_xact_lock(func.hashtext(name))))
+            token = _OPEN.set((self, conn))
+            try:
+                yield conn
+            finally:
+                _OPEN.reset(token)
+
+    def _joined(self) -> Connection | None:
+        store, conn = _OPEN.get() or (None, None)
+        return conn if store is self else None
 
     def checkpoint(self) -> None:
         if self.engine.dialect.name == "sqlite":
@@ -88,6 +108,9 @@ class FleetStore:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+_OPEN: ContextVar[tuple[FleetStore, Connection] | None] = ContextVar("open_change", default=None)
 
 
 def note(

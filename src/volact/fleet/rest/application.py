@@ -22,9 +22,11 @@ from volact.fleet.reports.catalogue import ReportUnknownError
 from volact.fleet.rest import endpoints
 from volact.fleet.rest.models import Row
 from volact.fleet.rest.office import GuardedRoute, Office, limit_headers
+from volact.fleet.rest.once import ONCE
 from volact.fleet.runners import Program
 from volact.fleet.schedule import ScheduleMissingError
 from volact.web import problems
+from volact.web.idempotency import PARAMETER, REPLAYED
 from volact.web.limits import RateLimitedError
 from volact.web.problems import BodyLimit, PathUnknownError, Statuses
 from volact.web.tokens import (
@@ -61,8 +63,10 @@ PROBLEM = {
 }
 ABOUT = """The verbs of `volact fleet` for other programs. Every request needs a token
 (`Authorization: Bearer vlt_…`, made by `volact fleet token make`); what its role may do, each endpoint says.
-Acts on machines answer 202 with a job, which `volact fleet serve` works through. Errors are problem documents
-(RFC 9457) with a stable `code`."""
+Acts on machines answer 202 with a job, which `volact fleet serve` works through. What makes or changes something takes
+an `Idempotency-Key`, and is then done once however often it is sent. Errors are problem documents (RFC 9457) with a
+stable `code`."""
+_REPLAYED = {"description": "`true` where this answer was given before.", "schema": {"type": "string"}}
 
 
 def build(fleet: Fleet, *, automation: bool = True) -> FastAPI:
@@ -117,6 +121,10 @@ def description(app: FastAPI) -> dict[str, Any]:
             operation["operationId"] = route.name
             operation["security"] = [] if role is None else [{"token": []}]
             operation["x-role"] = None if role is None else str(role)
+            if route.name in ONCE:
+                operation.setdefault("parameters", []).append(dict(PARAMETER))
+                success = operation["responses"][str(route.status_code or 200)]
+                success["headers"] = {REPLAYED: _REPLAYED}
     document["info"]["version"] = "1"
     return document
 

@@ -1,25 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every request of the fleet's HTTP API needs: the fleet, the tokens, the limits; and the route that asks them.
 
-(1) who calls; (2) not too often; (3) whether they may, by the table; then the body is read.  Endpoints are ordinary
-functions in threads: the database is.
+(1) who calls; (2) not too often; (3) whether they may, by the table; then the body is read; (4) whether this very
+request was answered before (``once``).  Endpoints are ordinary functions in threads: the database is.
 """
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass
+from functools import cached_property
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
 from fastapi.concurrency import run_in_threadpool
+from fastapi.datastructures import DefaultPlaceholder
 from fastapi.routing import APIRoute
 from starlette.responses import Response
 
 from volact.core.errors import TrustError, VolactError
 from volact.fleet.api import Fleet
-from volact.fleet.rest import access
+from volact.fleet.rest import access, once
 from volact.fleet.schema import API_TOKENS
 from volact.web import tokens
+from volact.web.idempotency import HEADER, Answers, Asked
 from volact.web.limits import Decision, Limit, Limiter
 from volact.web.tokens import LAST_USE_SECONDS, Token, TokenNeededError, Tokens
 
@@ -32,6 +35,10 @@ UNKNOWN = Limit("address", 60, 60)  # of one address that has none, or a wrong o
 class Office:
     fleet: Fleet
     limiter: Limiter = field(default_factory=Limiter)
+
+    @cached_property
+    def answers(self) -> Answers:
+        return once.answers_of(self.fleet)
 
     def admit(self, header: str | None, address: str) -> tuple[Token | None, Decision]:
         """Whose request it is, and whether it comes too often.  Guessing at tokens is slow for everybody."""
@@ -55,7 +62,15 @@ class Office:
 
 
 class GuardedRoute(APIRoute):
-    """A route whose name is in the table of access."""
+    """A route whose name is in the table of access, and whose act is done once where it can be sent again."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **how: Any) -> None:
+        name = how.get("name") or endpoint.__name__
+        if name in once.ONCE:
+            model = how.get("response_model")
+            chosen = None if isinstance(model, DefaultPlaceholder) else model
+            endpoint = once.once(endpoint, how.get("status_code") or 200, chosen)
+        super().__init__(path, endpoint, **how)
 
     def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
         call = super().get_route_handler()
@@ -71,9 +86,18 @@ class GuardedRoute(APIRoute):
                 raise decision.error()
             access.check(self.name, token)
             request.state.token = token
-            return _finish(await call(request), decision)
+            if self.name not in once.ONCE or HEADER not in request.headers:
+                return _finish(await call(request), decision)
+            with once.asking(office.answers, await _asked(office, request, token)):
+                return _finish(await call(request), decision)
 
         return handle
+
+
+async def _asked(office: Office, request: Request, token: Token | None) -> Asked:
+    path = f"{request.url.path}?{request.url.query}"
+    body = await request.body()
+    return office.answers.asked(token.id if token else "", request.headers[HEADER], request.method, path, body)
 
 
 def limit_headers(request: Request, error: VolactError) -> Mapping[str, str]:
