@@ -308,7 +308,7 @@ def _browsed(browse: Browse, trace: DiscoveryTrace) -> list[SrvRecord]:
     except OSError as exc:
         trace.record(name, Outcome.UNREACHABLE, exc.strerror or str(exc))
         return []
-    usable = [record for record in records if _is_usable(name, record, trace)]
+    usable = [record for record in records if _is_usable(name, record, trace, addresses=True)]
     if usable:
         targets = ", ".join(str(HostPort(record.target, record.port)) for record in usable)
         trace.record(name, Outcome.ANSWERED, targets)
@@ -348,11 +348,13 @@ def _usable(name: str, resolver: Resolver, trace: DiscoveryTrace) -> list[SrvRec
     return usable
 
 
-def _is_usable(name: str, record: SrvRecord, trace: DiscoveryTrace) -> bool:
+def _is_usable(name: str, record: SrvRecord, trace: DiscoveryTrace, *, addresses: bool = False) -> bool:
+    """``addresses``: those of IPv6 may stand in the name's place, as no name of DNS could be written."""
     if record.target == "":
         trace.record(name, Outcome.NOT_AVAILABLE)
         return False
-    if record.port == 0 or not (is_name(record.target) or _is_ipv4(record.target)):
+    named = is_name(record.target) or _is_ipv4(record.target) or (addresses and _is_ipv6(record.target))
+    if record.port == 0 or not named:
         trace.record(name, Outcome.MALFORMED, f"target {record.target!r} port {record.port}")
         return False
     return True
@@ -407,6 +409,14 @@ def _ipv6(text: str, address: str) -> str:
 def _is_ipv4(text: str) -> bool:
     try:
         ipaddress.IPv4Address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text)
     except ValueError:
         return False
     return True

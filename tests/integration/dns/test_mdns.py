@@ -48,10 +48,10 @@ def ptr(name: str) -> dns.rrset.RRset:
 
 
 @contextmanager
-def responder(make: Callable[[dns.message.Message], list[bytes]]) -> Iterator[mdns.Target]:
+def responder(make: Callable[[dns.message.Message], list[bytes]], at: str = "127.0.0.1") -> Iterator[mdns.Target]:
     """Answers every question to it with what ``make`` makes of it."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listening:
-        listening.bind(("127.0.0.1", 0))
+    with socket.socket(socket.AF_INET6 if ":" in at else socket.AF_INET, socket.SOCK_DGRAM) as listening:
+        listening.bind((at, 0))
         listening.settimeout(10)
 
         def serve() -> None:
@@ -65,7 +65,7 @@ def responder(make: Callable[[dns.message.Message], list[bytes]]) -> Iterator[md
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
-        yield mdns.Target("127.0.0.1", listening.getsockname()[1], ("127.0.0.1",))
+        yield mdns.Target((at,), listening.getsockname()[1], ("lo",))
 
 
 def answer(question: dns.message.Message, *texts: tuple[str, str, str], id: int | None = None) -> bytes:
@@ -100,10 +100,48 @@ def test_an_address_that_can_be_reached_is_preferred_and_without_one_the_name_is
         assert mdns.browse(target, wait=0.3)[0].target == "kms1.local"
 
 
+EVERY_KIND = [
+    ("kms1.local.", "A", "192.0.2.7"), ("kms1.local.", "A", "169.254.7.7"),
+    ("kms1.local.", "AAAA", "fe80::7"), ("kms1.local.", "AAAA", "2001:db8::7"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("at", "offered", "taken"),
+    [
+        ("127.0.0.1", EVERY_KIND, "192.0.2.7"),
+        ("::1", EVERY_KIND, "2001:db8::7"),  # it came by IPv6: that this computer's IPv4 leads there is not known
+        ("127.0.0.1", EVERY_KIND[2:], "2001:db8::7"),
+        ("127.0.0.1", EVERY_KIND[2:3], "kms1.local"),  # of no use without its interface, which was not told
+    ],
+)  # fmt: skip
+def test_of_a_hosts_addresses_the_one_that_is_most_likely_reached_is_taken(
+    at: str, offered: list[tuple[str, str, str]], taken: str
+) -> None:
+    with responder(lambda q: [answer(q, SRV, *offered)], at) as target:
+        assert [one.target for one in mdns.browse(target, wait=0.3)] == [taken]
+
+
+def test_an_address_of_ipv6_is_a_candidate_with_its_interface_but_never_a_dns_answer() -> None:
+    found = [SrvRecord(0, 0, 1688, "fe80::7%eth0"), SrvRecord(1, 0, 1688, "2001:db8::7")]
+    browsed = candidates(Settings(), NoDns(), None, Random(1), browse=lambda: found)
+    assert [str(one) for one in browsed] == ["[fe80::7%eth0]:1688", "[2001:db8::7]:1688"]
+
+    class Lying(NoDns):
+        def suffixes(self) -> list[str]:
+            return ["example.test"]
+
+        def srv(self, name: str) -> list[SrvRecord]:
+            return found
+
+    with pytest.raises(NoHostFoundError):
+        list(candidates(Settings(), Lying(), None, Random(1)))
+
+
 def test_rubbish_and_answers_to_others_are_passed_over() -> None:
     def make(question: dns.message.Message) -> list[bytes]:
         foreign = ("kms9._other._tcp.local.", "SRV", "0 0 1688 kms9.local.")
-        return [b"", b"\0" * 11, b"\xff" * 200, question.to_wire(), answer(question, SRV, id=question.id ^ 1),
+        return [b"", b"\0" * 11, b"\xff" * 200, question.to_wire(), answer(question, SRV, id=question.id ^ 0x8000),
                 answer(question, foreign), answer(question, SRV), answer(question, SRV)]  # fmt: skip
 
     with responder(make) as target:
@@ -161,11 +199,11 @@ def test_a_network_that_cannot_be_asked_is_one_of_the_steps() -> None:
     assert "by multicast: no name server could be reached (network is unreachable)" in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["192.0.2.250", "kms1", "::1", ""])
+@pytest.mark.parametrize("text", ["192.0.2.250", "kms1", "2001:db8::250", ""])
 def test_an_interface_that_this_computer_has_not_is_refused(text: str) -> None:
     with pytest.raises(MdnsInterfaceError):
         check_interfaces([text])
-    assert check_interfaces(["127.0.0.1"]) == ("127.0.0.1",)
+    assert check_interfaces(["127.0.0.1", "0::1"]) == ("127.0.0.1", "::1")
 
 
 @pytest.fixture
@@ -173,8 +211,10 @@ def wire() -> Iterator[Network]:
     with network() as made:
         made.add("kms", 1)
         made.add("pc", 2)
-        for host in ("kms", "pc"):
+        for number, host in enumerate(("kms", "pc"), 1):
             made.run(host, "ip", "route", "add", "default", "dev", "eth0")
+            for prefix in ("fd77::", "fe80::7"):
+                made.run(host, "ip", "addr", "add", f"{prefix}{number}/64", "dev", "eth0", "nodad")
         yield made
 
 
@@ -182,23 +222,34 @@ def wire() -> Iterator[Network]:
 def test_a_client_finds_its_host_on_a_network_without_dns_and_forgets_it_after_its_goodbye(
     wire: Network, tmp_path: Path
 ) -> None:
-    """``volact host serve`` and ``volact client activate``, nothing configured on the client."""
+    """``volact host serve`` and ``volact client activate``, nothing configured on the client: by IPv4, and by IPv6 once
+    it has no other."""
     vendor, folder = Vendor.make(tmp_path), tmp_path / "host"
     vendor.give_host(folder)
     kms, pc = (Shell(wire, host, {"VOLACT_MDNS": "on"}) for host in ("kms", "pc"))
     serving = None
+    where = ("--dir", tmp_path / "client")
+
+    def activated(*by: object) -> tuple[str, str]:
+        done = pc.volact("client", "activate", "acme-cad", "--json", *by, *where, machine=1)
+        product = done.json["products"][0]
+        return product["host"], product["host_source"]
+
     try:
-        kms.good("host", "dns", "mdns", "on", "--interface", "10.77.0.1", "--dir", folder)
-        words = ["host", "serve", "--dir", folder, "--listen", "0.0.0.0", "--port", 1688, "--workers", 1]
+        both = ("--interface", "10.77.0.1", "--interface", "fd77::1")
+        kms.good("host", "dns", "mdns", "on", *both, "--dir", folder)
+        words = ["host", "serve", "--dir", folder, "--listen", "::", "--port", 1688, "--workers", 1]
         log = tmp_path / "host.log"
         serving = wire.start("kms", [sys.executable, "-m", "volact.cli.main", *words], log)
-        where = ("--dir", tmp_path / "client")
         pc.good("client", "add-product", vendor.file, "--root", vendor.root, *where)
         pc.good("client", "install-key", "acme-cad", "--generic", "--edition", "client", *where)
         wait_for(lambda: "mdns-published" in kms.volact("host", "events", "--dir", folder).out, 30)
-        done = pc.volact("client", "activate", "acme-cad", "--json", *where, machine=1)
-        product = done.json["products"][0]
-        assert (product["host"], product["host_source"]) == ("10.77.0.1:1688", "mdns"), done.err
+        assert activated() == ("10.77.0.1:1688", "mdns")
+        wire.run("pc", "ip", "-4", "route", "flush", "dev", "eth0")
+        wire.run("pc", "ip", "-4", "addr", "flush", "dev", "eth0")
+        assert activated() == ("[fd77::1]:1688", "mdns")
+        link_local = "[fe80::71%eth0]:1688"
+        assert activated("--host", link_local) == (link_local, "given")
         end(serving)
         serving = None
         assert "mdns-withdrawn" in kms.volact("host", "events", "--dir", folder).out

@@ -6,6 +6,7 @@ Whoever is on the network can announce anything: what is found is a name to be a
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from threading import Lock
 from typing import Any
 
@@ -43,10 +44,7 @@ def browse(
     """Listens so long; each machine once, with the port where it is SSH's own service."""
     import zeroconf
 
-    try:
-        listening = zeroconf.Zeroconf(interfaces=interfaces or zeroconf.InterfaceChoice.All)
-    except OSError as exc:
-        raise MdnsFailedError(why=exc.strerror or str(exc)) from None
+    listening = _listening(interfaces)
     try:
         listener = _Listener()
         browser = zeroconf.ServiceBrowser(listening, list(SERVICES), listener=listener)  # type: ignore[arg-type]
@@ -64,8 +62,21 @@ def browse(
     yield from found.values()
 
 
+def _listening(interfaces: list[str] | None) -> Any:
+    """By IPv4 and IPv6; by IPv4 alone on a computer without the other."""
+    import zeroconf
+
+    chosen = interfaces or zeroconf.InterfaceChoice.All
+    try:
+        with suppress(OSError):
+            return zeroconf.Zeroconf(interfaces=chosen, ip_version=zeroconf.IPVersion.All)
+        return zeroconf.Zeroconf(interfaces=chosen)
+    except OSError as exc:
+        raise MdnsFailedError(why=exc.strerror or str(exc)) from None
+
+
 def _found(info: Any, kind: str) -> Found:
     name = str(info.server).rstrip(".").lower()
     port = info.port if "ssh" in kind and info.port != SSH_PORT else None
-    addresses = info.parsed_addresses()
+    addresses = info.parsed_scoped_addresses()  # those of IPv4 first
     return Found(name, f"mdns {kind.rstrip('.')}", addresses[0] if addresses else None, port)

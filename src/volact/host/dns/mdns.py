@@ -5,7 +5,6 @@ zeroconf answers; here it is told what.  Off unless the administrator turns it o
 """
 
 import ipaddress
-import socket
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from volact.host.dns.names import SERVICE, checked_name
 from volact.host.dns.publisher import DnsEvent
 
 if TYPE_CHECKING:
-    from zeroconf import ServiceInfo, Zeroconf
+    from zeroconf import IPVersion, ServiceInfo, Zeroconf
 
 DOMAIN = "local"
 TYPE = f"{SERVICE}.{DOMAIN}."
@@ -24,7 +23,7 @@ MOST_INTERFACES = 16
 class MdnsInterfaceError(ConfigError):
     code = "mdns-interface"
     fmt = "{text!r} is not an address of an interface of this computer"
-    remedy = "give the IPv4 address of the interface whose network should find this host; `ip -4 address` lists them"
+    remedy = "give an address of the interface whose network should find this host; `ip address` lists them"
 
 
 class MdnsPublisher:
@@ -62,16 +61,18 @@ class MdnsPublisher:
         self._report("mdns-withdrawn", f"no longer answers for {TYPE}", {})
 
     def _publish(self) -> "tuple[Zeroconf, ServiceInfo]":
-        from zeroconf import InterfaceChoice, IPVersion, ServiceInfo, Zeroconf
+        from zeroconf import InterfaceChoice, ServiceInfo, Zeroconf
 
-        zeroconf = Zeroconf(interfaces=list(self._interfaces) or InterfaceChoice.All, ip_version=IPVersion.V4Only)
+        addresses = list(self._interfaces) or _addresses()
+        interfaces = list(self._interfaces) or InterfaceChoice.All
+        zeroconf = Zeroconf(interfaces=interfaces, ip_version=_version(addresses))
         info = ServiceInfo(
             TYPE,
             f"{self._label}.{TYPE}",
             port=self._port,
             properties={"txtvers": "1"},  # an empty TXT record is malformed (RFC 6763 §6.1)
             server=f"{self._label}.{DOMAIN}.",
-            parsed_addresses=list(self._interfaces) or _addresses(),
+            parsed_addresses=addresses,
         )
         try:
             zeroconf.register_service(info, allow_name_change=True)
@@ -85,20 +86,35 @@ class MdnsPublisher:
 
 
 def check_interfaces(texts: Sequence[str]) -> tuple[str, ...]:
-    """IPv4 addresses that this computer has.  Raises :class:`MdnsInterfaceError`."""
+    """Addresses that this computer has, in their one spelling.  Raises :class:`MdnsInterfaceError`."""
+    own = set(_all_addresses())
     for text in texts:
         try:
-            ipaddress.IPv4Address(text)
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-                probe.bind((text, 0))
-        except (ValueError, OSError):
-            raise MdnsInterfaceError(text=text) from None
-    return tuple(texts)
+            known = str(ipaddress.ip_address(text)) in own
+        except ValueError:
+            known = False
+        if not known:
+            raise MdnsInterfaceError(text=text)
+    return tuple(str(ipaddress.ip_address(text)) for text in texts)
 
 
 def _addresses() -> list[str]:
     """Of every interface but loopback."""
+    return [text for text in _all_addresses() if not ipaddress.ip_address(text).is_loopback]
+
+
+def _all_addresses() -> list[str]:
     import ifaddr
 
-    found = [ip.ip for adapter in ifaddr.get_adapters() for ip in adapter.ips if ip.is_IPv4]
-    return [text for text in found if isinstance(text, str) and not ipaddress.ip_address(text).is_loopback]
+    found = [ip.ip if isinstance(ip.ip, str) else ip.ip[0] for one in ifaddr.get_adapters() for ip in one.ips]
+    return list(dict.fromkeys(found))
+
+
+def _version(addresses: Sequence[str]) -> "IPVersion":
+    """Only what this computer speaks: asked for both, the library would fail on a computer without IPv6."""
+    from zeroconf import IPVersion
+
+    versions = {ipaddress.ip_address(text).version for text in addresses}
+    if versions == {4, 6}:
+        return IPVersion.All
+    return IPVersion.V6Only if versions == {6} else IPVersion.V4Only
