@@ -23,7 +23,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from support import libvirt, postgresql, qemu, softhsm
+from support import booted_systemd, libvirt, postgresql, qemu, softhsm
 
 # A shell that runs the tests in the background ignores Ctrl-C for them, and every process that they start would
 # inherit that: some tests press Ctrl-C.
@@ -107,6 +107,9 @@ PARTS: dict[str, Part] = {
     "dbus": Part(_command("dbus-daemon"), "Debian package dbus"),
     "notify-send": Part(_command("notify-send"), "Debian package libnotify-bin"),
     "systemd": Part(_command("systemd-analyze"), "Debian package systemd"),
+    "booted-systemd": Part(
+        booted_systemd.is_present, "Debian package systemd, and root that may make namespaces and mount in them"
+    ),
     "go": Part(_command("go"), "Debian package golang-go"),
     "mono": Part(lambda: all(map(_which, ("mcs", "mono"))), "Debian packages mono-mcs and mono-runtime"),
     "gdbus": Part(_command("gdbus"), "Debian package libglib2.0-bin"),
@@ -167,9 +170,12 @@ def _which(name: str) -> str | None:
 
 
 def _candidate_ports() -> Iterator[int]:
-    """Starts at a place of each process's own, so that parallel workers do not hand out the same port."""
-    start = os.getpid() * 97 % PORTS
-    return (FIRST_PORT + (start + step) % PORTS for step in itertools.count())
+    """A range for each parallel worker, begun at a place of the process's own: two never hand out the same port, and
+    another run on the same computer hardly ever does."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    each = PORTS // workers
+    return (FIRST_PORT + worker * each + (os.getpid() * 97 + step) % each for step in itertools.count())
 
 
 def _is_free(port: int) -> bool:
