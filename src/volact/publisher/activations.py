@@ -127,8 +127,9 @@ class Activations:
         self._remember(replace(activation, counter=None))
         self._changed.add(activation.id)
 
-    def give_back(self, activation: Activation, at: int, credited: Credit) -> None:
-        self._remember(replace(activation, returned_at=at, credited=credited))
+    def give_back(self, activation: Activation, at: int, credited: Credit, proof_at: int) -> None:
+        """``proof_at``: the machine's own clock, which may be ahead of what it is here."""
+        self._remember(replace(activation, returned_at=at, credited=credited, proof_at=min(proof_at, at)))
         self._changed.add(activation.id)
         if credited:
             self._take(activation.key_id, -activation.used)
@@ -208,6 +209,7 @@ def read_activation(row: Sequence[Any]) -> Activation:
 _NAMES = (
     "id", "key_id", "machine_id", "product", "edition", "name", "fingerprint", "nonce",
     "first_at", "last_at", "times", "used", "returned_at", "credited", "counter",
+    "proof_at",
 )  # fmt: skip
 _COLUMNS = COLUMNS = tuple(ACTIVATION.c[name] for name in _NAMES)
 _MOST_VALUES = 500  # two parameters each: SQLite takes 32,766 of them, PostgreSQL 65,535
@@ -257,6 +259,7 @@ def _row(activation: Activation) -> dict[str, Any]:
         "returned_at": activation.returned_at,
         "credited": None if credited is None else int(credited),
         "counter": activation.counter,
+        "proof_at": activation.proof_at,
     }
 
 

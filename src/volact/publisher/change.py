@@ -261,8 +261,8 @@ class Change:
         }
         self.append(at, _MACHINE_ACTS[kind], actor, made.key_id, data)
 
-    def record_return(self, activation: Activation, at: int, actor: str, credited: Credit) -> None:
-        self.activations.give_back(activation, at, credited)
+    def record_return(self, activation: Activation, at: int, actor: str, credited: Credit, proof_at: int) -> None:
+        self.activations.give_back(activation, at, credited, proof_at)
         data = {
             "activation": activation.id,
             "units": -activation.used if credited else 0,

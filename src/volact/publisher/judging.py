@@ -244,8 +244,10 @@ class Bench:
                 if earlier.counter is not None and (bound is None or bound.identity != earlier.counter):
                     known.unbind(earlier)
                 return PlacedMachine(Kind.REPEATED, issued, bound.counter if bound else None)
-        policy = _policy(definition, request.edition)
-        place = pools.decide_activation(self._now(change, issued), known.known(ask), request, proven.machine, policy)
+        policy, own = _policy(definition, request.edition), known.known(ask)
+        if pools.was_given_up(own, request, proven.machine, policy.tolerance):
+            return Refusal.of(ActivationReturnedError)
+        place = pools.decide_activation(self._now(change, issued), own, request, proven.machine, policy)
         if isinstance(place, Refusal):
             return place
         bound = self.vouching.bind(proven, self.now)
@@ -272,7 +274,7 @@ class Bench:
         policy = _policy(definition, held.edition) if definition else Policy()
         before = change.activations.credited_since(issued.key_id, self.now - pools.RETURN_PERIOD)
         credit = pools.credit_for(before, policy, vouched=self.vouching.vouches(proven, held.counter))
-        change.record_return(held, self.now, self.actor, credit)
+        change.record_return(held, self.now, self.actor, credit, proof.at)
         return KeyState(self._now(change, issued), bool(credit))
 
     def _now(self, change: Change, issued: IssuedKey) -> IssuedKey:

@@ -33,7 +33,8 @@ class Credit(IntEnum):
 @dataclass(frozen=True, slots=True)
 class Activation:
     """What one machine holds of a key's pool.  ``used``: activations that it took; ``times``: how often it asked;
-    ``nonce``: of the request that was granted last; ``counter``: of the TPM that every licence of it is bound to."""
+    ``nonce``: of the request that was granted last; ``counter``: of the TPM that every licence of it is bound to;
+    ``proof_at``: when its machine gave it back, by its own clock, and no later than when the proof came here."""
 
     id: int
     key_id: str
@@ -50,6 +51,7 @@ class Activation:
     returned_at: int | None = None
     credited: Credit | None = None
     counter: bytes | None = None
+    proof_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,21 +98,38 @@ def find_held(
     known: Iterable[Activation], machine: bytes, product: str, fingerprint: Fingerprint, tolerance: Tolerance
 ) -> Activation | None:
     """The activation that this machine holds, its own ID first, then the hardware that agrees most."""
-    best: tuple[bool, int] | None = None
+    best: tuple[int, int] | None = None
     found = None
     for one in known:
-        if one.returned_at is not None or one.product != product:
-            continue
-        if one.machine == phone.name_of(machine) and phone.shows(one.fingerprint, phone.commit(fingerprint)):
-            return one  # made by telephone: of its hardware only that much is known
-        match = compare(one.fingerprint, fingerprint, tolerance)
-        own = one.machine == machine
-        # Two machines that show nothing (containers) are not one: hardware alone must really have been compared.
-        if match.within and (own or match.compared >= tolerance.minimum):
-            rank = (own, match.matched)
-            if best is None or rank > best:
-                best, found = rank, one
+        rank = None if one.returned_at is not None else _likeness(one, machine, product, fingerprint, tolerance)
+        if rank is not None and (best is None or rank > best):
+            best, found = rank, one
     return found
+
+
+def was_given_up(known: Iterable[Activation], request: ActivationRequest, machine: bytes, tolerance: Tolerance) -> bool:
+    """Whether the machine has given an activation of the key back since it made this request, both by its own clock: a
+    file that was carried late, or a message that somebody held back.  The machine can use no answer to it any more."""
+    return any(
+        one.proof_at is not None
+        and request.at < one.proof_at
+        and _likeness(one, machine, request.product, request.fingerprint, tolerance) is not None
+        for one in known
+    )
+
+
+def _likeness(
+    one: Activation, machine: bytes, product: str, fingerprint: Fingerprint, tolerance: Tolerance
+) -> tuple[int, int] | None:
+    """How surely an activation is this machine's; ``None`` where it is another's."""
+    if one.product != product:
+        return None
+    if one.machine == phone.name_of(machine) and phone.shows(one.fingerprint, phone.commit(fingerprint)):
+        return 2, 0  # made by telephone: of its hardware only that much is known
+    match = compare(one.fingerprint, fingerprint, tolerance)
+    own = one.machine == machine
+    # Two machines that show nothing (containers) are not one: hardware alone must really have been compared.
+    return (int(own), match.matched) if match.within and (own or match.compared >= tolerance.minimum) else None
 
 
 def credit_for(credited_before: int, policy: Policy, *, vouched: bool) -> Credit:

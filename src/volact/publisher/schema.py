@@ -19,6 +19,7 @@ from sqlalchemy import (
 )
 
 from volact.web.idempotency import idempotency_table
+from volact.web.limits import limit_table
 from volact.web.tokens import token_table
 
 METADATA = MetaData()
@@ -140,8 +141,8 @@ FOREST_ACTIVATION = Table(
 )
 
 # One row for each activation that a machine took from a key's pool.  ``used``: what it took; ``credited``: whether its
-# return gave that back; ``counter``: of the TPM that all its licences are bound to.  A machine that was reinstalled
-# keeps its row under its new ID.
+# return gave that back; ``counter``: of the TPM that all its licences are bound to; ``proof_at``: when its machine gave
+# it back, by its own clock.  A machine that was reinstalled keeps its row under its new ID.
 ACTIVATION = Table(
     "activation",
     METADATA,
@@ -160,6 +161,7 @@ ACTIVATION = Table(
     Column("returned_at", Long),
     Column("credited", Integer),
     Column("counter", LargeBinary),
+    Column("proof_at", Long),
     Index("activation_by_machine", "key_id", "machine_id"),
     Index(
         "activation_returned",
@@ -224,6 +226,8 @@ LEDGER = Table(
     sqlite_strict=True,
 )
 
-# Tokens of the HTTP API, and the answers that may be given again; what is in them: volact.web.tokens, .idempotency.
+# Tokens of the HTTP API, the answers that may be given again, and the limits that its processes share; what is in them:
+# volact.web.tokens, .idempotency, .limits.
 API_TOKEN = token_table(METADATA)
 API_ANSWER = idempotency_table(METADATA)
+API_LIMIT = limit_table(METADATA)

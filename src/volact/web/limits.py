@@ -3,7 +3,9 @@
 
 The rule is pure: a caller's state is one number, the time at which everything that it sent would have been due at an
 even pace (the generic cell rate algorithm).  :class:`Limiter` keeps these numbers in the memory of one process; with
-several processes each has its own.  Headers: draft-ietf-httpapi-ratelimit-headers-10.
+several processes each has its own.  :class:`SharedLimiter` keeps them in a table that all processes share; it writes at
+each use, so it is for what is rare and matters, behind a :class:`Limiter` that bounds how often it is asked.
+Headers: draft-ietf-httpapi-ratelimit-headers-10.
 """
 
 import math
@@ -11,6 +13,10 @@ import threading
 from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import BigInteger, Column, Connection, Index, Integer, MetaData, Table, Text, delete, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from volact.core.errors import TransportError
 
@@ -84,3 +90,43 @@ class Limiter:
             if len(self._due) > self._most:
                 self._due.popitem(last=False)
         return decision
+
+
+def limit_table(metadata: MetaData) -> Table:
+    """The table, declared in a room's own schema; the room's migrations create it.  ``due`` is in milliseconds."""
+    return Table(
+        "api_limit",
+        metadata,
+        Column("caller", Text, primary_key=True),
+        Column("due", BigInteger().with_variant(Integer, "sqlite"), nullable=False),
+        Index("api_limit_by_due", "due"),
+        sqlite_strict=True,
+    )
+
+
+class SharedLimiter:
+    """The callers of all processes with one database; transactions are the room's."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._take = {"sqlite": self._hold(sqlite.insert), "postgresql": self._hold(postgresql.insert)}
+
+    def spend(self, conn: Connection, caller: str, now: int, limit: Limit) -> Decision:
+        """Inside a write transaction.  ``now``: Unix seconds.  Whoever has been quiet long enough is forgotten."""
+        row, name = self._table.c, f"{limit.name}:{caller}"
+        quiet = select(row.caller).where(row.due < now * _MILLI, row.caller != name).limit(_AT_ONCE)
+        conn.execute(delete(self._table).where(row.caller.in_(quiet.with_for_update(skip_locked=True))))
+        held = conn.execute(self._take[conn.dialect.name], {"caller": name, "due": 0}).scalar_one()
+        due, decision = spend(held / _MILLI, now, limit)
+        conn.execute(update(self._table).where(row.caller == name).values(due=math.ceil(due * _MILLI)))
+        return decision
+
+    def _hold(self, insert_of_dialect: Any) -> Any:
+        """The caller's row, made where there is none, and locked: of two the second sees what the first spent."""
+        statement = insert_of_dialect(self._table)
+        own = {"caller": statement.excluded.caller}
+        return statement.on_conflict_do_update(index_elements=["caller"], set_=own).returning(self._table.c.due)
+
+
+_MILLI = 1000
+_AT_ONCE = 1000  # callers that are forgotten at one occasion

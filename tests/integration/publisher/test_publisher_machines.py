@@ -23,7 +23,7 @@ from volact.sealing.returns import sign_return, verify_return
 from volact.sealing.verify import TrustedLicence
 from volact.sql.errors import DatabaseUnavailableError
 
-DAY = 86400
+DAY, HOUR = 86400, 3600
 
 
 def refused(answer):
@@ -430,6 +430,38 @@ def test_nobody_gives_back_what_another_machine_holds(site):
     assert refused(machine.give_back(licence, key_id="0" * 32)) == "key-unknown"
     assert refused(machine.give_back(licence, activation=bytes(16))) == "activation-unknown"
     assert site.issued(key).used == 1
+
+
+def test_a_request_that_was_made_before_the_return_and_sent_after_it_uses_nothing_up(site):
+    key, machine, twin = site.pool_key(5), site.machine(1), site.machine(2)
+    early = [machine.request(key), machine.request(key, carried=True)]
+    reinstalled = machine.reinstalled()
+    theirs = reinstalled.request(key, carried=True)
+    site.clock.now += HOUR
+    licence = licensed(machine.ask(key))
+    other = twin.request(key, carried=True)
+    site.clock.now += HOUR
+    machine.give_back(licence)
+    site.clock.now += HOUR
+    assert refused(machine.send(early[0])) == "activation-returned"
+    assert refused(machine.carry(early[1])) == "activation-returned"
+    assert refused(reinstalled.carry(theirs)) == "activation-returned", "the same hardware"
+    assert site.issued(key).used == 0
+    assert licensed(twin.carry(other)), "another machine"
+    # What the machine asks for since then is granted, and an early request does not come between it and its return.
+    again = licensed(machine.ask(key))
+    assert refused(machine.carry(early[1])) == "activation-returned"
+    assert machine.give_back(again).credited
+    assert site.issued(key).used == 1
+    site.publisher.store.check_ledger()
+
+
+@pytest.mark.parametrize("wrong_by", [0, 400 * DAY, -3 * HOUR])
+def test_a_machine_whose_clock_was_wrong_when_it_gave_back_is_activated_again(site, wrong_by):
+    key, machine = site.pool_key(5), site.machine(1)
+    licence = licensed(machine.ask(key))
+    assert machine.give_back(licence, at=site.clock() + wrong_by).credited
+    assert licensed(machine.ask(key, at=site.clock() + min(0, wrong_by)))
 
 
 def test_an_old_proof_does_not_give_back_what_was_activated_since(site):

@@ -4,8 +4,11 @@
 import hashlib
 import json
 
+from sqlalchemy import func, select
+
 from volact.publisher.api.access import Role, Scope
 from volact.publisher.api.office import Limits
+from volact.publisher.schema import API_LIMIT
 from volact.web.limits import Limit
 
 DAY = 86400
@@ -96,3 +99,17 @@ def test_who_calls_too_often_is_told_when_to_come_back_and_keeps_nobody_else_out
     assert api.call("GET", "/whoami", two).status_code == 200
     guesses = [api.call("GET", "/whoami", "vlt_" + "A" * 43).status_code for _ in range(5)]
     assert guesses == [401, 401, 429, 429, 429]  # one of three was spent on the description
+
+
+def test_wrong_tokens_of_an_address_are_counted_by_all_processes_together(make_api):
+    limits = Limits(Limit("token", 1000, 600), Limit("address", 5, 600))
+    one, two = make_api(limits), make_api(limits)
+    guesses = [api.call("GET", "/whoami", "vlt_" + "A" * 43).status_code for api in (one, two, one, two, one, two, one)]
+    assert guesses == [401, 401, 401, 401, 401, 429, 429]
+    assert one.call("GET", "/whoami", one.operator(Role.VIEWER)).status_code == 200, "a right one is let in"
+    one.site.clock.now += 120  # a fifth of the time: another guess
+    with one.site.publisher.store.touch() as conn:
+        left = [two.office.shared.spend(conn, "127.0.0.1", one.site.clock(), limits.address).allowed for _ in range(2)]
+        assert left == [True, False]
+        held = one.office.shared.spend(conn, "::1", one.site.clock() + 3600, limits.address)
+        assert (held.allowed, conn.execute(select(func.count()).select_from(API_LIMIT)).scalar()) == (True, 1)

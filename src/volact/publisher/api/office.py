@@ -22,13 +22,13 @@ from volact.publisher.issuing import IssuedKey
 from volact.publisher.keyfinder import KeyFinder
 from volact.publisher.phone import PhoneDesk
 from volact.publisher.records import KeyAmbiguousError, KeyMissingError, Signed
-from volact.publisher.schema import API_ANSWER
+from volact.publisher.schema import API_ANSWER, API_LIMIT
 from volact.publisher.service import PublisherService
 from volact.publisher.tokens import TOKENS
 from volact.sealing.confirmation import PhoneKey
 from volact.web import tokens
 from volact.web.idempotency import Answer, Answers, Asked
-from volact.web.limits import Decision, Limit, Limiter
+from volact.web.limits import Decision, Limit, Limiter, SharedLimiter
 from volact.web.tokens import LAST_USE_SECONDS, Token, TokenUnknownError
 
 MOST_DEFINITIONS = 256  # verified and remembered; versions never change
@@ -43,7 +43,8 @@ _log = logging.getLogger("volact.publisher.api")
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """``token``: requests of one token; ``address``: requests without one, and with one that is none."""
+    """``token``: requests of one token; ``address``: requests without one, and with one that is none.  Each process
+    counts its own, and wrong tokens of an address are counted by all together."""
 
     token: Limit = _TOKEN
     address: Limit = _ADDRESS
@@ -63,6 +64,7 @@ class Office:
     def __post_init__(self) -> None:
         self.service = PublisherService(self.publisher.folder, self.keys, self.publisher.store, self.clock)
         self.answers = Answers(API_ANSWER, self.keys.lookup, secrets.token_bytes)
+        self.shared = SharedLimiter(API_LIMIT)
         self.places = anyio.Semaphore(THREADS)
         self.finder = KeyFinder(self.publisher.store, self.keys.index)
         self._verify = lru_cache(maxsize=MOST_DEFINITIONS)(self.publisher.definition)
@@ -85,7 +87,7 @@ class Office:
         try:
             token = self._find(tokens.read_header(authorization))
         except (tokens.TokenNeededError, TokenUnknownError):
-            decision = self.limiter.spend(address, self.steady(), self.limits.address)
+            decision = self._count_wrong(address)
             if not decision.allowed:
                 return Caller(None), decision
             raise
@@ -114,6 +116,18 @@ class Office:
         if token.last_used_at is None or now - token.last_used_at >= LAST_USE_SECONDS:
             self._note_use(token, now)
         return token
+
+    def _count_wrong(self, address: Hashable) -> Decision:
+        """Here first, so that nobody writes into the database as often as they like; then in all processes together."""
+        decision = self.limiter.spend(address, self.steady(), self.limits.address)
+        if not decision.allowed:
+            return decision
+        try:
+            with self.publisher.store.touch() as conn:
+                return self.shared.spend(conn, str(address), self.clock(), self.limits.address)
+        except StoreError as exc:
+            _log.warning("a wrong token from %s was counted in this process only: %s", address, exc)
+            return decision
 
     def _note_use(self, token: Token, now: int) -> None:
         """A database that cannot be written can still be read."""
