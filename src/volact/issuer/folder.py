@@ -31,6 +31,8 @@ from volact.sealing.envelope import OpeningKey
 from volact.sealing.keys import LocalKey
 from volact.sealing.verify import TrustedDefinition
 
+SYSTEM = Path("/var/lib/volact")  # every role's folder is in it, and everybody reads the client's, whatever the umask
+
 
 class NoHostError(ConfigError):
     code = "host-folder-missing"
@@ -334,11 +336,12 @@ class IssuerFolder:
 
 
 def _make_folder(path: Path, made: list[Path]) -> None:
-    """With its parents; what is made is noted, for :func:`_undo`."""
-    if not path.is_dir():
-        _make_folder(path.parent, made)
-        made.append(path)
-        path.mkdir(mode=0o700)
+    """With its parents, which may be others' too; what is made is noted, for :func:`_undo`."""
+    for folder in reversed([one for one in (path, *path.parents) if not one.is_dir()]):
+        made.append(folder)
+        folder.mkdir(mode=0o700 if folder == path else 0o755)
+        if folder == SYSTEM:
+            folder.chmod(0o755)
 
 
 def _files(folder: Path, kept: set[Path]) -> list[Path]:

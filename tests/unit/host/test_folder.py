@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A host's folder: what is written whole, and what a running host sees of a change."""
 
+import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -37,6 +38,16 @@ def code_of(act: Callable[[], object]) -> str:
 def test_a_folder_is_made_once(folder):
     assert code_of(lambda: HostFolder.create(folder.path)) == "host-folder-exists"
     assert code_of(lambda: HostFolder(folder.path / "other").check()) == "host-folder-missing"
+
+
+def test_the_folder_is_the_owner_s_alone_and_what_it_lies_in_is_not(tmp_path):
+    before = os.umask(0o022)
+    try:
+        HostFolder.create(tmp_path / "volact" / "host")
+    finally:
+        os.umask(before)
+    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("volact", "volact/host")]
+    assert modes == [0o755, 0o700]
 
 
 def test_a_passphrase_elsewhere_is_not_copied_into_the_folder(tmp_path, vendor):
