@@ -4,7 +4,9 @@
 import multiprocessing
 import socket
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -21,6 +23,7 @@ from volact.wire.orphan import watch_parent
 
 HEADER_MILLISECONDS = 10_000  # a client that has not sent its headers by then is cut off
 BACKLOG = 4096  # half-open connections cost the kernel little, refused machines cost them two hours
+READY_SECONDS = 0.05  # between looks whether a worker listens by now
 RESTART_SECONDS = 1.0  # before a server that died is started again
 DESCRIPTORS = 65_536  # a service starts with 1,024, which is as many connections as one attacker opens in a second
 
@@ -49,10 +52,11 @@ def serve(
     *,
     on_start: Callable[[], None],
     on_stop: Callable[[], None],
+    on_ready: Callable[[], None] | None = None,
     log_level: str = "warning",
 ) -> None:
     """Serve until SIGINT or SIGTERM.  ``load`` makes the application inside each worker and must be picklable (a
-    ``functools.partial`` of a module's function); the hooks run in the parent."""
+    ``functools.partial`` of a module's function); the hooks run in the parent.  ``on_ready``: once a worker listens."""
     address = _reachable(listener)
     _allow_descriptors()
     # Workers start from a clean interpreter: the parent has threads (DNS, housekeeping), which do not survive a fork.
@@ -76,6 +80,8 @@ def serve(
         ssl_key=listener.key,
     )
     server.on_startup(on_start)
+    if on_ready is not None:
+        server.on_startup(_Waiter(address, listener.port, on_ready).start)
     server.on_shutdown(on_stop)
     server.serve(target_loader=_Guarded(load, listener.port), wrap_loader=False)
 
@@ -124,6 +130,21 @@ def _serve_beside(load: Callable[[], Any], listener: Listener) -> None:
 
 def _nothing() -> None:
     pass
+
+
+class _Waiter(threading.Thread):
+    """Calls ``then`` once the port takes connections: each worker listens by itself, so that the parent cannot know."""
+
+    def __init__(self, address: str, port: int, then: Callable[[], None]) -> None:
+        super().__init__(name="volact-ready", daemon=True)
+        self._address, self._then = (_OWN.get(address, address), port), then
+
+    def run(self) -> None:
+        while True:
+            with suppress(OSError), socket.create_connection(self._address, READY_SECONDS):
+                break
+            time.sleep(READY_SECONDS)
+        self._then()
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +210,7 @@ def _levels() -> dict[str, Any]:
     return {str(level.value): level for level in LogLevels}
 
 
+_OWN = {"::": "::1", "0.0.0.0": "127.0.0.1"}  # noqa: S104 - where what listens on every address is reached
 _LOG_LEVELS = _levels()
 # The server's own words go where ours do: to stderr, in our manner.  Updates granian's configuration, key by key.
 _LOGGING: dict[str, Any] = {

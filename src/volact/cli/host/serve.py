@@ -10,6 +10,7 @@ from typing import Any
 from volact.cli.environment import Environment
 from volact.cli.host.common import add_passphrase, fingerprint_for, full_name, opened, passphrase_file
 from volact.cli.options import add_verb
+from volact.client import systemd
 from volact.host.application import Companion, HostRun, load_application, load_serving
 from volact.host.settings import HostSettings
 from volact.wire.serve import Listener, serve
@@ -47,8 +48,12 @@ def run(args: argparse.Namespace, env: Environment) -> int:
             env.hint("it can answer nobody yet: `volact host activate`; it notices while it runs")
         env.stderr.flush()
 
+    def ready() -> None:
+        systemd.notify(env.variables, "READY=1", f"STATUS=listens on port {listener.port}")
+
     with folder.serving():
-        serve(functools.partial(load_application, host), listener, on_start=started, on_stop=companion.stop)
+        load = functools.partial(load_application, host)
+        serve(load, listener, on_start=started, on_stop=companion.stop, on_ready=ready)
     return 0
 
 
