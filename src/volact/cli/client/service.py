@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import volact
 from volact.cli.environment import Environment
 from volact.cli.files import write_file
 from volact.client import platform
@@ -27,12 +28,19 @@ class ServiceCommandError(ConfigError):
     remedy = "the files of the service are written: run the command by hand and see what it says"
 
 
+class ServiceProgramError(ConfigError):
+    code = "service-program"
+    fmt = "the licensing service cannot be started from {path}: it sees no file in {folder}"
+    remedy = "install volact elsewhere, as in a virtual environment in /opt/volact, or name such a one: --program PATH"
+
+
 def install_service(args: argparse.Namespace, env: Environment) -> int:
     """Files first, then the system is told; in an image the links that telling would make."""
     plan = platform.here().service_plan(_program(args))
     image = None if args.image is None else Path(args.image)
     if image is None:
         _check_rights("install")
+        _check_program(args, plan)
     for path, data in plan.files.items():
         _write(path if image is None else _within(image, path), data)
     if image is None:
@@ -44,14 +52,18 @@ def install_service(args: argparse.Namespace, env: Environment) -> int:
 
 
 def remove_service(args: argparse.Namespace, env: Environment) -> int:
+    """What is not there is removed already: the command can be repeated."""
     plan = platform.here().service_plan(_program(args))
     image = None if args.image is None else Path(args.image)
     if image is None:
         _check_rights("remove")
-        for command in plan.remove:
-            _run(command)
+    there = image is None and any(path.exists() for path in plan.files)
+    for command in plan.remove if there else ():
+        _run(command)
     for path in (*plan.links, *plan.files):
         (path if image is None else _within(image, path)).unlink(missing_ok=True)
+    for command in plan.removed if there else ():
+        _run(command)
     return _show(plan, image, env, "removed")
 
 
@@ -68,6 +80,16 @@ def _program(args: argparse.Namespace) -> tuple[str, ...]:
 def _check_rights(what: str) -> None:
     if not platform.here().is_administrator():
         raise ServiceRightsError(what=what)
+
+
+def _check_program(args: argparse.Namespace, plan: ServicePlan) -> None:
+    """Of a program that was not named, the interpreter and the package too: each can lie in somebody's home."""
+    ours = () if args.program else (sys.executable, volact.__file__)
+    needed = [Path(file).absolute() for file in (*_program(args)[:1], *ours)]
+    for path in (*needed, *(path.resolve() for path in needed)):
+        for folder in plan.unseen:
+            if path.is_relative_to(folder):
+                raise ServiceProgramError(path=str(path), folder=str(folder))
 
 
 def _within(image: Path, path: Path) -> Path:

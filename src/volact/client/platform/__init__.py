@@ -17,12 +17,15 @@ from volact.core.fingerprint import Trait
 @dataclass(frozen=True, slots=True)
 class ServicePlan:
     """How the licensing service is installed: files to write, links to them (for images, where no command can run),
-    then commands; and the commands that undo it, before the files go."""
+    then commands; and the commands that undo it, before the files go and after.  A program in one of the ``unseen``
+    folders cannot be started as this service."""
 
     files: Mapping[Path, bytes]
     install: tuple[tuple[str, ...], ...]
     remove: tuple[tuple[str, ...], ...]
     links: Mapping[Path, str] = field(default_factory=dict)
+    removed: tuple[tuple[str, ...], ...] = ()
+    unseen: tuple[Path, ...] = ()
 
 
 class Platform(Protocol):

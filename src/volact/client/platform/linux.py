@@ -16,6 +16,7 @@ HOOKS: tuple[str, ...] = ("reminder-hook",)
 HOOK_FOLDER = Path("/etc/volact")
 UNITS = Path("/etc/systemd/system")
 SERVICE, SOCKET = "volact-client.service", "volact-client.socket"
+UNSEEN = tuple(map(Path, ("/home", "/root", "/run/user", "/tmp", "/var/tmp")))  # noqa: S108 - ProtectHome, PrivateTmp
 PROGRAM = "/usr/bin/volact"  # in the unit that packages ship
 
 
@@ -64,9 +65,13 @@ def service_plan(program: tuple[str, ...]) -> ServicePlan:
         links={UNITS / folder / name: f"../{name}" for folder, name in wants.items()},
         install=(
             ("systemctl", "daemon-reload"),
-            ("systemctl", "enable", "--now", SOCKET, SERVICE),
+            ("systemctl", "enable", SOCKET, SERVICE),
+            ("systemctl", "stop", SERVICE, SOCKET),  # what runs is of the unit, or the version, before
+            ("systemctl", "start", SOCKET, SERVICE),
         ),
         remove=(("systemctl", "disable", "--now", SERVICE, SOCKET),),
+        removed=(("systemctl", "daemon-reload"),),
+        unseen=UNSEEN,
     )
 
 
