@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The units under systemd's own tools: verified, their hardening rated, and the socket activated as systemd does it.
 
-No systemd is booted here.
+No systemd is booted here: ``test_systemd_booted`` does that.
 """
 
 import json
@@ -39,6 +39,15 @@ def analyze(*words: object) -> subprocess.CompletedProcess[str]:
 def test_the_units_are_good_in_systemd_s_own_eyes(units: Path) -> None:
     done = analyze("verify", "--man=no", units / "volact-client.service", units / "volact-client.socket")
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_kms_host_s_unit_is_good_and_hardened_too(tmp_path: Path) -> None:
+    unit = tmp_path / "volact-host.service"
+    text = (PACKAGING / unit.name).read_text(encoding="utf-8")
+    unit.write_text(text.replace("/usr/bin/volact", str(Path(sys.executable).with_name("volact"))), encoding="utf-8")
+    assert analyze("verify", "--man=no", unit).stderr == ""
+    done = analyze("security", "--offline=true", f"--threshold={EXPOSURE}", unit)
+    assert done.returncode == 0, done.stdout[-600:]
 
 
 def test_the_unit_is_still_good_with_what_a_tpm_needs(units: Path) -> None:
