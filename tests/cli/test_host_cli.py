@@ -473,10 +473,18 @@ def test_a_domain_is_added_changed_and_removed(host):
         ("example.com", 20, 0),
     ]
     host.good("dns", "remove", "branch.example.com")
-    host.fails("dns-domain-invalid", "dns", "remove", "branch.example.com")
+    host.fails("dns-domain-unknown", "dns", "remove", "branch.example.com")
     host.good("dns", "off")
     assert host.status()["settings"]["dns_publishing"] is False
     host.good("dns", "on")
+    assert [event["data"] for event in host.good("events", "--code", "setting-changed", "--json").json] == [
+        {"publishes_in": "example.com"},
+        {"publishes_in": "branch.example.com"},
+        {"publishes_in": "example.com"},
+        {"publishes_no_more_in": "branch.example.com"},
+        {"dns_publishing": False},
+        {"dns_publishing": True},
+    ]
 
 
 def test_a_domain_key_file_or_target_that_does_not_fit_is_refused(host, tmp_path):
@@ -509,6 +517,8 @@ def test_a_dns_servers_port_may_stand_behind_its_address(host, words, server, po
 def test_without_a_domain_there_is_nothing_to_publish_and_it_is_said(host):
     for verb in ("publish", "withdraw", "status"):
         assert host.good("dns", verb).hints == ["no domain is configured: `volact host dns add DOMAIN`"]
+    assert host.good("dns", "publish", "--json").json == {"published": [], "failed": []}
+    assert host.good("dns", "withdraw", "--json").json == {"withdrawn": [], "failed": []}
 
 
 # ---- looking
@@ -601,7 +611,10 @@ def test_machines_are_listed_limited_and_exported(counted):
     rows = counted.good("machines", "--json").json
     assert len(rows) == 33
     assert {row["group"] for row in rows} == {CLIENT_GROUP}
-    assert len(counted.good("machines", "--limit", 7, "--json").json) == 7
+    few = counted.good("machines", "--limit", 7, "--json")
+    assert len(few.json) == 7
+    assert few.hints == ["there are more than these 7: --limit N shows more, --jsonl exports all"]
+    assert counted.good("machines", "--limit", len(rows), "--json").hints == []
     assert counted.good("machines", "--group", SERVER_GROUP, "--json").json == []
     lines = counted.good("machines", "--jsonl").out.splitlines()
     assert sorted(json.loads(line)["machine"] for line in lines) == sorted(row["machine"] for row in rows)

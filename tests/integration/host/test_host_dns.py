@@ -95,6 +95,25 @@ def test_publishing_that_is_off_sends_nothing(vendor, server, tmp_path, pick_por
     assert server.dig(NAME) == []
 
 
+def test_a_domain_whose_name_server_is_gone_keeps_no_other_from_being_published(vendor, server, tmp_path, pick_port):
+    host = vendor.give_host(tmp_path / "kms1")
+    gone = ("--server", "127.0.0.1", "--server-port", pick_port())
+    good("host", "dns", "add", "gone.test", "--target", "kms1.example.test", *gone, "--dir", host.path)
+    publishing(host, server, "kms1.example.test")
+    record = {"domain": "example.test", "record": "0 0 1688 kms1.example.test."}
+    done = volact("host", "dns", "publish", "--dir", host.path, "--json")
+    assert (done.code, done.json["published"]) == (1, [record])
+    assert [(one["domain"], one["error"]["code"]) for one in done.json["failed"]] == [
+        ("gone.test", "dns-server-unreachable")
+    ]
+    assert done.json["error"]["code"] == "dns-server-unreachable"
+    assert server.dig(NAME) == ["0 0 1688 kms1.example.test."]
+    plain = volact("host", "dns", "withdraw", "--dir", host.path)
+    assert (plain.code, len(plain.errors)) == (1, 1)
+    assert "withdrew 0 0 1688 kms1.example.test. from example.test" in plain.err
+    assert server.dig(NAME) == []
+
+
 def test_a_name_server_that_refuses_or_is_gone_keeps_no_host_from_serving(vendor, server, machine, tmp_path, pick_port):
     host = vendor.give_host(tmp_path / "kms1")
     where = ("--server", "127.0.0.1", "--server-port", pick_port())

@@ -3,6 +3,7 @@
 
 import argparse
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from volact.host import dns
 from volact.host.dns.kerberos import SYSTEM_KEYTAB
 from volact.host.dns.mdns import check_interfaces
 from volact.host.settings import HostSettings
+from volact.host.store import HostStore
+
+Act = Callable[[dns.DnsDomain, str, int], tuple[str, dict[str, Any]]]  # what was done in a domain, in words and as data
 
 DNS_PORT = 53
 PORT_DIGITS = 6  # more are out of every range anyway
@@ -57,10 +61,12 @@ def build(group: Any) -> None:
         verbs, "remove", "stop publishing in a domain", run_remove, examples=["volact host dns remove example.com"]
     )
     remove.add_argument("domain", metavar="DOMAIN")
-    add_verb(verbs, "on", "publish at each start", run_on, aliases=["sdns"])
-    add_verb(verbs, "off", "do not publish", run_off, aliases=["cdns"])
+    add_verb(verbs, "on", "publish at each start", run_on, aliases=["sdns"], examples=["volact host dns on"])
+    add_verb(verbs, "off", "do not publish", run_off, aliases=["cdns"], examples=["volact host dns off"])
     add_verb(verbs, "status", "show what stands in DNS now", run_status, examples=["volact host dns status"])
-    add_verb(verbs, "publish", "publish now, without starting the host", run_publish)
+    add_verb(
+        verbs, "publish", "publish now, without starting the host", run_publish, examples=["volact host dns publish"]
+    )
     multicast = add_verb(
         verbs,
         "mdns",
@@ -76,7 +82,7 @@ def build(group: Any) -> None:
     multicast.add_argument(
         "--interface", metavar="ADDRESS", action="append", default=[], help="only there (default: every network)"
     )
-    add_verb(verbs, "withdraw", "withdraw this host's records now", run_withdraw)
+    add_verb(verbs, "withdraw", "withdraw this host's records now", run_withdraw, examples=["volact host dns withdraw"])
 
 
 def run_add(args: argparse.Namespace, env: Environment) -> int:
@@ -96,6 +102,7 @@ def run_add(args: argparse.Namespace, env: Environment) -> int:
         table = {**dataclasses.asdict(domain), **files}
         others = tuple(t for t in settings.dns if t["domain"] != domain.domain)
         dataclasses.replace(settings, dns=(*others, table), dns_target=target).save(store)
+        _note(store, env, publishes_in=domain.domain)
     return _done(env, f"publishes in {domain.domain} from the next start on", {"domain": domain.domain})
 
 
@@ -120,8 +127,9 @@ def run_remove(args: argparse.Namespace, env: Environment) -> int:
         wanted = args.domain.rstrip(".").lower()
         left = tuple(t for t in settings.dns if t["domain"].rstrip(".").lower() != wanted)
         if len(left) == len(settings.dns):
-            raise dns.DnsDomainError(text=args.domain, why="the host does not publish in it")
+            raise dns.DnsDomainUnknownError(domain=wanted)
         dataclasses.replace(settings, dns=left).save(store)
+        _note(store, env, publishes_no_more_in=wanted)
     return _done(env, f"does not publish in {wanted} any more", {"domain": wanted})
 
 
@@ -161,14 +169,41 @@ def run_status(args: argparse.Namespace, env: Environment) -> int:
 
 
 def run_publish(args: argparse.Namespace, env: Environment) -> int:
+    def publish(domain: dns.DnsDomain, target: str, port: int) -> tuple[str, dict[str, Any]]:
+        record = str(dns.publish(domain, target, port).record)
+        return f"published {record} in {domain.domain}", {"record": record}
+
+    return _in_each(args, env, "published", publish)
+
+
+def _in_each(args: argparse.Namespace, env: Environment, done: str, act: Act) -> int:
+    """Each domain stands for itself: what fails in one keeps no other from it, and is told at the end."""
     with opened(args, env) as (_, store):
         settings = HostSettings.load(store)
-    target = settings.dns_target or full_name(env)
+    target, rows = settings.dns_target or full_name(env), list[dict[str, Any]]()
+    failed: dict[str, VolactError] = {}
     for domain in settings.dns_domains():
-        done = dns.publish(domain, target, settings.port)
-        _done(env, f"published {done.record} in {domain.domain}", {"domain": domain.domain, "record": str(done.record)})
+        try:
+            text, row = act(domain, target, settings.port)
+        except VolactError as exc:
+            failed[domain.domain] = exc
+        else:
+            rows.append({"domain": domain.domain, **row})
+            if not env.json:
+                env.say(text)
+    if env.json:
+        env.write_json(_each_json(done, rows, failed))
+    for error in failed.values():
+        env.stderr.write(f"volact: error: {error}\n")
+        env.hint(error.hint)
     _hint_at_none(env, settings)
-    return 0
+    return 1 if failed else 0
+
+
+def _each_json(done: str, rows: list[dict[str, Any]], failed: dict[str, VolactError]) -> dict[str, Any]:
+    """``error`` is the first of the failures, as every command that fails has one."""
+    errors = [{"domain": domain, "error": error.to_dict()} for domain, error in failed.items()]
+    return {done: rows, "failed": errors, **({"error": errors[0]["error"]} if errors else {})}
 
 
 def _hint_at_none(env: Environment, settings: HostSettings) -> None:
@@ -177,15 +212,11 @@ def _hint_at_none(env: Environment, settings: HostSettings) -> None:
 
 
 def run_withdraw(args: argparse.Namespace, env: Environment) -> int:
-    with opened(args, env) as (_, store):
-        settings = HostSettings.load(store)
-    target = settings.dns_target or full_name(env)
-    for domain in settings.dns_domains():
-        done = dns.withdraw(domain, target)
-        records = ", ".join(map(str, done.removed)) or "nothing"
-        _done(env, f"withdrew {records} from {domain.domain}", {"domain": domain.domain})
-    _hint_at_none(env, settings)
-    return 0
+    def withdraw(domain: dns.DnsDomain, target: str, _port: int) -> tuple[str, dict[str, Any]]:
+        removed = [str(record) for record in dns.withdraw(domain, target).removed]
+        return f"withdrew {', '.join(removed) or 'nothing'} from {domain.domain}", {"records": removed}
+
+    return _in_each(args, env, "withdrawn", withdraw)
 
 
 def run_mdns(args: argparse.Namespace, env: Environment) -> int:
@@ -193,6 +224,7 @@ def run_mdns(args: argparse.Namespace, env: Environment) -> int:
     interfaces = check_interfaces(args.interface)
     with opened(args, env) as (_, store):
         dataclasses.replace(HostSettings.load(store), mdns=on, mdns_interfaces=interfaces).save(store)
+        _note(store, env, mdns=on)
     data = {"mdns": on, "interfaces": list(interfaces)}
     return _done(env, f"multicast DNS is {'on' if on else 'off'} from the next start on", data)
 
@@ -200,7 +232,12 @@ def run_mdns(args: argparse.Namespace, env: Environment) -> int:
 def _switch(args: argparse.Namespace, env: Environment, *, on: bool) -> int:
     with opened(args, env) as (_, store):
         dataclasses.replace(HostSettings.load(store), dns_publishing=on).save(store)
+        _note(store, env, dns_publishing=on)
     return _done(env, f"DNS publishing is {'on' if on else 'off'} from the next start on", {"publishing": on})
+
+
+def _note(store: HostStore, env: Environment, **values: object) -> None:
+    store.log(env.clock(), "info", "setting-changed", values)
 
 
 def _done(env: Environment, text: str, data: dict[str, object]) -> int:

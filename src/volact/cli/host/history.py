@@ -41,7 +41,7 @@ def run(args: argparse.Namespace, env: Environment) -> int:
     env.table(
         ("product group", "days", "least", "most", "now", "day by day"),
         [_group_row(group) for group in history.groups],
-        title=f"Counts of the last {args.days} days",
+        title="Counts of today" if args.days == 1 else f"Counts of the last {args.days} days",
     )
     env.table(
         ("from", "group", "licensed", "to get licensed", "refused", "causes"),

@@ -106,19 +106,23 @@ def run_machines(args: argparse.Namespace, env: Environment) -> int:
     with opened(args, env) as (_, store):
         scopes = [s for s in store.scopes() if args.group in (None, s.product_group)]
         found: list[tuple[Scope, Machine]] = []
+        most = args.limit + 1  # one more tells whether there are more
         for scope in scopes:
             after = b""
-            while page := store.machines(scope.id, PAGE if args.jsonl else min(PAGE, args.limit - len(found)), after):
+            while page := store.machines(scope.id, PAGE if args.jsonl else min(PAGE, most - len(found)), after):
                 after = page[-1].identity
                 if args.jsonl:
                     for machine in page:
                         env.write(json.dumps(_machine_json(env, scope, machine)))
                     continue
                 found += [(scope, machine) for machine in page]
-                if len(found) >= args.limit:
+                if len(found) >= most:
                     break
     if args.jsonl:
         return 0
+    if len(found) == most:
+        found.pop()
+        env.hint(f"there are more than these {args.limit}: --limit N shows more, --jsonl exports all")
     if env.json:
         env.write_json([_machine_json(env, scope, machine) for scope, machine in found])
         return 0

@@ -15,6 +15,7 @@ from volact.host.dns.domain import DnsDomain
 from volact.host.dns.errors import (
     DnsAliasError,
     DnsDomainError,
+    DnsDomainUnknownError,
     DnsKeyFileError,
     DnsRangeError,
     DnsServerError,
@@ -40,6 +41,7 @@ __all__ = [
     "DnsAliasError",
     "DnsDomain",
     "DnsDomainError",
+    "DnsDomainUnknownError",
     "DnsEvent",
     "DnsKeyFileError",
     "DnsPublisher",

@@ -10,6 +10,12 @@ class DnsDomainError(ConfigError):
     remedy = "write it as example.com or example.com,PRIORITY,WEIGHT"
 
 
+class DnsDomainUnknownError(ConfigError):
+    code = "dns-domain-unknown"
+    fmt = "this host does not publish in {domain}"
+    remedy = "`volact host status` shows the domains that it publishes in"
+
+
 class DnsServerError(ConfigError):
     code = "dns-server-invalid"
     fmt = "{server!r} is not a DNS server: {why}"
