@@ -7,6 +7,7 @@ An engine must not cross a fork: open it in the process that uses it.
 import errno
 import os
 import sqlite3
+import tempfile
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,10 @@ CACHE_KIB = 32 * 1024  # a connection; SQLite's own 2 MiB do not hold the inner 
 BUSY_SECONDS = 10  # for other programs; our own writers queue at the file lock
 # Pages after which a commit folds the log back by itself: the limit for a service whose background checkpoint stalls.
 AUTOCHECKPOINT_PAGES = 16_384
+
+# What opening takes: the log's index, 32 KiB that SQLite maps into memory before their blocks are there, and a bit of
+# log.  On a disk without that room the process ended by SIGBUS where blocks have 1 KiB, instead of with an error.
+ROOM, PLENTY = 64 * 1024, 64 * 1024 * 1024  # more free than PLENTY: no look is taken (ext4 keeps 16 MiB at most)
 
 FILE_ERRORS: dict[int, type[StoreError]] = {
     errno.ENOSPC: DiskFullError,
@@ -70,6 +75,7 @@ def _sqlite(path: Path) -> Engine:
 
 def _create_sqlite(path: Path) -> None:
     """Gives a new file its page size, its journal and its mode; two processes may come here at once."""
+    _check_room(path)
     try:
         with file_lock(path), closing(sqlite3.connect(_private(path), timeout=BUSY_SECONDS)) as conn:
             conn.execute(f"PRAGMA page_size = {PAGE_SIZE}")  # of effect only in an empty file
@@ -78,6 +84,24 @@ def _create_sqlite(path: Path) -> None:
         raise named_error(error, str(path)) or error from error
     except OSError as error:
         raise _file_error(error, path) from error
+
+
+def _check_room(path: Path) -> None:
+    """Raises where the disk is too full to open the database; the index of one that is open has its room already.
+
+    By taking the room and giving it back where little is free: statvfs(3) counts blocks too that a file system keeps.
+    """
+    if path.with_name(f"{path.name}-shm").exists():
+        return
+    try:
+        disk = os.statvfs(path.parent)
+        if disk.f_frsize * disk.f_bfree > PLENTY:
+            return
+        with tempfile.TemporaryFile(dir=path.parent) as probe:
+            os.posix_fallocate(probe.fileno(), 0, ROOM)
+    except OSError as error:  # what else is wrong with the folder, opening says by name
+        if FILE_ERRORS.get(error.errno or 0) is DiskFullError:
+            raise DiskFullError(database=str(path)) from None
 
 
 def _private(path: Path) -> Path:

@@ -166,6 +166,23 @@ def test_full_disk_is_named_and_loses_nothing(engine: Engine) -> None:
     assert seats(engine) == [1]
 
 
+@pytest.mark.needs("netns")  # root, as mounting wants
+def test_a_disk_without_room_for_the_log_s_index_is_named_before_sqlite_maps_it(tmp_path: Path) -> None:
+    """Mapped and without blocks, the index ends the process by a signal at its first use."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", disk], check=True)
+    try:
+        open_engine(disk / "a.db").dispose()
+        (disk / "filler").write_bytes(bytes(80 * 1024))
+        with pytest.raises(DiskFullError):
+            open_engine(disk / "a.db")
+        (disk / "filler").unlink()
+        open_engine(disk / "a.db").dispose()
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
 def test_broken_constraint_stays_the_callers_error(engine: Engine) -> None:
     with pytest.raises(IntegrityError), write(engine) as conn:
         conn.exec_driver_sql("INSERT INTO seat VALUES (1), (1)")
