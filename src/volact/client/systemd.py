@@ -12,11 +12,16 @@ from contextlib import suppress
 FIRST_DESCRIPTOR = 3  # SD_LISTEN_FDS_START
 
 
+def is_listening(variables: Mapping[str, str]) -> bool:
+    """Does a service manager wait for notices?"""
+    return variables.get("NOTIFY_SOCKET", "")[:1] in ("/", "@")
+
+
 def notify(variables: Mapping[str, str], *lines: str) -> None:
     """``READY=1``, ``STOPPING=1``, ``WATCHDOG=1``, ``STATUS=…``; never fails."""
-    address = variables.get("NOTIFY_SOCKET", "")
-    if address[:1] not in ("/", "@"):
+    if not is_listening(variables):
         return
+    address = variables["NOTIFY_SOCKET"]
     where = "\0" + address[1:] if address.startswith("@") else address
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
         sender.setblocking(False)

@@ -67,14 +67,21 @@ def give_host(computer: Computer, vendor: Vendor, folder: Path) -> None:
     computer.path("/etc/volact").mkdir()
     computer.path("/var/lib/volact/host/passphrase").rename(computer.path(PASSPHRASE))
     place_unit(computer, ROOT / "packaging" / "systemd" / HOST)
-    guide = (ROOT / "docs" / "guide" / "kms-host.md").read_text(encoding="utf-8")
-    credential = next(block for block in re.findall(r"```ini\n(.*?)```", guide, re.DOTALL) if "LoadCredential" in block)
+    (credential,) = units_of_guide("kms-host.md")
     drop_in(computer, HOST, "credential", credential)
 
 
 def place_unit(computer: Computer, shipped: Path) -> None:
-    text = re.sub(r"^ExecStart=\S+", f"ExecStart={PROGRAM}", shipped.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    computer.path(UNITS / shipped.name).write_text(text, encoding="utf-8")
+    computer.path(UNITS / shipped.name).write_text(with_program(shipped.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def with_program(unit: str) -> str:
+    return re.sub(r"^ExecStart=\S+", f"ExecStart={PROGRAM}", unit, flags=re.MULTILINE)
+
+
+def units_of_guide(name: str) -> list[str]:
+    text = (ROOT / "docs" / "guide" / name).read_text(encoding="utf-8")
+    return re.findall(r"```ini\n(.*?)```", text, re.DOTALL)
 
 
 def drop_in(computer: Computer, unit: str, name: str, text: str) -> Path:
@@ -234,6 +241,18 @@ def test_a_program_that_the_service_would_not_see_is_refused(computer: Computer,
     assert done.errors == [f"the licensing service cannot be started from {program}: it sees no file in {folder}"]
     assert computer.path(UNITS / CLIENT).read_bytes() == unit
     assert is_active(computer)
+
+
+def test_the_guide_s_timer_does_without_the_service(computer: Computer) -> None:
+    timer, service = units_of_guide("client.md")
+    computer.path(UNITS / "round.timer").write_text(timer, encoding="utf-8")
+    computer.path(UNITS / "round.service").write_text(with_program(service), encoding="utf-8")
+    computer.good("systemctl", "daemon-reload")
+    computer.good("systemctl", "enable", "--now", "round.timer")
+    assert computer.show("round.timer", "NextElapseUSecMonotonic") not in ("", "infinity")
+    computer.good("systemctl", "start", "round.service")
+    assert computer.show("round.service", "Result") == "success"
+    computer.good("systemctl", "disable", "--now", "round.timer")
 
 
 def test_a_removed_service_is_gone_and_one_that_was_laid_into_the_image_starts_with_the_system(

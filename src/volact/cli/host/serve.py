@@ -53,7 +53,8 @@ def run(args: argparse.Namespace, env: Environment) -> int:
 
     with folder.serving():
         load = functools.partial(load_application, host)
-        serve(load, listener, on_start=started, on_stop=companion.stop, on_ready=ready)
+        told = ready if systemd.is_listening(env.variables) else None
+        serve(load, listener, on_start=started, on_stop=companion.stop, on_ready=told)
     return 0
 
 
