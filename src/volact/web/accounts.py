@@ -147,15 +147,16 @@ class Accounts:
         account = self._foreign(source, identity, role, caller)
         return self._start(account, Stage.FULL, caller, None)
 
-    def find(self, token: str) -> Session | None:
-        """The session that a browser's token stands for, where it is alive."""
+    def find(self, token: str, *, attended: bool = True) -> Session | None:
+        """The session that a browser's token stands for, where it is alive; what a page asks by itself, with nobody
+        before it, does not keep it so."""
         session, now = self.store.session(credentials.token_hash(token)), self.clock()
         if session is None or not session.account.enabled:
             return None
         if now > session.ends_at or now - session.seen_at > IDLE_SECONDS:
             self.store.end_session(session.id_hash)
             return None
-        if now - session.seen_at >= SEEN_EVERY:
+        if attended and now - session.seen_at >= SEEN_EVERY:
             self.store.touch_session(session.id_hash, now)
         return session
 

@@ -29,6 +29,7 @@ from volact.web.visit import SAFE, Page, Visit, local_path
 
 TOKEN_FIELD: Final = "form_token"  # noqa: S105 - the name of a field
 TOKEN_HEADER: Final = "x-form-token"  # noqa: S105
+UNATTENDED_HEADER: Final = "x-unattended"  # of what a page asks by itself, every few seconds
 MOST_FIELDS = 20_000  # a selection of ten thousand rows
 MOST_FILES = 20
 STAGE_PAGES: Final = {Stage.CODE: "/login/code", Stage.PASSWORD: "/login/password", Stage.ENROL: "/login/enrol"}
@@ -87,7 +88,8 @@ class Gate:
         """The session, or what stands for one before the login; and the token that goes with it."""
         cookies = visit.request.cookies
         token = cookies.get(self._cookie(visit, "session"))
-        visit.session = self._site.accounts.find(token) if token else None
+        attended = visit.request.headers.get(UNATTENDED_HEADER) is None
+        visit.session = self._site.accounts.find(token, attended=attended) if token else None
         if visit.session is not None and token:
             visit.csrf = form_token(token)
             return
@@ -197,9 +199,14 @@ def _is_secure(request: Request) -> bool:
 
 
 def _quoted(visit: Visit) -> str:
+    """Where to go on after the login; of a part, that is the page which it belongs to."""
     from urllib.parse import quote
 
-    url = visit.request.url
+    whole = visit.request.headers.get("hx-current-url", "/") if visit.live else str(visit.request.url)
+    try:
+        url = urlsplit(whole)
+    except ValueError:
+        return quote("/", safe="")
     wanted = url.path + (f"?{url.query}" if url.query else "")
     return quote(local_path(wanted) if visit.request.method in SAFE else "/", safe="")
 

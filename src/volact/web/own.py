@@ -26,6 +26,7 @@ from volact.web.visit import Page, Visit, local_path
 
 ENROLMENT: Final = "_enrolment"
 NEXT: Final = "_next"
+HELP: Final = "guide/web-accounts#authenticator"
 
 
 # ---- logging in
@@ -229,8 +230,16 @@ PAGES: Final = [
     Page("/login/password", new_password, LOGGED_IN, "New password", _BOTH, acts="password", stages=(Stage.PASSWORD,)),
     Page("/login/enrol", enrol, LOGGED_IN, "Authenticator", _BOTH, acts="enrol", stages=(Stage.ENROL,)),
     Page("/logout", logout, ANYBODY, "Log out", ("POST",), acts="logout"),
-    Page("/account", own_account, LOGGED_IN, "Your account"),
-    Page("/account/password", own_password, LOGGED_IN, "Your account", ("POST",), acts="password"),
+    Page("/account", own_account, LOGGED_IN, "Your account", help=HELP),
+    Page(
+        "/account/password",
+        own_password,
+        LOGGED_IN,
+        "Your account",
+        ("POST",),
+        acts="password",
+        help=HELP,
+    ),
     Page("/account/authenticator", enrol, LOGGED_IN, "Authenticator", _BOTH, acts="enrol"),
     Page("/account/sessions/{id_hash}/end", end_own_session, LOGGED_IN, methods=("POST",), acts="session-ended"),
     Page("/help", help_index, LOGGED_IN, "Help"),

@@ -21,6 +21,14 @@ from volact.web.site import Site
 from volact.web.visit import Page, Visit, hidden
 
 OURS: Final = "volact.web"
+# What a User-Agent holds, the first that fits: each browser also claims to be those below it.
+BROWSERS: Final = (
+    ("Edg/", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("Chrome/", "Chrome"), ("Safari/", "Safari"),
+)  # fmt: skip
+SYSTEMS: Final = (
+    ("Windows", "Windows"), ("Android", "Android"), ("iPhone", "iPhone"), ("iPad", "iPad"), ("Mac OS X", "macOS"),
+    ("CrOS", "ChromeOS"), ("Linux", "Linux"),
+)  # fmt: skip
 
 
 class Renderer:
@@ -37,6 +45,7 @@ class Renderer:
             zip=zip, qr=qr,
         )  # fmt: skip
         self._jinja.filters.update(when=when, day=day, number=number, iso=iso, initials=initials)
+        self._jinja.filters.update(browser=browser, commands=commands)
 
     def render(self, visit: Visit, template: str, context: dict[str, Any]) -> str:
         given = self._context(visit)
@@ -130,6 +139,22 @@ def day(second: int | None, *, empty: str = "–") -> Markup:
 def number(value: float | None) -> str:
     """Thousands apart by a narrow space: 100 000."""
     return "–" if value is None else f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def commands(text: str) -> Markup:
+    """A sentence in which commands stand between backticks, as remedies have them."""
+    parts = str(text).split("`")
+    if len(parts) % 2 == 0:  # one without its other half
+        return Markup("{}").format(text)
+    plain, code = Markup("{}"), Markup("<code>{}</code>")
+    return Markup("").join((code if at % 2 else plain).format(part) for at, part in enumerate(parts))
+
+
+def browser(agent: str) -> str:
+    """What calls itself by this User-Agent, in words: ``Firefox on Windows``; the text itself where nobody knows it."""
+    name = next((name for mark, name in BROWSERS if mark in agent), "")
+    system = next((name for mark, name in SYSTEMS if mark in agent), "")
+    return f"{name} on {system}" if name and system else name or agent
 
 
 def initials(name: str) -> str:

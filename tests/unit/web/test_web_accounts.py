@@ -157,6 +157,15 @@ def test_a_session_ends_when_it_is_idle_and_in_any_case(accounts, ann, clock):
     assert found is None or accounts.find(token) is None
 
 
+def test_what_a_page_asks_by_itself_does_not_keep_a_session_alive(accounts, ann, clock):
+    token = accounts.use_link(accounts.make_link("ann", "tests"), HERE).token
+    for _ in range(IDLE_SECONDS // 100):
+        assert accounts.find(token, attended=False)
+        clock.advance(100)
+    clock.advance(1)
+    assert accounts.find(token, attended=False) is None
+
+
 def test_a_login_link_is_good_once_and_for_a_quarter_of_an_hour(accounts, ann, clock):
     link = accounts.make_link("ann", "tests")
     assert accounts.use_link(link, HERE).session.stage is Stage.FULL

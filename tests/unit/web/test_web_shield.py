@@ -166,3 +166,13 @@ def test_help_shows_nothing_that_is_no_guide():
     for topic in ("guide/../../secret", "guide/none", "reference/../adr/0001", "guide/telephone#none", "x", ""):
         assert web_help.read_topic(topic) is None
     assert "<script" not in str(web_help.read_topic("guide/telephone").html)
+
+
+def test_a_part_of_a_page_leads_over_the_login_to_its_page(client):
+    headers = {"HX-Request": "true", "HX-Current-URL": "http://testserver/help/guide/dns?x=1"}
+    answer = client.request("GET", "/account", headers=headers)
+    assert answer.status_code == 204
+    assert answer.headers["hx-redirect"] == "/login?next=%2Fhelp%2Fguide%2Fdns%3Fx%3D1"
+    for hostile in ("http://[", "//evil.example", "javascript:alert(1)", ""):
+        answer = client.request("GET", "/account", headers={**headers, "HX-Current-URL": hostile})
+        assert answer.headers["hx-redirect"] == "/login?next=%2F", hostile

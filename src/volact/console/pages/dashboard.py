@@ -120,6 +120,12 @@ def _vm(visit: Visit) -> dict[str, Any] | None:
 # ---- parts
 
 
+def host(visit: Visit) -> Response:
+    """The counts and the day's requests, asked for again and again."""
+    role = visit.found(site_of(visit).host())
+    return visit.render_part("dashboard_parts.html", "host", _host(visit, role), DAYS, _vm(visit))
+
+
 def health(visit: Visit) -> Response:
     """Whether the host answers, and what DNS says of it."""
     host = site_of(visit).host()
@@ -226,6 +232,7 @@ def foreseen(pool: figures.Pool) -> tuple[str, str, int | None]:
 
 PAGES = (
     Page("/", dashboard, VIEW, "Dashboard", group="", menu=True, icon="speedometer2", help="guide/console"),
+    Page("/dashboard/host", host, VIEW),
     Page("/dashboard/health", health, VIEW),
     Page("/dashboard/fleet", fleet, VIEW),
     Page("/dashboard/pools", pools, VIEW),

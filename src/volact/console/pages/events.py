@@ -67,7 +67,16 @@ def events(visit: Visit) -> Response:
         levels=LEVELS,
         spans=SPANS,
         known=ACTIVATED,
+        missing=_missing(visit, source) if form.valid else "",
     )
+
+
+def _missing(visit: Visit, source: str) -> str:
+    """What is not on this machine, so that it has no log."""
+    site = site_of(visit)
+    roles = {"host": ("KMS host", site.host), "vm": ("VM host", site.vm), "fleet": ("fleet tool", site.fleet)}
+    name, find = roles[source]
+    return "" if find() is not None else f"There is no {name} on this machine."
 
 
 def _host(visit: Visit, search: EventSearch, since: int, code: str) -> list[Row]:

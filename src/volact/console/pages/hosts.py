@@ -3,7 +3,7 @@
 
 from starlette.responses import Response
 
-from volact.console.pages.parts import group_names, host_of, site_of
+from volact.console.pages.parts import group_names, site_of
 from volact.host.store import Machine
 from volact.web.form import Form
 from volact.web.roles import VIEW
@@ -14,7 +14,9 @@ SIZE = 100
 
 def machines(visit: Visit) -> Response:
     """Each product group's machines in pages; the next page goes on after the last identity."""
-    host = host_of(visit)
+    host = site_of(visit).host()
+    if host is None:
+        return visit.render("hosts/machines.html", host=None)
     form = Form(dict(visit.query))
     scopes = host.store.scopes()
     wanted = form.integer("group", least=0, most=1 << 31, required=False)
@@ -27,7 +29,9 @@ def machines(visit: Visit) -> Response:
         found = found[:SIZE]
         more = f"/hosts/machines?group={scope.product_group}&after={found[-1].identity.hex()}"
     names = group_names(host)
-    return visit.render("hosts/machines.html", rows=found, scopes=scopes, scope=scope, more=more, names=names)
+    return visit.render(
+        "hosts/machines.html", host=host, rows=found, scopes=scopes, scope=scope, more=more, names=names
+    )
 
 
 def guests(visit: Visit) -> Response:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from starlette.responses import Response
 
+from volact.console.pages.fleet.begin import needs_fleet
 from volact.console.pages.parts import fleet_of
 from volact.core.errors import VolactError
 from volact.fleet import mail
@@ -30,6 +31,7 @@ from volact.web.roles import ADMINISTER
 from volact.web.visit import Page, Visit
 
 PATH = "/administration/mail"
+HELP = "guide/console#mail"
 PASSWORD_FILE = "mail-password"  # noqa: S105 - where it is, not what it is
 PASSWORD_WANTED = "type the password of this user at this server"  # noqa: S105 - a sentence
 SECONDS = 8.0  # of a test: a page must not take longer
@@ -93,12 +95,10 @@ def test(visit: Visit) -> Response:
 
 
 PAGES = (
-    Page(
-        PATH, show, ADMINISTER, "Mail", group="Administration", menu=True, icon="envelope", help="guide/console#mail"
-    ),
-    Page(PATH, save, ADMINISTER, "Mail", ("POST",), acts="mail-set", help="guide/console#mail"),
-    Page(f"{PATH}/test", test, ADMINISTER, "Mail", ("POST",), acts="mail-test", help="guide/console#mail"),
-)  # fmt: skip
+    needs_fleet(Page(PATH, show, ADMINISTER, "Mail", group="Administration", menu=True, icon="envelope", help=HELP)),
+    Page(PATH, save, ADMINISTER, "Mail", ("POST",), acts="mail-set", help=HELP),
+    Page(f"{PATH}/test", test, ADMINISTER, "Mail", ("POST",), acts="mail-test", help=HELP),
+)
 
 
 def _keep(fleet: Fleet, wanted: MailSettings, typed: str, kept: str | None) -> None:

@@ -24,12 +24,6 @@ class NoFleetHereError(ConfigError):
     remedy = "make its folder with `volact fleet init`, then open this page again"
 
 
-class NoHostHereError(ConfigError):
-    code = "console-no-host"
-    fmt = "there is no KMS host on this machine"
-    remedy = "make one: Set up, in the menu"
-
-
 def site_of(visit: Visit) -> ConsoleSite:
     site: ConsoleSite = visit.state.site
     return site
@@ -51,13 +45,6 @@ def fleet_of(visit: Visit) -> Fleet:
 def counted(number: int, noun: str, one: str = "was", several: str = "were") -> str:
     """``3 machines were``, ``1 machine was``: how a sentence begins that says what was done."""
     return f"{number} {noun} {one}" if number == 1 else f"{number} {noun}s {several}"
-
-
-def host_of(visit: Visit) -> HostRole:
-    host = site_of(visit).host()
-    if host is None:
-        raise NoHostHereError()
-    return host
 
 
 def group_names(host: HostRole) -> dict[int, str]:

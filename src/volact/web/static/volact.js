@@ -64,6 +64,7 @@
     }));
   }
   function drawCharts(root) {
+    charts.forEach((chart, canvas) => { if (!canvas.isConnected) { chart.destroy(); charts.delete(canvas); } });
     const wanted = $$("canvas[data-chart]", root);
     if (!wanted.length || !window.Chart) return;
     window.Chart.defaults.font.family = getComputedStyle(document.body).fontFamily;
@@ -152,7 +153,11 @@
   });
   window.addEventListener("pageshow", (event) => { if (event.persisted) $$("form[data-sent]").forEach((form) => delete form.dataset.sent); });
 
-  // ---- a part that comes anew keeps the keyboard's place
+  // ---- a part that comes anew by itself waits while somebody is in it, or keeps the keyboard's place
+  document.addEventListener("htmx:beforeRequest", function (event) {
+    const part = event.detail.elt;
+    if ("calm" in part.dataset && (part.contains(document.activeElement) || part.querySelector("details[open]"))) event.preventDefault();
+  });
   const FOCUSABLE = "a[href],button,input,select,textarea,summary,[tabindex]";
   let place = null;
   document.addEventListener("htmx:beforeSwap", function (event) {

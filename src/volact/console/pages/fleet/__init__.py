@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The fleet's pages, as data."""
 
-from volact.console.pages.fleet import acts, agreements, jobs, keys, machines, proxy, reports, schedules
+from volact.console.pages.fleet import acts, agreements, begin, jobs, keys, machines, proxy, reports, schedules
 from volact.web.roles import ADMINISTER, OPERATE, VIEW
 from volact.web.visit import Page
 
@@ -10,7 +10,7 @@ FLEET, KEYS, REPORTS = "guide/console#fleet", "guide/console#keys", "guide/conso
 JOBS, PROXY = "guide/console#jobs", "guide/console#proxy"
 SCHEDULES, AGREEMENTS = "guide/console#schedules", "guide/console#agreements"
 
-PAGES = (
+_PAGES = (
     Page(
         "/fleet/machines", machines.inventory, VIEW, "Machines", group=GROUP, menu=True, icon="hdd-network", help=FLEET
     ),
@@ -69,3 +69,7 @@ PAGES = (
     Page("/fleet/reports", reports.reports, VIEW, "Reports", group=GROUP, menu=True, icon="bar-chart", help=REPORTS),
     Page("/fleet/reports/{name}", reports.report, VIEW, "Report", help=REPORTS),
 )  # fmt: skip
+PAGES = (
+    *map(begin.needs_fleet, _PAGES),
+    Page("/fleet/begin", begin.begin, ADMINISTER, "Machines", ("POST",), help=FLEET, acts="fleet-init"),
+)
