@@ -268,6 +268,38 @@ def test_a_key_is_read_from_standard_input(volact, site):
     assert "unlicensed" in volact.good("status").out
 
 
+def test_options_may_stand_between_product_and_key_and_the_key_may_be_several_words(volact, site):
+    volact.good("add-product", volact.definition, "--root", site.publisher.fingerprint)
+    key = str(site.definition.edition("server").keys[Channel.VOLUME])
+    for words in ((key,), key.split("-")):
+        volact.good("install-key", PRODUCT, "--edition", "server", *words)
+        assert "server" in volact.good("status").out
+        volact.good("remove-key", PRODUCT)
+    done = volact("install-key", "--generic", PRODUCT, "--edition", "server", *key.split("-"))
+    assert (done.code, "give either KEY or --generic" in done.err) == (2, True)
+    assert f"{PRODUCT} had no key" in volact.good("remove-key", PRODUCT).err
+
+
+def test_a_mistyped_issuer_is_a_slip_and_no_attempt_of_any_product(volact):
+    volact.ready()
+    before = volact.files()
+    for words in (("--host", "kms1:99999"), ("--host", "a b"), ("--publisher", "ftp://x")):
+        done = volact("activate", *words)
+        assert (done.code, done.out, done.err.count("volact: error:")) == (1, "", 1), words
+    assert volact.files() == before
+    assert volact.good("events", "--json").json == {"events": []}
+
+
+def test_what_is_said_of_a_product_names_it_once(volact):
+    assert volact("activate", "nothing").err.startswith("volact: error: nothing has not been added")
+
+
+def test_to_generalize_a_folder_without_anything_makes_none(volact):
+    done = volact.good("generalize", "--dir", volact.folder / "mistyped")
+    assert "nothing to take away" in done.err
+    assert not (volact.folder / "mistyped").exists()
+
+
 def test_used_wrongly_is_exit_code_2_and_changes_nothing(volact):
     volact.ready()
     before = volact.files()

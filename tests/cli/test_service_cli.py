@@ -153,7 +153,9 @@ def test_a_function_that_the_policy_stops_raises_the_one_error_with_its_remedy(t
     with pytest.raises(volact.NotLicensedError) as caught:
         export()
     assert not ran
-    assert caught.value.hint
+    check = caught.value.check
+    assert (check.licensed, check.reason.code) == (False, "product-not-added")
+    assert (check.reason.sentence in str(caught.value), caught.value.hint) == (True, check.reason.remedy)
 
 
 def test_a_block_runs_in_a_state_that_the_policy_only_warns_of(tmp_path: Path, site: Site) -> None:
@@ -164,3 +166,11 @@ def test_a_block_runs_in_a_state_that_the_policy_only_warns_of(tmp_path: Path, s
     everything = tuple(Enforcement)
     with pytest.raises(volact.NotLicensedError), volact.licensed(PRODUCT, stop=everything, **options):
         os.abort()
+    with pytest.raises(volact.NotLicensedError), volact.licensed(PRODUCT, stop=["warn", "count-only"], **options):
+        os.abort()
+
+
+@pytest.mark.parametrize("stop", ["block", ["blokc"]])
+def test_an_enforcement_that_does_not_exist_is_told_to_the_developer_at_once(site: Site, stop: Any) -> None:
+    with pytest.raises(ValueError, match="is not a valid Enforcement"):
+        volact.licensed(PRODUCT, root=site.publisher.fingerprint, stop=stop)

@@ -105,6 +105,7 @@ class _Parser(argparse.ArgumentParser):
     def __init__(self, *args: object, **kwargs: object) -> None:
         kwargs.setdefault("formatter_class", _Help)
         kwargs.setdefault("allow_abbrev", False)
+        self._mixing = False
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
 
     def error(self, message: str) -> NoReturn:
@@ -123,11 +124,29 @@ class _Parser(argparse.ArgumentParser):
             known.command = command or None
             return known, []
         known, extra = super().parse_known_args(args, namespace)
+        if self._mixing:
+            return known, extra
+        if extra and self._leaves_out(extra):
+            known, extra = self._parse_mixed(args, namespace)
         if extra:
             options = [option for action in self._actions for option in action.option_strings]
             what = "option" if extra[0].startswith("-") else "argument"
             self.error(f"unknown {what} {extra[0]!r}{_suggestion(extra[0].partition('=')[0], options)}")
         return known, extra
+
+    def _leaves_out(self, extra: Sequence[str]) -> bool:
+        """Whether the words that are left may belong to an argument that argparse took for left out: it does so where
+        an option stands before it, as in ``install-key PRODUCT --edition EDITION KEY``."""
+        optional = any(action.nargs in ("?", "*") for action in self._get_positional_actions())
+        return optional and not self._mixing and not any(word.startswith("-") for word in extra)
+
+    def _parse_mixed(self, args: Any, namespace: Any) -> Any:
+        """Options first, then what is left of the words; argparse does it by way of the function above, twice."""
+        self._mixing = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._mixing = False
 
     def _print_message(self, message: str, file: Any = None) -> None:
         """argparse's own keeps quiet when help could not be written."""

@@ -3,12 +3,10 @@
 
 import argparse
 from collections.abc import Callable, Sequence
-from string import hexdigits
 from typing import Any
 
 from volact.cli.environment import Environment
 
-ROOT_DIGITS = 64  # of SHA-256
 Run = Callable[[argparse.Namespace, Environment], int]
 
 
@@ -25,11 +23,12 @@ def between(least: int, most: int) -> Callable[[str], int]:
 
 def root_fingerprint(text: str) -> str:
     """The type of ``--root``; colons and capitals, as OpenSSL prints a fingerprint, are accepted."""
-    kind, _, digits = text.strip().lower().partition(":")
-    digits = digits.replace(":", "")
-    if kind != "sha256" or len(digits) != ROOT_DIGITS or not set(digits) <= set(hexdigits):
-        raise argparse.ArgumentTypeError(f"{text} is not a root's fingerprint: sha256: and {ROOT_DIGITS} hex digits")
-    return f"{kind}:{digits}"
+    from volact.core.definition import RootMalformedError, parse_root
+
+    try:
+        return parse_root(text)
+    except RootMalformedError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from None
 
 
 def verbs(parser: argparse.ArgumentParser) -> Any:

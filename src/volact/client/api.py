@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import ThreadingMixIn, UnixStreamServer
@@ -26,7 +27,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from volact.client.check import World, check
 from volact.client.products import load_product, record
 from volact.client.store import ClientStore, ProductUnknownHereError
+from volact.core.definition import RootMalformedError, parse_root
 from volact.core.errors import InputError, VolactError
+from volact.core.product_key import Channel
 
 IDLE_SECONDS = 30.0  # without a caller, until the process ends
 CALLER_SECONDS = 5.0  # for each step of a caller's
@@ -38,6 +41,12 @@ VERSION = "v1"
 class QueryError(InputError):
     code = "query-invalid"
     fmt = "{name} is missing or malformed in the query: {expected}"
+    remedy = "ask as docs/guide/licensing-service.md says"
+
+
+class RequestError(InputError):
+    code = "api-request"
+    fmt = "the request cannot be answered: {why}"
     remedy = "ask as docs/guide/licensing-service.md says"
 
 
@@ -86,6 +95,7 @@ class Asked:
         evaluation = loaded.evaluate(self._world.machine.fingerprint(loaded.trust.fingerprint), now)
         record(store, loaded, evaluation, now, step=3600)
         attempt, reason, edition = store.attempt(product), evaluation.reason, loaded.edition
+        volume = loaded.installation.channel is Channel.VOLUME
         return {
             "product": product,
             "edition": None if edition is None else edition.id,
@@ -96,14 +106,16 @@ class Asked:
             "until": evaluation.until,
             "reason": _reason(reason),
             "count": evaluation.count,
-            "threshold": None if edition is None else edition.policy.threshold,
-            "next_attempt": attempt.next_due if attempt else None,
+            "threshold": edition.policy.threshold if edition and volume else None,
+            "next_attempt": attempt.next_due if attempt and loaded.asks_by_itself(evaluation) else None,
         }
 
     def _check(self, product: str, query: dict[str, str]) -> dict[str, Any]:
-        root = query.get("root", "")
-        if not root.startswith("sha256:") or len(root) != 71 or not set(root[7:]) <= set("0123456789abcdef"):
-            raise QueryError(name="root", expected="sha256: and 64 hexadecimal digits, as the product embeds it")
+        try:
+            root = parse_root(query.get("root", ""))
+        except RootMalformedError:
+            expected = "sha256: and 64 hexadecimal digits, as the product embeds it"
+            raise QueryError(name="root", expected=expected) from None
         version = query.get("min_version", "0")
         if not (version.isascii() and version.isdecimal() and len(version) < 10):
             raise QueryError(name="min_version", expected="a whole number")
@@ -196,16 +208,31 @@ class Handler(BaseHTTPRequestHandler):
             self.connection.shutdown(socket.SHUT_RDWR)
 
     def do_GET(self) -> None:
-        status, body = _answer(self.server.asked.get, self.path)
-        kind = "application/json" if status == 200 else "application/problem+json"
+        self._send(*_answer(self.server.asked.get, self.path))
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def send_error(self, code: int, message: str | None = None, _explain: str | None = None) -> None:
+        """What is no HTTP, or asks for more than to read: the library's own answer is a page for people."""
+        if code == HTTPStatus.NOT_IMPLEMENTED:
+            code, message = HTTPStatus.METHOD_NOT_ALLOWED, f"{str(self.command)[:20]} is not possible: it only reads"
+        error = RequestError(why=message or HTTPStatus(code).phrase)
+        self._send(code, _problem(code, error.code, str(error), error.hint))
+
+    def _send(self, status: int, body: dict[str, Any]) -> None:
+        kind = "application/json" if status == HTTPStatus.OK else "application/problem+json"
         data = json.dumps(body).encode() + b"\n"
         self.send_response(status)
+        if status == HTTPStatus.METHOD_NOT_ALLOWED:
+            self.send_header("Allow", "GET, HEAD")
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(data)))
         self.send_header("Cache-Control", "no-store")
         self.send_header("Connection", "close")
         self.end_headers()
-        self.wfile.write(data)
+        if self.command != "HEAD":
+            self.wfile.write(data)
 
     def address_string(self) -> str:
         return "local"

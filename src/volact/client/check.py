@@ -8,7 +8,7 @@ state is evaluated anew, with the time, at each call.
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ContextDecorator, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,9 +17,11 @@ from pathlib import Path
 from volact.client.machine import LocalMachine
 from volact.client.products import LoadedProduct, load_under_root, record
 from volact.client.store import ClientStore, find_folder
+from volact.core.definition import parse_root
 from volact.core.errors import ConfigError, StoreError, VolactError
 from volact.core.evaluation import Evaluation, trusted_time
 from volact.core.policy import DAY, HOUR, Policy
+from volact.core.product_key import Channel
 from volact.core.states import Enforcement, State
 
 MARK_STEP = HOUR  # how far the stored high-water mark of the clock may lag behind what a running product has seen
@@ -91,7 +93,7 @@ def check(
     """The licence of ``product`` under the publisher root that the *product* embeds (``sha256:…``).
 
     ``min_version``: the least version of its definition that the product accepts.  ``dir``: the client's folder, where
-    it is not the usual one.
+    it is not the usual one.  Raises nothing: whatever is wrong is the ``reason`` of a product without a licence.
     """
     try:
         world = _world or _system()
@@ -104,7 +106,9 @@ def check(
 
 
 class NotLicensedError(ConfigError):
-    """Raised by :func:`licensed` alone, and only where the product's own policy says so."""
+    """Raised by :func:`licensed` alone, and only where the product's own policy says so; ``check``: what was found."""
+
+    check: Check
 
     code = "not-licensed"
     fmt = "{product} is {state}: {why}"
@@ -126,7 +130,8 @@ class licensed(ContextDecorator):  # noqa: N801 - used as a word: `with volact.l
         def export(): ...
 
     Fail-soft: where the policy's enforcement for the present state is among ``stop`` (``limit`` and ``block``),
-    :class:`NotLicensedError` is raised and the block does not run; else it runs, licensed or not.
+    :class:`NotLicensedError` is raised and the block does not run; else it runs, licensed or not.  ``stop`` may name
+    the enforcements as strings, too.
     """
 
     def __init__(
@@ -136,13 +141,13 @@ class licensed(ContextDecorator):  # noqa: N801 - used as a word: `with volact.l
         root: str,
         min_version: int = 0,
         dir: str | os.PathLike[str] | None = None,
-        stop: tuple[Enforcement, ...] = STOPPING,
+        stop: Iterable[Enforcement | str] = STOPPING,
         _world: World | None = None,
     ) -> None:
         self._check: Callable[[], Check] = partial(
             check, product, root=root, min_version=min_version, dir=dir, _world=_world
         )
-        self._stop = stop
+        self._stop = tuple(Enforcement(one) for one in stop)  # ValueError: a slip of the developer's is told at once
 
     def __enter__(self) -> Check:
         found = self._check()
@@ -150,7 +155,9 @@ class licensed(ContextDecorator):  # noqa: N801 - used as a word: `with volact.l
             reason = found.reason
             why = reason.sentence if reason else str(found.enforcement)
             help_text = reason.remedy if reason else "run `volact client status`"
-            raise NotLicensedError(product=found.product, state=str(found.state), why=why, help=help_text)
+            error = NotLicensedError(product=found.product, state=str(found.state), why=why, help=help_text)
+            error.check = found
+            raise error
         return found
 
     def __exit__(self, *_: object) -> None:
@@ -200,6 +207,7 @@ def _load(store: ClientStore, product: str, root: str, min_version: int, world: 
     named = root if kept is None else kept.loaded.trust.fingerprint
     if kept is not None and kept.machine is world.machine and kept.stamps == _stamps(store, product, named, kept.names):
         return kept
+    root = parse_root(root)
     store.anchor(product)  # no path is made of a name that is none
     names = tuple(store.answer_names(product))
     stamps = _stamps(store, product, named, names)  # before loading: what changes meanwhile is loaded again
@@ -259,7 +267,7 @@ def _result(loaded: LoadedProduct, evaluation: Evaluation, now: int) -> Check:
         reason=None if reason is None else CheckReason(reason.code, str(reason), reason.hint),
         edition=None if edition is None else edition.id,
         count=evaluation.count,
-        threshold=None if edition is None else edition.policy.threshold,
+        threshold=edition.policy.threshold if edition and loaded.installation.channel is Channel.VOLUME else None,
     )
 
 

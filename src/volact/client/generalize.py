@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from volact.client.machine import LocalMachine
-from volact.client.products import LoadedProduct, NoKeyError, load_product
+from volact.client.products import POOLED, LoadedProduct, NoKeyError, load_product
 from volact.client.store import PUBLIC, ClientStore, remove, write_whole
 from volact.core.encoding import Fields, dump_object, parse_object
 from volact.core.errors import ConfigError, MalformedError, VolactError
@@ -21,7 +21,6 @@ from volact.core.product_key import Channel
 
 MARK = "generalized"  # the file that tells the next start to begin anew
 FILE = "rearm.json"
-_POOLED = (Channel.MAK, Channel.RETAIL)
 
 
 class ImageActivatedError(ConfigError):
@@ -98,6 +97,8 @@ def generalize(store: ClientStore, now: int, *, force: bool = False) -> list[str
 
     Interrupted anywhere it can be repeated: the mark goes first, so that whatever starts begins anew.
     """
+    if not store.products() and store.machine_id() is None:  # nothing of a machine's; a mistyped folder is not made
+        return []
     with store.lock():
         products = store.products()
         _check_no_activation(store, products, force=force)
@@ -195,18 +196,19 @@ def _save_rearms(store: ClientStore, product: str, rearms: Rearms) -> None:
 
 
 def _check_no_activation(store: ClientStore, products: list[str], *, force: bool) -> None:
-    held = [product for product in products if not force and _holds_activation(store, product)]
+    held = [product for product in products if not force and holds_activation(store, product)]
     if held:
         raise ImageActivatedError(products=", ".join(held))
 
 
-def _holds_activation(store: ClientStore, product: str) -> bool:
+def holds_activation(store: ClientStore, product: str) -> bool:
+    """Whether an activation of a MAK or retail key would go with what is stored here."""
     try:
         loaded = load_product(store, product)
     except VolactError:
         return False
-    pooled = any(answer.licence.channel in _POOLED for answer in loaded.answers)
-    return pooled or (loaded.phone is not None and loaded.installation.channel in _POOLED)
+    pooled = any(answer.licence.channel in POOLED for answer in loaded.answers)
+    return pooled or (loaded.phone is not None and loaded.installation.channel in POOLED)
 
 
 def _forget_machine(store: ClientStore, products: list[str]) -> None:

@@ -14,6 +14,7 @@
     resolver = "192.0.2.53"
     publisher = "https://licences.example"
     caching = true
+    mdns = true                             by multicast too, where DNS names no host
 
 The whole file is read and checked before anything is changed.  The command lays it into the image of another system
 (``--image``); a copy in the client's folder, ``answer/answer.toml``, is taken by the licensing service at its start.
@@ -32,6 +33,7 @@ from volact.client.generalize import mark_fresh
 from volact.client.products import add_product, install_generic_key, install_key
 from volact.client.records import ClientSettings
 from volact.client.store import SYSTEM_FOLDER, ClientStore
+from volact.core.definition import parse_root
 from volact.core.errors import ConfigError
 from volact.core.product_key import Channel, ProductKey
 from volact.sealing import jws, verify
@@ -50,7 +52,7 @@ _PRODUCT = {
     "guest": bool,
     "edition": str,
 }
-_SETTINGS = {"host": str, "domain": str, "resolver": str, "publisher": str, "caching": bool}
+_SETTINGS = {"host": str, "domain": str, "resolver": str, "publisher": str, "caching": bool, "mdns": bool}
 
 
 class AnswerFileError(ConfigError):
@@ -161,13 +163,13 @@ def _product(table: Any, path: Path) -> ProductAnswer:
     if sum((bool(table.get("generic")), bool(table.get("guest")), "key" in table)) > 1:
         raise AnswerFileError(path=str(path), why="a product has key, or generic, or guest")
     token = _definition(path.parent / table["definition"], path)
-    version = table.get("min_version", 0)
-    trusted = verify.verify_definition(token, table["root"], min_version=version)
+    version, root = table.get("min_version", 0), parse_root(table["root"])
+    trusted = verify.verify_definition(token, root, min_version=version)
     if "key" in table:
         ProductKey.parse(table["key"])
     channel = Channel.VM if table.get("guest") else Channel.VOLUME if table.get("generic") else None
     product = trusted.definition.product
-    return ProductAnswer(product, token, table["root"], version, table.get("key"), channel, table.get("edition"))
+    return ProductAnswer(product, token, root, version, table.get("key"), channel, table.get("edition"))
 
 
 def _definition(file: Path, path: Path) -> str:
@@ -199,4 +201,4 @@ def _discovery(settings: Mapping[str, Any], before: Settings) -> Settings:
         before = replace(before, host=host, port=port)
     if "resolver" in settings:
         before = replace(before, resolver_address=settings["resolver"])
-    return replace(before, caching=settings.get("caching", before.caching))
+    return replace(before, caching=settings.get("caching", before.caching), mdns=settings.get("mdns", before.mdns))

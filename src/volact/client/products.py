@@ -36,6 +36,7 @@ from volact.sealing.verify import Trust, TrustedDefinition, TrustedLicence
 if TYPE_CHECKING:
     from volact.client.sightings import Firmware
 
+POOLED = (Channel.MAK, Channel.RETAIL)  # each activation uses up one of the key's
 NO_MACHINE = bytes(32)  # the ID of a machine that has no key yet: no licence names it
 
 
@@ -182,6 +183,12 @@ class LoadedProduct:
             chosen += [one for one in others if one is not None]
         now = trusted_time(clock, self.latest_time)
         return evaluate(self.edition, self.product, installation.channel, chosen, machine, now)
+
+    def asks_by_itself(self, evaluation: Evaluation) -> bool:
+        """A permanent licence is never asked for again: each time would use up an activation of its key."""
+        channel, licence = self.installation.channel, evaluation.licence
+        permanent = evaluation.licensed and (licence is None or licence.expires_at is None)
+        return channel is not None and not (channel in POOLED and permanent)
 
 
 def add_product(store: ClientStore, token: str, root: str, min_version: int, now: int) -> LoadedProduct:

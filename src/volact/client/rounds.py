@@ -28,7 +28,6 @@ from volact.core.errors import MalformedError, StoreError, VolactError
 from volact.core.evaluation import Evaluation, trusted_time
 from volact.core.fingerprint import DEFAULT_TOLERANCE, Fingerprint, compare
 from volact.core.policy import DAY, LEAST_INTERVAL, MINUTE, MOST_INTERVAL, ReminderPolicy
-from volact.core.product_key import Channel
 from volact.core.refusal import RefusedError
 from volact.core.states import State
 
@@ -41,7 +40,6 @@ LONGEST_DUE = int(MOST_INTERVAL * MINUTE * 1.2) + DAY  # an attempt due later wa
 FILE = "service.json"
 START = "start"
 NETWORK, ASKED = "network", "asked"  # the network has changed: what failed for it; somebody asks: all that failed
-_POOLED = (Channel.MAK, Channel.RETAIL)
 
 
 class Answered(Protocol):
@@ -233,7 +231,7 @@ def _is_due(
 ) -> bool:
     if loaded.installation.channel is None:  # the firmware may hold a maker's marker: looked for once
         return attempt is None and not seen.state
-    if not asks_by_itself(loaded, evaluation):
+    if not loaded.asks_by_itself(evaluation):
         return False
     now = working.clock()
     if attempt is None or now >= attempt.next_due:
@@ -245,13 +243,6 @@ def _is_due(
     if working.because == ASKED:
         return attempt.code != LICENSED
     return working.because == NETWORK and _waits_for_network(attempt, now)
-
-
-def asks_by_itself(loaded: LoadedProduct, evaluation: Evaluation) -> bool:
-    """A permanent licence is never asked for again: each time would use up an activation of its key."""
-    channel, licence = loaded.installation.channel, evaluation.licence
-    permanent = evaluation.licensed and (licence is None or licence.expires_at is None)
-    return channel is not None and not (channel in _POOLED and permanent)
 
 
 def _waits_for_network(attempt: Attempt | None, now: int) -> bool:
@@ -341,7 +332,7 @@ def _wake_at(
 ) -> int:
     now = working.clock()
     times = [now + LONGEST_SLEEP]
-    if asks_by_itself(loaded, evaluation):
+    if loaded.asks_by_itself(evaluation):
         times.append(now + _stuck(working) if stuck or attempt is None else attempt.next_due)
     if evaluation.until is not None and evaluation.state is not State.UNLICENSED:
         times.append(evaluation.until)

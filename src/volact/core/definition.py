@@ -24,6 +24,7 @@ MOST_LINKS = 2 * (MOST_ROOTS - 1)  # each with the one after it, in both directi
 MOST_CERTIFICATE = 8192
 GENERIC = (Channel.VOLUME, Channel.VM)  # channels whose keys are public and live in the definition
 
+_ROOT = re.compile(r"sha256:[0-9a-f]{64}\Z")
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?\Z")
 
 
@@ -31,6 +32,12 @@ class DefinitionError(ConfigError):
     code = "definition-invalid"
     fmt = "the product definition is not consistent: {why}"
     remedy = "correct the product's TOML file; docs/spec/product-definition.md shows a whole one"
+
+
+class RootMalformedError(InputError):
+    code = "root-malformed"
+    fmt = "{text!r} is not a root's fingerprint: sha256: and 64 hexadecimal digits"
+    remedy = "take it from the publisher, whose `volact publisher certificate` prints it; the product embeds the same"
 
 
 class EditionKind(StrEnum):
@@ -152,6 +159,18 @@ class ProductDefinition:
             )
         except ConfigError as exc:
             raise MalformedError(what="product definition", why=str(exc)) from None
+
+
+def parse_root(text: str) -> str:
+    """A root's fingerprint as people write it: colons and capitals, as OpenSSL prints one, are accepted.
+
+    Raises :class:`RootMalformedError`, nothing else.
+    """
+    kind, _, digits = text.strip().lower().partition(":")
+    root = f"{kind}:{digits.replace(':', '')}"
+    if not _ROOT.match(root):
+        raise RootMalformedError(text=text[:200])
+    return root
 
 
 def roots_in(claim: Fields) -> tuple[bytes, ...]:

@@ -12,6 +12,7 @@ import pytest
 import volact
 import volact.client.check
 from support.client_machine import PRODUCT, ClientMachine
+from volact.core.product_key import Channel
 from volact.core.states import Enforcement, State
 from volact.testing import PublisherSimulator, Site
 
@@ -72,9 +73,23 @@ def test_a_product_trusts_the_root_it_embeds_and_not_the_folder(site, machine):
     assert (found.state, found.reason.code) == (State.UNLICENSED, "issuer-untrusted")
 
 
-@pytest.mark.parametrize("root", ["", "sha256:", "nonsense", "sha256:" + "0" * 64])
-def test_a_root_that_is_none_licenses_nothing(machine, root):
-    assert machine.check(root=root).reason.code == "issuer-untrusted"
+@pytest.mark.parametrize("root", ["", "sha256:", "nonsense", "5" * 64, "sha256:" + "g" * 64])
+def test_a_root_that_is_none_licenses_nothing_and_is_no_impostor_s(machine, root):
+    found = machine.check(root=root)
+    assert (found.state, found.reason.code) == (State.UNLICENSED, "root-malformed")
+    assert "volact publisher certificate" in found.reason.remedy
+
+
+def test_a_root_may_be_embedded_as_openssl_prints_it(site, machine):
+    digits = site.publisher.fingerprint.removeprefix("sha256:").upper()
+    assert machine.check(root="SHA256:" + ":".join(digits[i : i + 2] for i in range(0, 64, 2)))
+
+
+def test_only_where_something_is_counted_is_there_a_threshold(site, machine):
+    store = machine.store
+    assert machine.check().threshold == 25
+    store.save_installation(PRODUCT, store.installation(PRODUCT)._replace(channel=Channel.MAK))
+    assert (machine.check().count, machine.check().threshold) == (None, None)
 
 
 def test_a_definition_older_than_the_product_demands_is_refused(machine):

@@ -75,7 +75,9 @@ def _products_and_keys(group: Any) -> None:
         ),
     )
     key.add_argument("product", metavar="PRODUCT")
-    key.add_argument("key", metavar="KEY", nargs="?", help="the key in any spelling; - reads it from standard input")
+    key.add_argument(
+        "key", metavar="KEY", nargs="*", help="the key in any spelling, also as several words; - reads standard input"
+    )
     key.add_argument("--generic", action="store_true", help="the volume key that is part of the product's definition")
     key.add_argument("--guest", action="store_true", help="the same for virtual machines that their host licenses")
     key.add_argument("--edition", metavar="EDITION", help="which edition, where a key fits several")
@@ -318,6 +320,10 @@ def _looking(group: Any) -> None:
     check.add_argument("--wait", type=between(0, 86400), default=0, metavar="SECONDS", help="wait until it is licensed")
     check.set_defaults(command=None)
     vars(check)["takes_command"] = True  # what stands after -- is not ours to parse
+    check.usage = (
+        "volact client check [-h] [--dir DIR] [--json] --root sha256:… [--min-version N] [--wait SECONDS]\n"
+        "                           PRODUCT [-- COMMAND ...]"
+    )
 
 
 def _service(group: Any) -> None:

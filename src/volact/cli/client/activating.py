@@ -13,6 +13,7 @@ from volact.cli.client.shared import machine_of, open_store, reason_json, say_no
 from volact.cli.environment import Environment
 from volact.client import activation, mdns
 from volact.client.directory import heed_membership
+from volact.client.discovery import parse_host_port
 from volact.client.events import Log
 from volact.client.machine import LocalMachine
 from volact.client.products import LoadedProduct, NoKeyError, load_product
@@ -22,6 +23,7 @@ from volact.client.routes import Route, find_routes
 from volact.client.store import ClientStore
 from volact.core.errors import ConfigError, InputError, StoreError, TrustError, VolactError
 from volact.core.product_key import Channel
+from volact.wire.client import Server
 
 LICENSED, NOT_LICENSED = 0, 1
 
@@ -33,6 +35,10 @@ class NothingAddedError(ConfigError):
 
 
 def activate(args: argparse.Namespace, env: Environment) -> int:
+    if args.host is not None:
+        parse_host_port(args.host)
+    if args.publisher is not None:
+        Server.from_url(args.publisher)  # a slip of the administrator's is no attempt of the product's
     store, machine = open_store(args, env), machine_of(env)
     products = args.products or [name for name in store.products() if store.installation(name).channel]
     if not products:
@@ -135,7 +141,8 @@ def _show_outcome(product: str, outcome: activation.Outcome, env: Environment) -
 
 def _show_error(product: str, exc: VolactError, env: Environment) -> None:
     """The cause that tells most, and below it everyone who was asked."""
-    env.stderr.write(f"volact: error: {product}: {exc}\n")
+    said = str(exc) if str(exc).startswith(f"{product} ") else f"{product}: {exc}"
+    env.stderr.write(f"volact: error: {said}\n")
     if exc.hint:
         env.hint(exc.hint)
     for attempt in exc.fields.get("attempts", ()):

@@ -89,6 +89,8 @@ def _show(found: Check, env: Environment) -> None:
                 "until": env.json_time(found.until),
                 "days_left": found.days_left,
                 "edition": found.edition,
+                "count": found.count,
+                "threshold": found.threshold,
                 "reason": shown,
             }
         )

@@ -9,6 +9,7 @@ from volact.cli.environment import Environment
 from volact.cli.files import read_token
 from volact.client import products
 from volact.client.discovery import Settings, parse_host_port, parse_resolver_address
+from volact.client.generalize import holds_activation
 from volact.client.oem import adopt_if_marked
 from volact.client.records import ClientSettings, default_settings
 from volact.client.store import ClientStore
@@ -29,13 +30,20 @@ def add_product(args: argparse.Namespace, env: Environment) -> int:
 
 
 def remove_product(args: argparse.Namespace, env: Environment) -> int:
-    open_store(args, env).remove_product(args.product)
+    store = open_store(args, env)
+    pooled = args.product in store.products() and holds_activation(store, args.product)
+    store.remove_product(args.product)
     env.write_json({"removed": args.product}) if env.json else env.say(f"removed {args.product} and its licence")
+    if pooled:
+        env.hint(
+            "its key's activation was not given back: this machine may use it again, and nobody else; "
+            "`volact client deactivate` before gives it back"
+        )
     return 0
 
 
 def install_key(args: argparse.Namespace, env: Environment) -> int:
-    if sum((args.generic, args.guest, args.key is not None)) != 1:
+    if sum((args.generic, args.guest, bool(args.key))) != 1:
         args.parser.error("give either KEY or --generic or --guest")
     store = open_store(args, env)
     if args.generic:
@@ -43,7 +51,7 @@ def install_key(args: argparse.Namespace, env: Environment) -> int:
     elif args.guest:
         loaded = products.install_generic_key(store, args.product, args.edition, Channel.VM)
     else:
-        text = env.stdin.readline() if args.key == "-" else args.key
+        text = env.stdin.readline() if args.key == ["-"] else " ".join(args.key)
         loaded = products.install_key(store, args.product, text, args.edition)
     key = loaded.installation
     said = f"installed the {key.channel} key ending in {key.partial}: {args.product}, edition {key.edition}"
@@ -52,8 +60,10 @@ def install_key(args: argparse.Namespace, env: Environment) -> int:
 
 def remove_key(args: argparse.Namespace, env: Environment) -> int:
     store = open_store(args, env)
+    had = store.installation(args.product).channel is not None
     products.remove_key(store, args.product)
-    return _done(args.product, f"removed the key of {args.product}; its licence stays stored", store, env)
+    said = f"removed the key of {args.product}; its licence stays stored" if had else f"{args.product} had no key"
+    return _done(args.product, said, store, env)
 
 
 def set_host(args: argparse.Namespace, env: Environment) -> int:

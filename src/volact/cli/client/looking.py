@@ -181,7 +181,7 @@ def _facts(found: View, store: ClientStore, env: Environment) -> list[tuple[str,
             (f"asked {one.host}", f"{one.code or 'licence'} ({one.source})")
             for one in (attempt.tried if attempt else ())
         ),
-        ("next attempt", env.show_time(attempt.next_due) if attempt else None),
+        ("next attempt", env.show_time(found.next_attempt)),
         ("folder", store.folder),
     ]
 

@@ -4,7 +4,7 @@
 import argparse
 from pathlib import Path
 
-from volact.cli.client.shared import open_store, say_notes
+from volact.cli.client.shared import counted, open_store, say_notes
 from volact.cli.environment import Environment
 from volact.client import image
 from volact.client.store import ClientStore
@@ -25,7 +25,7 @@ def prepare(args: argparse.Namespace, env: Environment) -> int:
     if env.json:
         env.write_json({"folder": str(store.folder), "products": products})
         return 0
-    env.say(f"laid {len(products)} products into {store.folder}: {', '.join(products)}")
+    env.say(f"laid {counted(len(products), 'product')} into {store.folder}: {', '.join(products)}".removesuffix(": "))
     if args.image is not None:
         env.hint("the licensing service activates at the first start: enable volact-client.service in the image")
     say_notes(store, env)

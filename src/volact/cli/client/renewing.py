@@ -3,7 +3,7 @@
 
 import argparse
 
-from volact.cli.client.shared import machine_of, open_store, say_notes, view
+from volact.cli.client.shared import counted, machine_of, open_store, say_notes, view
 from volact.cli.environment import Environment
 from volact.client import generalize as images
 from volact.client.events import Event, Log
@@ -18,7 +18,7 @@ def rearm(args: argparse.Namespace, env: Environment) -> int:
         env.write_json({**found.to_json(env), "rearms_left": left})
     else:
         until = env.show_time(found.evaluation.until)
-        env.write(f"{args.product}: {found.evaluation.state} until {until}, {left} rearms left")
+        env.write(f"{args.product}: {found.evaluation.state} until {until}, {counted(left, 'rearm')} left")
     say_notes(store, env)
     return 0
 
@@ -29,6 +29,11 @@ def generalize(args: argparse.Namespace, env: Environment) -> int:
     if env.json:
         env.write_json({"folder": str(store.folder), "products": products})
         return 0
-    env.say(f"{store.folder} is no machine's any more: {len(products)} products and their keys stay")
+    if not products and not images.is_generalized(store):
+        env.say(f"there is neither a product nor a machine's identity in {store.folder}: nothing to take away")
+        return 0
+    stay = {0: "no product was added", 1: "one product and its key stay"}
+    kept = stay.get(len(products), f"{len(products)} products and their keys stay")
+    env.say(f"{store.folder} is no machine's any more: {kept}")
     env.hint("capture the image now; what starts the licensing service or activates here begins a new machine")
     return 0

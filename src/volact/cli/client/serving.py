@@ -62,7 +62,8 @@ def events(args: argparse.Namespace, env: Environment) -> int:
         env.write_json({"events": [{**row, "at": env.json_time(row.get("at"))} for row in rows]})
         return 0
     if not rows:
-        env.say("no events yet: the licensing service and `volact client activate` write them")
+        of = f" of {args.product}" if args.product else ""
+        env.say(f"no events{of} yet: the licensing service and `volact client activate` write them")
     for row in rows:
         env.write(f"{env.show_time(row.get('at'))}  {row.get('id')}  {row.get('level')}  {_clean(row['message'])}")
     return 0

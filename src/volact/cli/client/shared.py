@@ -53,6 +53,11 @@ class View:
             return None
         return f"{self.counted}/{self.threshold}"
 
+    @property
+    def next_attempt(self) -> int | None:
+        """Of the licensing service, or of whoever minds what host and policy ask for."""
+        return self.attempt.next_due if self.attempt and self.loaded.asks_by_itself(self.evaluation) else None
+
     def to_json(self, env: Environment) -> dict[str, Any]:
         evaluation, installation, edition = self.evaluation, self.loaded.installation, self.loaded.edition
         return {
@@ -74,7 +79,7 @@ class View:
             "host": self.known.address if self.known else None,
             "host_source": self.known.source if self.known else None,
             "last_attempt": attempt_json(self.attempt, env),
-            "next_attempt": env.json_time(self.attempt.next_due) if self.attempt else None,
+            "next_attempt": env.json_time(self.next_attempt),
             "organisation": (evaluation.licence.organisation or None) if evaluation.licence else None,
             "fingerprint": self.fingerprint.digest.hex() if self.fingerprint.traits else None,
         }
@@ -87,6 +92,11 @@ def view(product: str, store: ClientStore, machine: LocalMachine, env: Environme
     evaluation = loaded.evaluate(fingerprint, now)
     record(store, loaded, evaluation, now)
     return View(loaded, evaluation, store.attempt(product), store.issuer(product), fingerprint)
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 product``, ``2 products``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def reason_json(reason: VolactError | None) -> dict[str, str] | None:

@@ -86,7 +86,7 @@ def _show(one: Any, env: Environment) -> None:
     for step in one.steps:
         env.write(f"  {_MARK[step.ok]}  {step.what}: {step.detail}")
     if one.cause is None:
-        failed = ", ".join(step.what for step in one.steps if step.ok is False)
+        failed = ", ".join(dict.fromkeys(step.what for step in one.steps if step.ok is False))
         ahead = f"it is licensed; before its next renewal, look at what failed above: {failed}"
         env.write(f"  {ahead if failed else 'nothing is wrong: it is licensed'}")
         return
