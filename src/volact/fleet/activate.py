@@ -6,6 +6,7 @@ may be repeated: what is licensed by the wanted way already is left alone, a pro
 answered, and a backup put back twice is one machine.  Guide: docs/guide/fleet-keys.md.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
@@ -25,6 +26,9 @@ POOLED = (Channel.MAK, Channel.RETAIL)
 BACKUP_PURPOSE = "machine backup"
 NOT_LICENSED = "not-licensed"
 MOST_BACKUP = 1024 * 1024
+MOST_PLACE = 260  # letters of a DNS name, and a port
+_DOMAIN = re.compile(r"(?!-)[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?")
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|(?!-)[A-Za-z0-9_.-]+)(:(?P<port>[0-9]{1,5}))?")
 
 
 class Way(StrEnum):
@@ -53,6 +57,12 @@ class ActivateOptionError(InputError):
     remedy = "see `volact fleet activate --help`"
 
 
+class KmsPlaceError(InputError):
+    code = "fleet-kms-unfit"
+    fmt = "{text} says of no KMS host where it is: {why}"
+    remedy = "give auto, domain:NAME such as domain:example.com, or a host as NAME, NAME:PORT or [2001:db8::1]:PORT"
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """What a job of activations was asked for; its arguments row, without any secret.
@@ -71,15 +81,18 @@ class Options:
     force: bool = False
 
     def check(self) -> "Options":
-        """Itself; raises :class:`ActivateOptionError`."""
+        """Itself; raises :class:`ActivateOptionError`, :class:`KmsPlaceError`."""
         ways = (str(Way.INDEPENDENT), str(Way.PROXY))
         if self.mak not in ways:
             raise ActivateOptionError(name=f"mak {self.mak}", expected=f"one of {', '.join(ways)}")
         if self.kms not in tuple(map(str, Kms)):
             raise ActivateOptionError(name=f"kms {self.kms}", expected=f"one of {', '.join(map(str, Kms))}")
-        named = self.kms in (Kms.DOMAIN, Kms.HOST)
-        if named != bool(self.kms_name):
-            raise ActivateOptionError(name="kms_name", expected="given with a domain or a host, and only then")
+        if self.kms in (Kms.DOMAIN, Kms.HOST):
+            _check_place(self.kms, self.kms_name or "")
+        elif self.kms_name:
+            raise ActivateOptionError(
+                name="kms_name", expected=f"possible with kms {self.kms}: it is for domain and host"
+            )
         return self
 
     def to_arguments(self) -> dict[str, Any]:
@@ -130,6 +143,20 @@ def _step(product: SeenProduct, options: Options) -> Step:
     if product.channel == Channel.VOLUME:
         return Step(product, Way.VOLUME)
     return Step(product, Way.OWN)
+
+
+def _check_place(kind: str, name: str) -> None:
+    """What the machine will be told; it looks closer itself, but before it does a whole job was made."""
+    shown = repr(f"{kind}:{name}"[:100] if kind == Kms.DOMAIN else name[:100])
+    if not name.strip():
+        raise KmsPlaceError(text=shown, why=f"the {kind}'s name is missing")
+    pattern, expected = (_DOMAIN, "a DNS domain") if kind == Kms.DOMAIN else (_HOST, "a host's name or address")
+    found = pattern.fullmatch(name)
+    if found is None or len(name) > MOST_PLACE:
+        raise KmsPlaceError(text=shown, why=f"that is not {expected}")
+    port = found.groupdict().get("port")
+    if port is not None and not 0 < int(port) < 65536:
+        raise KmsPlaceError(text=shown, why=f"a port is 1 to 65535, not {port}")
 
 
 async def set_kms(session: Session, options: Options) -> None:

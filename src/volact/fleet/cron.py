@@ -16,6 +16,8 @@ from volact.core.errors import InputError
 
 MAX_TEXT = 100
 DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+LAST = "last"  # day of the month: beyond crontab(5), which cannot say it
 SHORT = {
     "@hourly": "0 * * * *",
     "@daily": "0 0 * * *",
@@ -29,7 +31,16 @@ ZONE_MARK = "CRON_TZ="  # before the times, as cron has it
 class CronUnfitError(InputError):
     code = "cron-unfit"
     fmt = "{text} are no times of a schedule: {why}"
-    remedy = "write minute, hour, day, month and weekday as in a crontab: '0 2 * * mon-fri'; or @daily, @weekly"
+    remedy = (
+        "write minute, hour, day, month and weekday as in a crontab, in quotation marks: '0 2 * * mon-fri'; "
+        "or @hourly, @daily, @nightly, @weekly, @monthly"
+    )
+
+
+class CronNeverError(InputError):
+    code = "cron-never"
+    fmt = "the times {text} of a schedule never come"
+    remedy = "write a day that its months have: '0 2 28 2 *', or '0 2 last * *' for the last day of each month"
 
 
 class ZoneUnknownError(InputError):
@@ -74,11 +85,16 @@ class Times:
         shown = repr(text[:MAX_TEXT])
         fields = SHORT.get(text.lower(), text.lower()).split()
         if len(fields) != 5 or len(text) > MAX_TEXT:
-            raise CronUnfitError(text=shown, why="there are not five fields")
+            raise CronUnfitError(text=shown, why=_not_five(fields))
         minute, hour, day, month, weekday = fields
-        if day != "*" and weekday not in ("*", "?"):
+        if day not in ("*", "?") and weekday not in ("*", "?"):
             raise CronUnfitError(text=shown, why="day of the month and weekday cannot both be given")
+        day = "*" if day == "?" else day
         try:
+            _check("minute", minute, 0, 59)
+            _check("hour", hour, 0, 23)
+            _check("day of the month", day, 1, 31)
+            _check("month", month, 1, 12, MONTHS)
             names = _weekdays(weekday)
             return CronTrigger(
                 minute=minute, hour=hour, day=day, month=month, day_of_week=names, second=0, timezone=_zone(self.zone)
@@ -104,6 +120,38 @@ def _zone(name: str) -> ZoneInfo:
         raise ZoneUnknownError(zone=repr(name[:60])) from None
 
 
+def _not_five(fields: list[str]) -> str:
+    if len(fields) == 1 and fields[0].startswith("@"):
+        return f"there is no {fields[0]}"
+    return f"there {'is' if len(fields) == 1 else 'are'} {len(fields)} of the five fields"
+
+
+def _check(name: str, text: str, least: int, most: int, words: tuple[str, ...] = ()) -> None:
+    """One field, as crontab(5) writes it; what is wrong with it is said in its words, and not in a library's."""
+    for part in text.split(","):
+        span, mark, step = part.partition("/")
+        if mark and not (_is_number(step) and 0 < int(step) <= most - least):
+            raise ValueError(f"{step!r} is no step of the {name}")
+        if span == "*" or (span == LAST and most == 31 and not mark):
+            continue
+        first, dash, last = span.partition("-")
+        begin, end = (_value(name, one, least, most, words) for one in (first, last if dash else first))
+        if end < begin:
+            raise ValueError(f"the {name} runs backwards in {span!r}")
+
+
+def _value(name: str, text: str, least: int, most: int, words: tuple[str, ...]) -> int:
+    if text in words:
+        return words.index(text) + least
+    if _is_number(text) and least <= int(text) <= most:
+        return int(text)
+    raise ValueError(f"the {name} is {text!r}, and can be {least} to {most}")
+
+
+def _is_number(text: str) -> bool:
+    return text.isdecimal() and text.isascii() and len(text) <= 4
+
+
 def _weekdays(text: str) -> str:
     """A weekday field in names, whose numbers cannot be misunderstood."""
     if text in ("*", "?"):
@@ -123,14 +171,14 @@ def _day(text: str) -> int:
         return DAYS.index(text)
     if text.isdecimal() and text.isascii() and int(text[:3]) <= 7:
         return int(text)
-    raise ValueError(f"{text!r} is no weekday")
+    raise ValueError(f"the weekday is {text!r}, and can be 0 to 7, or sun to sat")
 
 
 def _step(text: str) -> int:
     if not text:
         return 1
     if not (text.isdecimal() and text.isascii() and 1 <= int(text[:3]) <= 7):
-        raise ValueError(f"{text!r} is no step of days")
+        raise ValueError(f"{text!r} is no step of the weekday")
     return int(text)
 
 

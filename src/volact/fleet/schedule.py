@@ -19,7 +19,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, or_, select, update
 
 from volact.core.errors import ConfigError, InputError, VolactError
-from volact.fleet.cron import Times
+from volact.fleet.cron import CronNeverError, Times
 from volact.fleet.schema import SCHEDULES
 from volact.fleet.store import note
 
@@ -91,13 +91,16 @@ class Schedule:
 def add(
     conn: Connection, name: str, times: Times, kind: str, arguments: Mapping[str, Any], now: int, who: str
 ) -> Schedule:
-    """Raises :class:`ScheduleNameError`, :class:`ScheduleTakenError`."""
+    """Raises :class:`ScheduleNameError`, :class:`ScheduleTakenError`, and ``CronNeverError`` for a 31 February."""
     if not NAME.match(name):
         raise ScheduleNameError(name=repr(name[:80]))
+    next_at = times.after(now)
+    if next_at is None:
+        raise CronNeverError(text=repr(times.expression))
     if conn.execute(select(SCHEDULES.c.id).where(SCHEDULES.c.name == name)).first():
         raise ScheduleTakenError(name=name)
     values = {"name": name, "cron": times.text, "kind": kind, "arguments": json.dumps(arguments, ensure_ascii=False)}
-    conn.execute(insert(SCHEDULES).values(**values, enabled=1, made_at=now, made_by=who, next_at=times.after(now)))
+    conn.execute(insert(SCHEDULES).values(**values, enabled=1, made_at=now, made_by=who, next_at=next_at))
     note(conn, now, who, "schedule-add", name, {"cron": times.text, "kind": kind, **arguments})
     return find(conn, name)
 

@@ -152,7 +152,7 @@ def test_a_list_is_kept_under_a_name_for_everybody(api: Api) -> None:
 def test_only_what_an_administrator_put_into_the_folder_is_brought_to_machines(api: Api, fleet: Fleet) -> None:
     body = {"artefact": "volact-1.0.pyz", "names": ["pc000001.example.net"]}
     assert api.send("POST", "/bootstrap", Role.OPERATOR, json=body).status_code == 403
-    assert api.send("POST", "/bootstrap", json=body).json()["code"] == "artefact-unfit"
+    assert api.send("POST", "/bootstrap", json=body).json()["code"] == "artefact-missing"
     for name in ("/etc/shadow", "../fleet.sqlite", "..", ".hidden.pyz"):
         assert api.send("POST", "/bootstrap", json={**body, "artefact": name}).status_code == 422
     place = fleet.folder.artefact("volact-1.0.pyz")

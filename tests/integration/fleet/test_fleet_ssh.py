@@ -198,7 +198,7 @@ def test_a_refresh_that_was_killed_is_gone_on_with(office: Office, far: Far, sig
     killed.wait()
     done = office.run("jobs", "run", 1)
     if done.code:
-        assert done.json["error"]["code"] == "job-state-unfit", done.out  # it had been quicker
+        assert done.json["error"]["code"] == "job-ended", done.out  # it had been quicker
     shown = office.run("jobs", "show", 1, "--limit", 1000).json
     assert shown["state"] == "done"
     assert shown["tasks"]["done"] == len(good)

@@ -65,7 +65,7 @@ def _kms(text: str | None) -> tuple[str, str | None]:
         return str(Kms.KEEP), None
     if text == Kms.AUTOMATIC:
         return str(Kms.AUTOMATIC), None
-    kind, found, name = text.partition(":")
-    if found and kind == Kms.DOMAIN:
+    kind, _, name = text.partition(":")
+    if kind == Kms.DOMAIN:  # a host of that name is said with its port: there is no other "domain"
         return str(Kms.DOMAIN), name
     return str(Kms.HOST), text

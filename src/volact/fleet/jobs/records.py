@@ -51,6 +51,15 @@ class JobStateError(ConfigError):
     remedy = "`volact fleet jobs show {job}` tells how it stands"
 
 
+class JobEndedError(ConfigError):
+    code = "job-ended"
+    fmt = "job {job} is {state} and has nothing left to do: it cannot be {wanted}"
+    remedy = (
+        "`volact fleet jobs retry {job}` tries the machines again that failed in a job which is done; "
+        "for anything else make a new job"
+    )
+
+
 class JobEmptyError(InputError):
     code = "selection-empty"
     fmt = "no machine fits the selection"

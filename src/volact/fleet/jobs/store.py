@@ -17,6 +17,7 @@ from volact.fleet.jobs.records import (
     TROUBLED,
     Job,
     JobEmptyError,
+    JobEndedError,
     JobMissingError,
     JobState,
     JobStateError,
@@ -142,12 +143,14 @@ def tasks(conn: Connection, id_: int, states: Sequence[str] = (), limit: int = 1
 
 
 def move(conn: Connection, id_: int, wanted: JobState, allowed: Collection[JobState], now: int) -> None:
-    """A job to another state; raises :class:`JobStateError` from one that does not allow it."""
+    """A job to another state; raises :class:`JobStateError` from one that does not allow it, :class:`JobEndedError`
+    from one that is over."""
     found = state(conn, id_)
     if found == wanted:
         return
     if found not in allowed:
-        raise JobStateError(job=id_, state=found, wanted=wanted)
+        ended = found in (JobState.DONE, JobState.CANCELLED)
+        raise (JobEndedError if ended else JobStateError)(job=id_, state=found, wanted=_WORDS.get(wanted, wanted))
     values: dict[str, Any] = {"state": wanted}
     if wanted == JobState.RUNNING:
         values |= {"started_at": func.coalesce(JOBS.c.started_at, now), "ended_at": None}
@@ -161,7 +164,7 @@ def retry(conn: Connection, id_: int, now: int, who: str, *, uncertain: bool = F
     ``error``: only those that failed with this code."""
     found = job(conn, id_)
     if found.state == JobState.CANCELLED:
-        raise JobStateError(job=id_, state=found.state, wanted="retried")
+        raise JobEndedError(job=id_, state=found.state, wanted="retried")
     states = TROUBLED if uncertain else (TaskState.FAILED,)
     again = update(TASKS).where(TASKS.c.job_id == id_, TASKS.c.state.in_(states))
     again = again if error is None else again.where(TASKS.c.error == error)
@@ -294,3 +297,6 @@ def _taken(conn: Connection, found: Mapping[int, bool]) -> list[Taken]:
         )
         for row in conn.execute(query)
     ]
+
+
+_WORDS = {JobState.RUNNING: "resumed", JobState.QUEUED: "resumed"}  # as people say it

@@ -72,6 +72,12 @@ class ArtefactUnfitError(ConfigError):
     remedy = "give a wheel (.whl), a tar archive of wheels (.tar.gz) or a zip application (.pyz) of volact"
 
 
+class ArtefactMissingError(ConfigError):
+    code = "artefact-missing"
+    fmt = "there is no file {path} to bring to machines"
+    remedy = "give the path of a file that is on this computer; over HTTP, a name in the fleet folder's `artefacts`"
+
+
 class BootstrapFailedError(MachineError):
     code = "bootstrap-failed"
     fmt = "volact could not be installed on {machine}: {line}"
@@ -82,7 +88,7 @@ class BootstrapFailedError(MachineError):
 
 
 def artefact_arguments(path: Path, *, prefix: str = PREFIX, link: str = LINK, upgrade: bool = False) -> dict[str, str]:
-    """A bootstrap job's arguments; raises :class:`ArtefactUnfitError`."""
+    """A bootstrap job's arguments; raises :class:`ArtefactMissingError`, :class:`ArtefactUnfitError`."""
     data = _read(path)
     for place in (prefix, link):
         if not _PATH.match(place) or ".." in place.split("/"):
@@ -156,6 +162,8 @@ def _read(path: Path) -> bytes:
         if path.stat().st_size > MOST_BYTES:
             raise ArtefactUnfitError(path=str(path), why=f"it is longer than {MOST_BYTES} bytes")
         return path.read_bytes()
+    except FileNotFoundError:
+        raise ArtefactMissingError(path=str(path)) from None
     except OSError as exc:
         raise ArtefactUnfitError(path=str(path), why=exc.strerror or str(exc)) from None
 
