@@ -59,7 +59,7 @@ class ActivateOptionError(InputError):
 
 class KmsPlaceError(InputError):
     code = "fleet-kms-unfit"
-    fmt = "{text} says of no KMS host where it is: {why}"
+    fmt = "{text} does not say where KMS hosts are: {why}"
     remedy = "give auto, domain:NAME such as domain:example.com, or a host as NAME, NAME:PORT or [2001:db8::1]:PORT"
 
 
@@ -90,9 +90,7 @@ class Options:
         if self.kms in (Kms.DOMAIN, Kms.HOST):
             _check_place(self.kms, self.kms_name or "")
         elif self.kms_name:
-            raise ActivateOptionError(
-                name="kms_name", expected=f"possible with kms {self.kms}: it is for domain and host"
-            )
+            raise ActivateOptionError(name="kms_name", expected=f"possible with kms {self.kms}")
         return self
 
     def to_arguments(self) -> dict[str, Any]:

@@ -348,7 +348,9 @@ def test_arguments_of_any_shape_are_taken_or_refused_by_name(fleet: Fleet, argum
         fleet.schedule_add("x", "@daily", "report", arguments)
 
 
-@pytest.mark.parametrize("arguments", [{"arguments": 5}, {"arguments": {"mak": 5}}, {"filter": 5}, {"all": "x"}], ids=str)
+@pytest.mark.parametrize(
+    "arguments", [{"arguments": 5}, {"arguments": {"mak": 5}}, {"filter": 5}, {"all": "x"}], ids=str
+)
 def test_arguments_of_a_job_are_texts_and_flags(fleet: Fleet, arguments: dict[str, Any]) -> None:
     with pytest.raises(InputError):
         fleet.schedule_add("x", "@daily", "activate", arguments)
