@@ -205,10 +205,9 @@ class _NothingThereError(DirectoryFailedError):
 @contextmanager
 def connect(server: Server, credentials: Credentials, kind: ForestKind) -> Iterator[Session]:
     """A session that is bound as ``credentials``.  Raises by name what kept it from that."""
-    if server.ca_file is not None and not server.ca_file.is_file():
-        raise CaFileError(path=str(server.ca_file), why="there is no such file")
+    context = _tls(server.ca_file) if server.tls else None
     client = _client(server, credentials, kind)
-    address = _reach(server)
+    address = _reach(server, context)
     try:
         connection = client.connect(timeout=BIND_TIMEOUT)
     except (ldap.ConnectionError, ldap.TimeoutError) as exc:
@@ -255,6 +254,9 @@ def _client(server: Server, credentials: Credentials, kind: ForestKind) -> Any:
         case Password(user, password):
             if not server.tls:
                 raise DirectoryTlsError(server=str(server), why="a password is sent only through TLS")
+            if not user or not password:  # RFC 4513 §5.1.2: a server may take that for nobody, and let nobody in
+                why = "the password is empty" if user else "no user is named"
+                raise DirectoryLoginError(server=str(server), who=user or "nobody", why=why)
             client.set_credentials("SIMPLE", user=user, password=password)
         case Keytab(account, realm, path):
             client.set_sasl_security_properties(no_anonymous=True, min_ssf=LEAST_STRENGTH)
@@ -265,15 +267,26 @@ def _client(server: Server, credentials: Credentials, kind: ForestKind) -> Any:
     return client
 
 
-def _reach(server: Server) -> str:
+def _tls(ca_file: Path | None) -> ssl.SSLContext:
+    """What certificates are verified with."""
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except FileNotFoundError:
+        raise CaFileError(path=str(ca_file), why="there is no such file") from None
+    except ssl.SSLError:
+        raise CaFileError(path=str(ca_file), why="it holds no certificate") from None
+    except OSError as exc:
+        raise CaFileError(path=str(ca_file), why=exc.strerror or str(exc)) from None
+
+
+def _reach(server: Server, tls: ssl.SSLContext | None) -> str:
     """Tell a server that is gone from one that takes its time, and a certificate that does not fit from both: the
     library below says of all three that it cannot contact the server.  Returns this computer's address on the way."""
     try:
         with socket.create_connection((server.name, server.port), REACH_TIMEOUT) as plain:
             address = str(plain.getsockname()[0])
-            if server.tls:
-                context = ssl.create_default_context(cafile=server.ca_file)
-                context.wrap_socket(plain, server_hostname=server.name).close()
+            if tls is not None:
+                tls.wrap_socket(plain, server_hostname=server.name).close()
     except ssl.SSLError as exc:
         why = getattr(exc, "verify_message", "") or exc.reason or str(exc)
         raise DirectoryTlsError(server=str(server), why=why) from None

@@ -231,6 +231,15 @@ def test_several_objects_lie_side_by_side_and_a_renewed_one_keeps_its_name_and_a
     assert missing.errors == ["there is no activation object 'Back office' in this directory"]
 
 
+def test_an_object_that_is_to_be_renewed_says_so_in_the_list(domain: Domain, now: int) -> None:
+    domain.activate("Head office")
+    assert domain.directory("list", at=now + 540 * DAY).hints == []
+    for later in (560, 740):
+        (hint,) = domain.directory("list", at=now + later * DAY).hints
+        assert hint.startswith("Head office lasts until ")
+        assert hint.endswith("only; renew it: `volact directory renew 'Head office'`")
+
+
 def test_a_name_has_forty_characters_at_most_and_may_be_anything_that_is_printed(domain: Domain) -> None:
     longest = 'Büro "Süd" (1. Stock), a=b;c<d>#+\\/äöü€'.ljust(40, ".")
     made = domain.activate(longest)
@@ -248,6 +257,11 @@ def test_a_request_goes_to_the_publisher_by_file_and_its_answer_is_applied_once(
     request, answer = domain.folder / "forest.volreq", domain.folder / "forest.volans"
     key = ("--key-file", domain.vendor.keys["servers"])
     known = ("--definition", domain.vendor.definition, "--root", domain.vendor.root)
+    mistyped = domain.directory("installation-id", "-o", request, *key, *known[:-1], "sha256:0abc")
+    assert (mistyped.code, "is not a root's fingerprint" in mistyped.errors[0]) == (2, True)
+    waiting = domain.folder / "directory" / "pending"
+    nowhere = domain.directory("installation-id", "-o", domain.folder / "none" / "x", *key, *known, "--json")
+    assert (nowhere.json["error"]["code"], list(waiting.glob("*"))) == ("file-unwritable", []), "no key is left behind"
     domain.good("installation-id", "-o", request, "--name", "By file", *key, *known)
     secret = domain.vendor.folder.parent / "passphrase"
     shell = domain.shell("admin")

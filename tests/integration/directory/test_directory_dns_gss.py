@@ -73,6 +73,28 @@ def test_an_update_that_nobody_signed_is_refused_and_a_keytab_that_is_missing_na
     assert "did not agree on a Kerberos key" in missing.errors[0]
 
 
+def test_a_clock_that_is_wrong_is_told_by_its_name(domain: Domain) -> None:
+    """The clock of dnspython alone, twenty minutes ahead: that of Kerberos is not Python's."""
+    told = domain.python(
+        f"""
+import os, time
+from pathlib import Path
+real = time.time
+time.time = lambda: real() + 1200
+os.environ |= {domain.forest.variables!r}
+from volact.core.errors import VolactError
+from volact.host import dns
+where = dns.DnsDomain("{DOMAIN}", server="dc1.{DOMAIN}", keytab=Path("{domain.forest.keytab("kms1")}"))
+try:
+    dns.publish(where, "kms1.{DOMAIN}", 1688)
+except VolactError as exc:
+    print(exc.code)
+""",
+        "kms1",
+    )
+    assert told.strip() == "dns-update-clock"
+
+
 def test_a_member_finds_the_host_that_published_itself(domain: Domain) -> None:
     assert publish_by(domain, "kms1").code == 0
     looked = subprocess.run(

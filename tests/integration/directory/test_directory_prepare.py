@@ -32,6 +32,10 @@ def test_a_forest_without_schema_changes_holds_objects_in_standard_classes(domai
         f"CN=Volact,CN=Services,{CONFIGURATION}",
         f"CN=Activation Objects,CN=Volact,CN=Services,{CONFIGURATION}",
     ]
+    assert domain.good("list")["prepared"] is False
+    assert "volact directory prepare" in domain.directory("list").hints[0]
+    hints = domain.directory("prepare", "--no-schema").hints
+    assert hints == ["make them with the same command and --yes"], "there is nothing that could not be undone"
     asked = ["--definition", domain.vendor.definition, "--root", domain.vendor.root]
     early = domain.directory("activate", "--key-file", domain.vendor.keys["servers"], *asked)
     assert "no place for activation objects yet" in early.errors[0]

@@ -1,10 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Why somebody was not let in, in words: from what Kerberos, Samba and Active Directory were seen to answer."""
 
+from contextlib import AbstractContextManager
+from pathlib import Path
+
 import pytest
 
-from volact.directory.connection import Server, Ticket, login_error
-from volact.directory.errors import DirectoryClockError, DirectoryLoginError
+from volact.core.forest import ForestKind
+from volact.directory.connection import Password, Server, Session, Ticket, connect, login_error
+from volact.directory.errors import CaFileError, DirectoryClockError, DirectoryLoginError
+
+pytestmark = pytest.mark.needs("bonsai")
 
 SERVER = Server("dc1.ad.example.test", 389, tls=False)
 GSS = "Local error. SASL(-1): generic failure: GSSAPI Error: "
@@ -41,3 +47,26 @@ def test_clocks_that_differ_are_told_by_their_own_name() -> None:
     refused = login_error(SERVER, Ticket(), Exception(f"{UNSPECIFIED}(Clock skew too great) (0xfffffffe [-2])"))
     assert isinstance(refused, DirectoryClockError)
     assert "differ by more than Kerberos allows" in str(refused)
+
+
+@pytest.mark.parametrize(("user", "password"), [("anna@AD.EXAMPLE.TEST", ""), ("", "secret")])
+def test_nobody_is_let_in_without_a_name_and_a_password(user: str, password: str) -> None:
+    """A server that takes such a login for an anonymous one would let it in; here nobody is asked."""
+    nowhere = Server("nowhere.invalid", 636, tls=True)
+    with pytest.raises(DirectoryLoginError, match=r"is empty|no user is named"), _connected(nowhere, user, password):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("content", "why"), [(None, "there is no such file"), ("root:x:0:0\n", "it holds no certificate")]
+)
+def test_an_authority_s_file_that_holds_none_is_named(tmp_path: Path, content: str | None, why: str) -> None:
+    ca_file = tmp_path / "ca.pem"
+    if content is not None:
+        ca_file.write_text(content)
+    with pytest.raises(CaFileError, match=why), _connected(Server("nowhere.invalid", 636, True, ca_file), "anna", "x"):
+        pass
+
+
+def _connected(server: Server, user: str, password: str) -> AbstractContextManager[Session]:
+    return connect(server, Password(user, password), ForestKind.AD)

@@ -9,8 +9,8 @@ from typing import Any
 from volact.cli.digits import read_id, write_id
 from volact.cli.directory.shared import add_connection, connected, folder_of, read_host_key
 from volact.cli.environment import Environment
-from volact.cli.files import read_file, write_file
-from volact.cli.options import add_verb
+from volact.cli.files import FileUnwritableError, read_file, write_file
+from volact.cli.options import add_verb, root_fingerprint
 from volact.core.activation_object import ActivationObject, show_groups
 from volact.core.errors import ConfigError, InputError
 from volact.core.exchange import MAX_FILE, AnswerFile
@@ -151,8 +151,14 @@ def run_apply(args: argparse.Namespace, env: Environment) -> int:
 
 
 def _write_request(args: argparse.Namespace, env: Environment, folder: DirectoryFolder, wanted: Wanted) -> int:
+    before = set(folder.pendings())
     request = activation.write_request(folder, wanted, env.clock())
-    write_file(args.output, request.to_bytes())
+    try:
+        write_file(args.output, request.to_bytes())
+    except FileUnwritableError:
+        for new in set(folder.pendings()) - before:  # nobody can answer what was written nowhere
+            folder.remove_pending(new)
+        raise
     if env.json:
         env.write_json({"request": args.output, "forest": wanted.forest.to_claim()})
         return 0
@@ -213,7 +219,9 @@ def run_renew(args: argparse.Namespace, env: Environment) -> int:
 def _add_key(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--key-file", metavar="FILE", help="its first line is the KMS host key (-: stdin; else asked)")
     verb.add_argument("--definition", metavar="FILE", help="a definition of the key's publisher, kept for next time")
-    verb.add_argument("--root", metavar="sha256:…", help="the publisher's root, as the publisher tells it")
+    verb.add_argument(
+        "--root", type=root_fingerprint, metavar="sha256:…", help="the publisher's root, as the publisher tells it"
+    )
 
 
 def _prepare_key(args: argparse.Namespace, env: Environment, folder: DirectoryFolder) -> ProductKey:

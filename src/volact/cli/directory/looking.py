@@ -2,13 +2,14 @@
 """``list``, ``show``, ``remove`` and ``acl``: the activation objects of a forest and who may read them."""
 
 import argparse
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
 from volact.cli.directory.shared import add_connection, connected, folder_of
 from volact.cli.environment import Environment
 from volact.cli.options import add_verb
-from volact.core.activation_object import RENEWAL_WINDOW, ForestMismatchError, show_groups
+from volact.core.activation_object import RENEWAL_WINDOW, ForestMismatchError, ObjectExpiredError, show_groups
 from volact.core.errors import InputError, TrustError
 from volact.directory import objects, permissions
 from volact.directory.objects import Stored
@@ -18,6 +19,7 @@ from volact.sealing.confirmation import PhonePartMissingError
 from volact.sealing.objects import verify_activation_object
 from volact.sealing.verify import Trust
 
+GOOD = "good"
 UNKNOWN_PUBLISHER = "not verified: this computer was not given its publisher's definition"
 
 
@@ -75,11 +77,12 @@ def build(group: Any) -> None:
 def run_list(args: argparse.Namespace, env: Environment) -> int:
     with connected(args, env) as (session, place):
         found = objects.read_objects(session, place)
+        prepared = bool(found) or session.read(place.container, ("objectClass",)) is not None
     trusts = folder_of(args, env).trusts()
     rows = [_present(one, place, trusts, env) for one in found]
     if env.json:
         forest = place.forest.to_claim() if place.forest else None
-        env.write_json({"forest": forest, "container": place.container, "objects": rows})
+        env.write_json({"forest": forest, "container": place.container, "prepared": prepared, "objects": rows})
         return 0
     columns = ("name", "groups", "key", "expires", "status", "id")
     table = [
@@ -87,9 +90,26 @@ def run_list(args: argparse.Namespace, env: Environment) -> int:
         for row in rows
     ]
     env.table(columns, table, title=place.forest.name if place.forest else place.container)
-    if not rows:
+    for one, row in zip(found, rows, strict=True):
+        if row["status"] in (GOOD, ObjectExpiredError.code):
+            _hint_at_end(env, one)
+    if not prepared:
+        env.hint("the directory has no place for them that you may see: `volact directory prepare` makes it")
+    elif not rows:
         env.hint("there are none, or none that you may read: `volact directory activate` makes one")
     return 0
+
+
+def _hint_at_end(env: Environment, found: Stored) -> None:
+    """In the last lease's time before its end: from then on what members get lasts less than a lease."""
+    claimed = found.claimed
+    if claimed is None or env.clock() < claimed.expires_at - RENEWAL_WINDOW:
+        return
+    which = shlex.quote(claimed.name or claimed.id)
+    how = f"`volact directory renew {which}`"
+    if found.by_telephone:
+        how = f"`volact directory installation-id`, then `volact directory apply --replace {which}`"
+    env.hint(f"{claimed.name or claimed.id} lasts until {env.show_time(claimed.expires_at)} only; renew it: {how}")
 
 
 def run_show(args: argparse.Namespace, env: Environment) -> int:
@@ -193,7 +213,7 @@ def _status(found: Stored, place: Place, trusts: dict[str, Trust], now: int) -> 
         made.check(place.forest, min(made.groups), now)
     except (TrustError, InputError, PhonePartMissingError) as exc:
         return exc.code
-    return "good"
+    return GOOD
 
 
 def _show_rules(env: Environment, rules: Sequence[Rule]) -> None:

@@ -51,7 +51,8 @@ def run_prepare(args: argparse.Namespace, env: Environment) -> int:
         return 0
     for step in plan.steps:
         env.write(f"{step.what}\n    {step.dn}")
-    _conclude(env, len(plan.steps), done=args.yes)
+    lasting = any(step.of_schema for step in plan.steps) and args.base is None
+    _conclude(env, len(plan.steps), done=args.yes, lasting=lasting)
     return 0
 
 
@@ -64,12 +65,14 @@ def run_schema(args: argparse.Namespace, env: Environment) -> int:
     return 0
 
 
-def _conclude(env: Environment, steps: int, *, done: bool) -> None:
+def _conclude(env: Environment, steps: int, *, done: bool, lasting: bool) -> None:
+    changes = f"{steps} change{'' if steps == 1 else 's'}"
     if not steps:
         env.say("the directory is prepared; nothing to change")
     elif done:
-        env.say(f"made {steps} changes")
+        env.say(f"made {changes}")
         env.hint("next: `volact directory activate`")
     else:
-        env.say(f"{steps} changes would be made; nothing was changed yet")
-        env.hint("make them with the same command and --yes; schema changes of Active Directory cannot be undone")
+        env.say(f"{changes} would be made; nothing was changed yet")
+        caution = "; schema changes of Active Directory cannot be undone" if lasting else ""
+        env.hint(f"make them with the same command and --yes{caution}")

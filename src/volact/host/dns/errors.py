@@ -61,7 +61,10 @@ class DnsServerNotPrimaryError(TransportError):
 class DnsUpdateRefusedError(TransportError):
     code = "dns-update-refused"
     fmt = "DNS server {server} refused to change zone {zone} {signed}"
-    remedy = "allow this host's key to update SRV records of _volact._tcp.{domain} (BIND: update-policy)"
+    remedy = (
+        "allow this host's key to update SRV records of _volact._tcp.{domain} (BIND: update-policy); in Active "
+        "Directory sign as the computer's account: `volact host dns add {domain} --kerberos`"
+    )
 
 
 class DnsNameOwnedError(TransportError):

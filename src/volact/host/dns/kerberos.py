@@ -51,7 +51,8 @@ class NegotiatedKey:
 
 
 def negotiate(key: KerberosKey, server: str, address: str, port: int, timeout: float) -> NegotiatedKey:
-    """Agree with a name server on a key (RFC 3645 §3).  Raises :class:`DnsKerberosError`, or what TCP does."""
+    """Agree with a name server on a key (RFC 3645 §3).  Raises :class:`DnsKerberosError`, what TCP does, or what
+    :mod:`dns.tsig` says of clocks."""
     context = _context(key, server)
     name = dns.name.from_text(str(uuid.uuid4()))
     adapter: Any = dns.tsig.GSSTSigAdapter
@@ -63,6 +64,8 @@ def negotiate(key: KerberosKey, server: str, address: str, port: int, timeout: f
         answer = dns.query.tcp(query, address, timeout, port)
     except _gss_error() as exc:
         raise DnsKerberosError(server=server, account=key.name, why=_why(exc)) from None
+    except dns.tsig.PeerBadTime:
+        raise
     except (dns.tsig.BadSignature, dns.tsig.PeerError) as exc:
         raise DnsKerberosError(server=server, account=key.name, why=str(exc) or type(exc).__name__) from None
     if not context.complete:

@@ -158,9 +158,9 @@ class _Server:
 
     def _exchange_with(self, address: str, message: dns.message.Message) -> dns.message.Message:
         timeout = self.timeout / len(self.addresses)
-        if isinstance(self.key, KerberosKey) and isinstance(message, dns.update.UpdateMessage):
-            negotiate(self.key, self.name, address, self.port, timeout).sign(message)
         try:
+            if isinstance(self.key, KerberosKey) and isinstance(message, dns.update.UpdateMessage):
+                negotiate(self.key, self.name, address, self.port, timeout).sign(message)
             return dns.query.tcp(message, address, timeout, self.port)
         except (dns.tsig.PeerBadTime, dns.tsig.BadTime):
             raise DnsUpdateClockError(domain=self.domain, server=str(self)) from None
