@@ -193,6 +193,7 @@ class Handler(BaseHTTPRequestHandler):
     timeout = CALLER_SECONDS
     whole_seconds = WHOLE_SECONDS
     server_version, sys_version = "volact", ""
+    default_request_version = "HTTP/1.0"  # what is no HTTP at all is answered with a status, too
 
     def handle(self) -> None:
         watchdog = threading.Timer(self.whole_seconds, self._cut_off)

@@ -77,12 +77,15 @@ def test_a_key_becomes_a_permanent_licence(site, served, client, channel):
     assert "acme-cad: licensed" in done.out
     info = machine.json("info", PRODUCT)
     assert (info["state"], info["until"], info["channel"]) == ("licensed", None, str(channel))
+    assert (info["next_attempt"], info["threshold"]) == (None, None)  # a permanent licence is not asked for again
     assert info["organisation"] == "Example Ltd"
     left = machine.json("remaining", PRODUCT, "--publisher", served.url)
     assert (left["activations"], left["used"], left["remaining"], left["blocked"]) == (3, 1, 2, False)
     # The publisher is needed no more.
     served.kill()
     assert machine.good("check", PRODUCT, "--root", site.folder.fingerprint).out == "acme-cad: licensed, count-only\n"
+    gone = machine.good("remove-product", PRODUCT)
+    assert "activation was not given back" in gone.err
 
 
 def test_the_configured_publisher_is_asked_and_its_refusals_are_named(site, served, client):

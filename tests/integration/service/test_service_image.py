@@ -79,13 +79,14 @@ def test_a_mak_laid_into_an_image_activates_at_the_first_start_and_is_changed_by
     )
     first, second = (publisher.run(*issue, "--activations", "5").json["key"] for _ in range(2))
     with served(publisher) as port:
-        settings = f'key = "{first}"\nedition = "professional"\n[settings]\npublisher = "http://127.0.0.1:{port}"\n'
+        settings = f'key = "{first}"\nedition = "professional"\n[settings]\npublisher = "http://127.0.0.1:{port}"\nmdns = true\n'
         folder = answer(tmp_path / "answer", publisher.file, publisher.root, settings)
         done = volact("client", "prepare", folder, "--image", image, "--json")
         assert done.code == 0, done.out
         assert done.json["products"] == [PRODUCT]
         client = folder_in(image)
         assert not (client / "machine.pem").exists()
+        assert ClientStore(client).settings().discovery.mdns is True
         first_start(client, "activation-answered")
         status = volact("client", "status", "--json", "--dir", client).json["products"][0]
         assert (status["channel"], status["partial_key"]) == ("mak", first[-5:])
@@ -135,6 +136,8 @@ def test_grace_begins_with_the_first_start_and_uses_up_no_rearm(tmp_path: Path, 
         ('generic = true\nkey = "X"\n', "answer-file"),
         ('key = "X"\n', "key-malformed"),
         ('[settings]\nhost = "a b:c"\n', "host-malformed"),
+        ('[settings]\nmdns = "yes"\n', "answer-file"),
+        ('[[product]]\ndefinition = "acme-cad.volproduct"\nroot = "sha256:5f0c"\n', "root-malformed"),
         ('generic = true\nedition = "nope"\n', "edition-not-in-definition"),
         ("[other]\n", "answer-file"),
         ("=", "answer-file"),

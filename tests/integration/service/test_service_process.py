@@ -51,13 +51,18 @@ class Running:
         return int(next(line.split()[1] for line in text.splitlines() if line.startswith(name)))
 
     def get(self, path: str) -> tuple[int, Any]:
+        head, body = self.send(f"GET {path} HTTP/1.0")
+        return int(head.split()[1]), json.loads(body)
+
+    def send(self, line: str) -> tuple[bytes, bytes]:
+        """A request of one line; head and body of what it is answered."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as caller:
             caller.settimeout(20)
             caller.connect(str(self.api))
-            caller.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+            caller.sendall(f"{line}\r\n\r\n".encode())
             answer = b"".join(iter(lambda: caller.recv(65536), b""))
         head, _, body = answer.partition(b"\r\n\r\n")
-        return int(head.split()[1]), json.loads(body)
+        return head, body
 
 
 @contextmanager
@@ -178,6 +183,13 @@ def test_wrong_questions_are_answered_by_problem_documents(short: Path, site: Si
             assert (status, body["code"]) == expected, path
             assert body["status"] == status
         assert running.get("/v1/products/acme-cad/check?root=sha256:" + "0" * 64)[1]["licensed"] is False
+        for line, expected in {"DELETE /v1/products HTTP/1.0": 405, "GET / HTTP/9.0": 505, "rubbish": 400}.items():
+            head, data = running.send(line)
+            problem = json.loads(data)
+            assert (problem["status"], problem["code"]) == (expected, "api-request"), line
+            assert (b"application/problem+json" in head, b"Allow: GET" in head) == (True, expected == 405), line
+        head, data = running.send("HEAD /v1/products HTTP/1.0")
+        assert (head.startswith(b"HTTP/1.0 200"), data) == (True, b"")
 
 
 def test_the_socket_of_a_service_that_died_is_taken_over_and_one_in_use_is_not(short: Path) -> None:
