@@ -10,6 +10,7 @@
     old/SERIAL/                     both folders as they were before the issuing CA was rotated
     keys/phone.json                 the key of confirmation IDs, an EIP-2335 keystore
     root/root.token, keys/NAME.token    in the place of a .key: where in a PKCS#11 token it is, see ``hardware``
+    stamp                           changed with the keys, so that a running service reads them anew, see ``renewal``
 
 Key files are encrypted under one passphrase.  The folder comes into being whole or not at all.
 Spec: docs/guide/publisher.md.

@@ -8,6 +8,7 @@ Spec: docs/spec/phone.md §6.
 from pathlib import Path
 
 from volact.core.errors import ConfigError
+from volact.publisher import generations
 from volact.sealing import keys
 from volact.sealing.confirmation import PhoneKey
 
@@ -29,6 +30,13 @@ def make(folder: Path, passphrase: bytes) -> PhoneKey:
         raise PhoneKeyTakenError()
     key = PhoneKey.generate()
     keys.write_file(file, key.to_keystore(passphrase))
+    return key
+
+
+def add(folder: Path, passphrase: bytes) -> PhoneKey:
+    """For a publisher that has none; a service that runs is told."""
+    key = make(folder, passphrase)
+    generations.touch(folder)
     return key
 
 

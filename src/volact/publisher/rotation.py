@@ -4,7 +4,7 @@ and rotating the root itself, which certifies the next one first.
 
 Both are good side by side: what the old ones signed, and hosts' certificates, last until their own ends, since every
 chain leads to the same root and is judged at the second of the signature.  The sealing key stays, so that requests on
-their way, and product keys' index, go on.  A running service keeps its old keys until it is started again.
+their way, and product keys' index, go on.  A running service takes the new keys by itself (``renewal``).
 
 Spec: docs/guide/publisher.md §Rotate the issuing CA.
 """

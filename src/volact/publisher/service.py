@@ -123,6 +123,7 @@ class PublisherService:
     async def finish(self) -> None:
         """Wait until what was accepted is answered: the graceful stop."""
         await self._batches.finish()
+        self._answering.shutdown(wait=False)
 
     async def _answer_batch(self, batch: list[_Asked]) -> None:
         asked = [(one.issuer, one.sealed) for one in batch]

@@ -17,6 +17,8 @@ from volact.publisher.administration import Publisher
 from volact.publisher.api.application import build
 from volact.publisher.api.office import Office
 from volact.publisher.desk.application import build_desk
+from volact.publisher.folder import PublisherFolder, PublisherKeys
+from volact.publisher.renewal import Renewal
 from volact.web.site import WebListener
 
 Scope = MutableMapping[str, Any]
@@ -34,23 +36,30 @@ class WebLoader:
     logins: Path | None = None
 
     def __call__(self) -> "WebApplication":
-        publisher = Publisher.open(self.path)
-        keys = publisher.folder.open_keys(self.passphrase)
-        office = Office(publisher, keys, _now, time.monotonic)
+        renewal = Renewal(self.path, self.passphrase)
+        folder, keys = renewal.open()
+        publisher = Publisher(folder, folder.store())
+        api = build(Office(publisher, keys, _now, time.monotonic))
         desk = build_desk(publisher, keys, _now, listener=self.listener, logins=self.logins)
 
+        def use(folder: PublisherFolder, keys: PublisherKeys) -> None:
+            anew = Publisher(folder, publisher.store)
+            api.state.office = api.state.office.anew(anew, keys)
+            desk.use(anew, keys)
+
         def close() -> None:
+            renewal.stop()
             desk.close()
             publisher.store.close()
 
-        return WebApplication(build(office), desk, close)
+        return WebApplication(api, desk, lambda: renewal.start(use), close)
 
 
 class WebApplication:
     """ASGI 3: the API below ``/api/``, a page for probes, and the desk everywhere else."""
 
-    def __init__(self, api: Any, desk: Any, close: Callable[[], None]) -> None:
-        self._api, self._desk, self._close = api, desk, close
+    def __init__(self, api: Any, desk: Any, start: Callable[[], None], close: Callable[[], None]) -> None:
+        self._api, self._desk, self._start, self._close = api, desk, start, close
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -64,6 +73,7 @@ class WebApplication:
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while (await receive())["type"] != "lifespan.shutdown":
+            self._start()
             await send({"type": "lifespan.startup.complete"})
         self._close()
         await send({"type": "lifespan.shutdown.complete"})

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``volact publisher serve`` as a real process: activation over TCP, several workers, kill -9, restart."""
 
+import base64
 import contextlib
 import json
 import os
@@ -14,15 +15,19 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from cryptography import x509
 
 from volact.core.errors import TransportError
 from volact.core.product_key import Channel
 from volact.core.refusal import SignedRefusal
+from volact.publisher.hardware import KeyMaker, load
+from volact.publisher.rotation import rotate
 from volact.sealing.answers import verify_descriptor
 from volact.sealing.verify import TrustedLicence
 from volact.wire.client import Server, ServerError
 
 PATIENCE = 30
+PASSPHRASE = b"a passphrase for tests"
 
 
 class Service:
@@ -172,6 +177,48 @@ def test_killed_in_the_middle_it_keeps_every_answer_it_gave_and_no_more_than_the
     assert len(granted) == 40
     assert len(site.publisher.store.host_activations()) == 40
     site.publisher.store.check_ledger()
+
+
+def test_keys_that_are_rotated_while_it_runs_are_taken_without_a_restart_and_no_request_is_lost(site, start):
+    service, key, before = start(), site.pool_key(1000), site.keys.issuing.certificate.serial_number
+    answers, ended = [], threading.Event()
+
+    def keep_asking():
+        while not ended.is_set():
+            machine = site.machine(len(answers))
+            answers.append(ask(service.server, machine, machine.request(key)))
+
+    asking = threading.Thread(target=keep_asking)
+    asking.start()
+    try:
+        assert authority_of(site, service) == before
+        maker = KeyMaker(PASSPHRASE)
+        made = rotate(site.folder, load(site.folder.root_key, PASSPHRASE), maker, site.clock(), "tester")
+        wait_until(lambda: authority_of(site, service) == made.serial_number)
+        asked = len(answers)
+        wait_until(lambda: len(answers) > asked)
+    finally:
+        ended.set()
+        asking.join()
+    assert all(isinstance(answer, TrustedLicence) for answer in answers)
+    host = site.host()
+    licence = ask(service.server, host, host.request(site.key())).licence
+    assert x509.load_der_x509_certificate(base64.b64decode(licence.certificates[1])) == made
+    assert service.stop() == "volact: stopped\n"
+
+
+def authority_of(site, service):
+    """The issuing CA over the key that signs answers now."""
+    token = service.server.get_issuer(site.folder.fingerprint, "acme-cad", 0, b"")
+    header = json.loads(base64.urlsafe_b64decode(token.split(".")[0] + "=="))
+    return x509.load_der_x509_certificate(base64.b64decode(header["x5c"][1])).serial_number
+
+
+def wait_until(is_so):
+    deadline = time.monotonic() + PATIENCE
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 @pytest.mark.needs("curl")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``volact publisher serve --web`` as real processes: the API beside the service, started again where it dies."""
 
+import base64
 import contextlib
 import http.client
 import json
@@ -12,6 +13,11 @@ import time
 from pathlib import Path
 
 import pytest
+
+from integration.publisher.conftest import PASSPHRASE
+from volact.publisher.folder import PublisherFolder
+from volact.publisher.hardware import KeyMaker, load
+from volact.publisher.rotation import rotate
 
 PATIENCE = 30
 
@@ -82,12 +88,26 @@ def test_the_api_is_served_beside_the_service_and_ends_with_it(api, start):
     status, body = served.get("/api/v1/whoami", api.operator())
     assert (status, json.loads(body)["role"]) == (200, "administrator")
     others = served.workers()
+    before = status_signer(served)
+    path, maker = api.site.folder.path, KeyMaker(PASSPHRASE)
+    root = load(api.site.folder.root_key, PASSPHRASE)
+    rotate(PublisherFolder.open(path), root, maker, api.site.clock(), "tester")
+    deadline = time.monotonic() + PATIENCE
+    while status_signer(served) == before:
+        assert time.monotonic() < deadline, "the API did not take the keys that were rotated"
+        time.sleep(0.05)
     told = served.end()
     assert f"its HTTP API is at http://localhost:{served.web}/api/v1" in told
     assert told.rstrip().endswith("stopped")
     deadline = time.monotonic() + PATIENCE
     while any(Path(f"/proc/{pid}").exists() for pid in others):
         assert time.monotonic() < deadline, "a process of the web listener outlived the service"
+
+
+def status_signer(served):
+    """Who signs the revocation status."""
+    token = json.loads(served.get("/api/v1/revocation-status")[1])["status"]
+    return json.loads(base64.urlsafe_b64decode(token.split(".")[0] + "=="))["x5c"][0]
 
 
 def test_the_parent_killed_leaves_no_process_behind(start):

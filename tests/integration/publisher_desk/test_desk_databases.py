@@ -1,14 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """The desk's pages and the acts of its forms, on SQLite and on PostgreSQL."""
 
+import base64
+import json
+
 import pytest
 
 from support import postgresql
 from support.client_machine import ClientMachine
-from support.phone_desk import PASSPHRASE, Desk, show
+from support.phone_desk import EXAMPLE, PASSPHRASE, Desk, show
 from support.web_client import WebClient
 from volact.client import products
+from volact.publisher.administration import Publisher
 from volact.publisher.desk.application import build_desk, open_accounts
+from volact.publisher.folder import PublisherFolder
+from volact.publisher.hardware import KeyMaker, load
+from volact.publisher.rotation import rotate
+from volact.sealing import certificates
 from volact.web.site import WebListener
 from volact.wire.serve import free_port
 
@@ -44,6 +52,7 @@ def client(desk):
     app = build_desk(desk.publisher, keys, desk.clock, listener=listener)
     with WebClient(app) as client:
         client.send(client.get(path), path)
+        client.desk = app
         yield client
     app.close()
 
@@ -60,6 +69,19 @@ def test_every_list_is_read(desk, client):
     for path in PATHS:
         response = client.get(path)
         assert response.status_code == 200, (path, response.text[-2000:])
+
+
+def test_after_a_rotation_its_pages_sign_by_the_new_keys(desk, client):
+    path = desk.publisher.folder.path
+    rotate(desk.publisher.folder, load(path / "root" / "root.key", PASSPHRASE), KeyMaker(PASSPHRASE), desk.clock(), "t")
+    folder = PublisherFolder.open(path)
+    keys = folder.open_keys(PASSPHRASE)
+    client.desk.use(Publisher(folder, desk.publisher.store), keys)
+    toml = EXAMPLE.read_bytes().replace(b"version = 1", b"version = 2")
+    client.send(client.get("/products"), "/products", files={"file": ("next.toml", toml)})
+    header = desk.publisher.store.version("acme-cad", 2).token.split(".")[0]
+    signer = json.loads(base64.urlsafe_b64decode(header + "=="))["x5c"][0]
+    assert base64.b64decode(signer) == certificates.der(keys.definition.chain[0])
 
 
 def test_customers_keys_and_a_call_go_through_their_forms(desk, client, tmp_path):

@@ -79,7 +79,7 @@ def _phone(args: argparse.Namespace, env: Environment) -> int:
 
 def _make_key(args: argparse.Namespace, env: Environment) -> int:
     path = PublisherFolder.open(folder(args, env)).path
-    public = phone_key.make(path, read_passphrase(args, env)).public
+    public = phone_key.add(path, read_passphrase(args, env)).public
     if env.json:
         env.write_json({"phone_key": public.hex()})
     else:

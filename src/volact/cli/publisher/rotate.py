@@ -61,7 +61,8 @@ def _root(args: argparse.Namespace, env: Environment) -> int:
         return 0
     env.facts([("New root", made), ("Certified by", before), ("Publisher", after.fingerprint)])
     env.say("products that embed an earlier root go on; new ones may embed the new one")
-    env.hint("add a new version of each product, so that its definition joins the roots, and start the service again")
+    env.hint("add a new version of each product, so that its definition joins the roots")
+    env.hint("a running service takes the new keys within seconds")
     env.hint(f"take the new root's key {after.root_key} offline, and keep the old one until no product needs it")
     return 0
 
@@ -85,6 +86,6 @@ def _issuing(args: argparse.Namespace, env: Environment) -> int:
         env.write_json({"serial": f"{made.serial_number:x}", "ends_at": env.json_time(ends_at)})
         return 0
     env.say(f"made a new issuing CA, until {env.show_time(ends_at)}; what the old one signed stays good")
-    env.hint("start the service again: until then it signs with its old keys")
+    env.hint("a running service takes the new keys within seconds; what it signs until then stays good, too")
     env.hint(f"take the root's key offline again, and delete the old keys in {publisher.path / 'old'} when all is well")
     return 0

@@ -69,6 +69,10 @@ class Office:
         self.finder = KeyFinder(self.publisher.store, self.keys.index)
         self._verify = lru_cache(maxsize=MOST_DEFINITIONS)(self.publisher.definition)
 
+    def anew(self, publisher: Publisher, keys: PublisherKeys) -> "Office":
+        """The same with other keys, after a rotation; what callers have spent is remembered."""
+        return Office(publisher, keys, self.clock, self.steady, self.limits, self.limiter)
+
     @cached_property
     def phone_key(self) -> PhoneKey | None:
         return self.keys.phone()

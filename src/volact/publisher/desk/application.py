@@ -11,6 +11,7 @@ from volact.publisher.administration import Publisher
 from volact.publisher.desk import customers, keys, overview, phone, products, rows
 from volact.publisher.desk.state import ROLES, Desk
 from volact.publisher.folder import PublisherFolder, PublisherKeys
+from volact.publisher.renewal import Latest
 from volact.web import credentials
 from volact.web.accounts import Accounts
 from volact.web.app import build_app
@@ -28,13 +29,17 @@ MENU = {"": "", "Customers": "", "Licensing": "", "Records": "", "Administration
 
 @dataclass(frozen=True, slots=True)
 class DeskApplication:
-    """ASGI 3; ``close`` ends its connections to the database."""
+    """ASGI 3; ``use`` gives its pages other keys; ``close`` ends its connections to the database."""
 
     app: App
     store: WebStore
+    desk: Latest[Desk]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self.app(scope, receive, send)
+
+    def use(self, publisher: Publisher, keys: PublisherKeys) -> None:
+        self.desk.current = Desk(publisher, keys, self.desk.current.clock)
 
     def close(self) -> None:
         self.store.close()
@@ -55,6 +60,7 @@ def build_desk(
 ) -> DeskApplication:
     secret = credentials.read_secret(publisher.folder.path / "web.key")
     accounts, single_sign_on = open_logins(logins, open_accounts(publisher.folder, clock, key=secret))
+    desk = Latest(Desk(publisher, keys, clock))
     site = Site(
         SITE,
         publisher.folder.name,
@@ -63,10 +69,10 @@ def build_desk(
         listener.hosts,
         proxies=frozenset(listener.proxies),
         secure=listener.secure,
-        state=Desk(publisher, keys, clock),
+        state=desk,
         packages=("volact.publisher.desk",),
         menu=MENU,
         max_body=MAX_UPLOAD,
         single_sign_on=single_sign_on,
     )
-    return DeskApplication(build_app(site, PAGES), accounts.store)
+    return DeskApplication(build_app(site, PAGES), accounts.store, desk)
