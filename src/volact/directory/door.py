@@ -34,7 +34,15 @@ from volact.directory.errors import (
     NotMemberError,
     NotPreparedError,
 )
-from volact.directory.locate import SYSTEM_KEYTAB, find_controllers, machine_account, site_controllers
+from volact.directory.locate import (
+    LDAP_PORT,
+    LDAPS_PORT,
+    SYSTEM_KEYTAB,
+    find_controllers,
+    machine_account,
+    parse_servers,
+    site_controllers,
+)
 from volact.directory.place import Place, find_place
 from volact.directory.site import find_site, load_site, save_site
 from volact.sealing.confirmation import PhonePartMissingError
@@ -49,7 +57,8 @@ _TELLING = (ObjectExpiredError, ObjectGroupError, ForestMismatchError)
 class DoorSettings:
     """By default the domain and account of the system's keytab.  ``site``: of Active Directory, whose controllers are
     asked first; by default the one that the forest's subnets say this computer is in.  ``server``: ask this one instead
-    of DNS.  With ``base`` a plain LDAP directory, at ``server`` under the authority in ``ca_file``, as ``user``."""
+    of DNS, or these, with commas between them; ``port`` is that of those without one.  With ``base`` a plain LDAP
+    directory, at ``server`` under the authority in ``ca_file``, as ``user``."""
 
     keytab: Path = SYSTEM_KEYTAB
     domain: str | None = None
@@ -128,12 +137,14 @@ class DirectoryDoor:
 
     def _servers(self, credentials: Credentials) -> list[Server]:
         settings = self._settings
+        named = parse_servers(settings.server) if settings.server is not None else []
         if settings.base is not None:
-            if settings.server is None:
+            if not named:
                 raise NotMemberError(why="no LDAP server is set for it")
-            return [Server(settings.server, settings.port or 636, tls=True, ca_file=settings.ca_file)]
-        if settings.server is not None:
-            return [Server(settings.server, settings.port or 389, tls=False)]
+            default = settings.port or LDAPS_PORT
+            return [Server(name, port or default, tls=True, ca_file=settings.ca_file) for name, port in named]
+        if named:
+            return [Server(name, port or settings.port or LDAP_PORT, tls=False) for name, port in named]
         return find_controllers(self._domain(credentials), site=settings.site or load_site(self._site_file))
 
     def _read_near(self, session: Session, credentials: Credentials, trust: Trust, group: int, now: int) -> Read:

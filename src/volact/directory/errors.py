@@ -10,6 +10,12 @@ class DirectoryUnreachableError(TransportError):
     remedy = "check the network, the DNS records _ldap._tcp.dc._msdcs.DOMAIN, and ports 389 and 636; or name --server"
 
 
+class ServerNameError(InputError):
+    code = "directory-server-malformed"
+    fmt = "{text!r} is not a directory server"
+    remedy = "write NAME or NAME:PORT; several with commas between them, in the order in which to try them"
+
+
 class DirectoryLoginError(TransportError):
     code = "directory-login-refused"
     fmt = "directory server {server} did not accept {who}: {why}"

@@ -17,7 +17,7 @@ import dns.rdatatype
 import dns.resolver
 
 from volact.directory.connection import Keytab, Server
-from volact.directory.errors import DirectoryUnreachableError, KeytabError, NotMemberError
+from volact.directory.errors import DirectoryUnreachableError, KeytabError, NotMemberError, ServerNameError
 
 CONTROLLERS = "_ldap._tcp.dc._msdcs"
 SITE_CONTROLLERS = "_ldap._tcp.{site}._sites.dc._msdcs"  # the only name under which read-only ones are found
@@ -71,6 +71,17 @@ def _look_up(name: str, domain: str, resolver: dns.resolver.Resolver | None) -> 
     if not servers:
         raise DirectoryUnreachableError(domain=domain, why=f"{name} names no controller")
     return servers
+
+
+def parse_servers(text: str) -> list[tuple[str, int | None]]:
+    """Names and ports in ``NAME[:PORT],…``.  Raises :class:`ServerNameError`, nothing else."""
+    found: list[tuple[str, int | None]] = []
+    for part in text.split(","):
+        name, colon, port = part.strip().partition(":")
+        if not name or (colon and not (port.isascii() and port.isdecimal() and 0 < int(port[:6]) < 65536)):
+            raise ServerNameError(text=part.strip())
+        found.append((name, int(port) if colon else None))
+    return found
 
 
 def is_site(text: str) -> bool:

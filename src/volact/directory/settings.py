@@ -9,7 +9,8 @@ from typing import Any
 from volact.core.encoding import Fields, dump_object, parse_object
 from volact.core.errors import MalformedError, StoreError
 from volact.directory.door import DoorSettings
-from volact.directory.locate import is_site
+from volact.directory.errors import ServerNameError
+from volact.directory.locate import is_site, parse_servers
 from volact.sealing import keys
 
 FORMAT = 1
@@ -48,6 +49,10 @@ def read_settings(data: bytes) -> DoorSettings | None:
     values: dict[str, Any] = {name: claim.optional_text(name, most=400) for name in _TEXTS}
     if values["site"] is not None and not is_site(values["site"]):
         raise MalformedError(what="directory settings", why="the site is not a name of DNS")
+    try:
+        parse_servers(values["server"] or "none")
+    except ServerNameError as exc:
+        raise MalformedError(what="directory settings", why=str(exc)) from None
     for name in _PATHS:
         text = claim.optional_text(name, most=4000)
         if text is not None:

@@ -102,6 +102,17 @@ def test_thirty_computers_activate_over_tls(site: Site) -> None:
     assert {row["last_attempt"]["tried"][0]["host"] for row in rows} == {site.ldap.server}
 
 
+def test_the_next_server_answers_where_the_first_is_down(site: Site, pick_port: Callable[[], int]) -> None:
+    site.activate()
+    one, down = site.member(4), f"{ADDRESS}:{pick_port()}"
+    good("directory", "member", "--server", f"{down},{site.ldap.server}", "--dir", one)
+    row = activate(one, 4)
+    assert (row["licensed"], row["last_attempt"]["tried"][0]["host"]) == (True, site.ldap.server)
+    options = site.ldap.options()
+    options[options.index("--server") + 1] = f"{down}, {site.ldap.server}"
+    assert [one["name"] for one in site.good("list", options=options)["objects"]] == ["Head office"]
+
+
 def test_a_group_that_the_server_denies_falls_back_to_kms(
     site: Site, tmp_path: Path, free_port: int, vendor: Any
 ) -> None:

@@ -6,13 +6,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from volact.cli.directory.shared import LdapOptionsError, name_and_port
+from volact.cli.directory.shared import LdapOptionsError
 from volact.cli.environment import Environment
 from volact.cli.options import add_verb
 from volact.client.store import find_folder
 from volact.core.errors import InputError, VolactError
 from volact.directory.door import DirectoryDoor, DoorSettings
-from volact.directory.locate import SYSTEM_KEYTAB, is_site
+from volact.directory.locate import SYSTEM_KEYTAB, is_site, parse_servers
 from volact.directory.plug import SETTINGS, SITE
 from volact.directory.settings import MemberSettingsError, load_settings, save_settings
 from volact.directory.site import load_site
@@ -42,7 +42,9 @@ def build(group: Any) -> None:
     verb.add_argument("--keytab", metavar="FILE", help=f"the computer's Kerberos keys (default: {SYSTEM_KEYTAB})")
     verb.add_argument("--domain", metavar="DOMAIN", help="its domain (default: the keytab's)")
     verb.add_argument("--site", metavar="SITE", help="its site, whose controllers are asked first (default: found)")
-    verb.add_argument("--server", metavar="NAME[:PORT]", help="this server (default: found through DNS)")
+    verb.add_argument(
+        "--server", metavar="NAME[:PORT],…", help="this server, or the first that is up (default: by DNS)"
+    )
     verb.add_argument("--base", metavar="DN", help="a plain LDAP directory, below this entry")
     verb.add_argument("--ca-file", metavar="FILE", help="the authority of its TLS certificate")
     verb.add_argument("--user", metavar="DN", help="the computer's account in it")
@@ -85,7 +87,8 @@ def _wanted(args: argparse.Namespace) -> dict[str, Any]:
             raise SiteNameError(text=args.site)
         wanted["site"] = args.site
     if args.server:
-        wanted["server"], wanted["port"] = name_and_port(args.server)
+        parse_servers(args.server)
+        wanted["server"], wanted["port"] = args.server, None
     missing = [name for name in ("server", "ca_file", "user", "password_file") if name not in wanted]
     if args.base and missing:
         raise LdapOptionsError(missing=", ".join(f"--{name.replace('_', '-')}" for name in missing))

@@ -15,7 +15,14 @@ from volact.core.product_key import ProductKey
 from volact.directory.connection import Credentials, Password, Server, Session, Ticket, connect
 from volact.directory.errors import DirectoryUnreachableError, KeytabError, NotMemberError
 from volact.directory.folder import DirectoryFolder
-from volact.directory.locate import LDAP_PORT, LDAPS_PORT, find_controllers, machine_account, ticket_owner
+from volact.directory.locate import (
+    LDAP_PORT,
+    LDAPS_PORT,
+    find_controllers,
+    machine_account,
+    parse_servers,
+    ticket_owner,
+)
 from volact.directory.place import Place, find_place
 
 MAX_SECRET_FILE = 4096
@@ -45,18 +52,14 @@ class SecretFileError(InputError):
     remedy = "give a file whose first line it is"
 
 
-class ServerNameError(InputError):
-    code = "directory-server-malformed"
-    fmt = "{text!r} is not a directory server"
-    remedy = "write NAME or NAME:PORT"
-
-
 def add_connection(verb: argparse.ArgumentParser) -> None:
     place = verb.add_argument_group("which directory, and as whom")
     place.add_argument(
         "--domain", metavar="DOMAIN", help="Active Directory domain (default: the user's, else the computer's)"
     )
-    place.add_argument("--server", metavar="NAME[:PORT]", help="this server (default: found through DNS)")
+    place.add_argument(
+        "--server", metavar="NAME[:PORT],…", help="this server, or the first that is up (default: by DNS)"
+    )
     place.add_argument("--base", metavar="DN", help="a plain LDAP directory, below this entry")
     place.add_argument("--ca-file", metavar="FILE", help="the authority of the directory's TLS certificate")
     place.add_argument("--user", metavar="NAME", help="NAME@DOMAIN or DN (default: the owner of the Kerberos ticket)")
@@ -111,8 +114,8 @@ def _servers(args: argparse.Namespace, credentials: Credentials) -> list[Server]
     tls = isinstance(credentials, Password)
     ca_file = Path(args.ca_file) if args.ca_file else None
     if args.server:
-        name, port = name_and_port(args.server)
-        return [Server(name, port or (LDAPS_PORT if tls else LDAP_PORT), tls, ca_file)]
+        default = LDAPS_PORT if tls else LDAP_PORT
+        return [Server(name, port or default, tls, ca_file) for name, port in parse_servers(args.server)]
     if args.base is not None:
         raise LdapOptionsError(missing="--server")
     found = find_controllers(_domain(args, credentials))
@@ -129,13 +132,6 @@ def _domain(args: argparse.Namespace, credentials: Credentials) -> str:
         return machine_account().realm.lower()
     except (NotMemberError, KeytabError):  # the latter where who asks may not read it, as administrators may not
         raise DomainMissingError() from None
-
-
-def name_and_port(text: str) -> tuple[str, int | None]:
-    name, colon, port = text.partition(":")
-    if not name or (colon and not (port.isascii() and port.isdecimal() and 0 < int(port[:6]) < 65536)):
-        raise ServerNameError(text=text)
-    return name, int(port) if colon else None
 
 
 def _secret(path: str | None, env: Environment, what: str, option: str) -> str:
