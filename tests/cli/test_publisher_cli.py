@@ -302,6 +302,26 @@ def test_the_ledger_is_verified_and_exported(site):
     assert site.fail("ledger", "verify", "--against", site.folder / "nothing") == "file-unreadable"
 
 
+def test_revoking_an_organisation_without_hosts_says_what_was_done(site):
+    site.ok(*ISSUE, "servers")
+    site.ok("revoke", "organisation", "Example Ltd", "--reason", "does not pay")
+    assert "revoked organisation Example Ltd from " in site.err
+    assert "epoch 2: its keys are blocked, and no issuer of it revoked" in site.err
+
+
+def test_people_are_told_product_groups_by_name_and_programs_by_number(site):
+    site.ok(*ISSUE, "servers")
+    site.ok(
+        "agreement", "add", "EX-1", "--organisation", "Example Ltd", "--quantity", "clients=40", "--start", "2027-01-01"
+    )
+    (key,) = site.json("key", "list")
+    assert key["group"] == 101
+    for words in (("key", "list"), ("key", "show", key["partial"])):
+        assert "servers (101)" in site.ok(*words)
+    assert "clients (102)" in site.ok("agreement", "show", "EX-1")
+    assert re.search(r"professional +.+ clients +25 +volume ", site.ok("product", "show", "acme-cad"))
+
+
 def test_an_export_is_continued_from_the_row_after_its_last(site):
     file = site.folder / "ledger.jsonl"
     assert site.json("ledger", "export", "--to", 2, "-o", file)["rows"] == 2

@@ -360,6 +360,11 @@ class Publisher:
                     return group.number
         raise NoSuchGroupError(group=text)
 
+    def group_names(self) -> dict[int, str]:
+        """Of all products: numbers are unique to a publisher."""
+        products = map(self.definition, self.store.newest_of_all())
+        return {group.number: group.name for product in products for group in product.groups}
+
     def _check_covers(self, agreement: str | None, group: int) -> None:
         if agreement is not None and group not in self.store.agreement(agreement).quantities:
             raise AgreementGroupError(agreement=agreement, group=group)

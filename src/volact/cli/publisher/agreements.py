@@ -4,7 +4,7 @@
 import argparse
 
 from volact.cli.environment import Environment
-from volact.cli.publisher.shared import Verbs, actor, add_family, add_verb, day, open_publisher
+from volact.cli.publisher.shared import Verbs, actor, add_family, add_verb, day, group_teller, open_publisher
 from volact.publisher.issuing import POOLED, IssuedKey
 from volact.publisher.records import Agreement
 
@@ -87,7 +87,7 @@ def _list(args: argparse.Namespace, env: Environment) -> int:
 def _show(args: argparse.Namespace, env: Environment) -> int:
     with open_publisher(args, env) as publisher:
         agreement = publisher.store.agreement(args.name)
-        issued = publisher.store.keys()
+        issued, told = publisher.store.keys(), group_teller(publisher)
     keys = [key for key in issued if key.agreement == agreement.name]
     groups = [
         {"group": group, "quantity": quantity, **_use(group, keys)}
@@ -105,7 +105,7 @@ def _show(args: argparse.Namespace, env: Environment) -> int:
             ("Ends", env.show_time(agreement.ends_at)),
         )
     )
-    rows = [(g["group"], g["quantity"], g["keys"], g["activations"], g["used"]) for g in groups]
+    rows = [(told(g["group"]), g["quantity"], g["keys"], g["activations"], g["used"]) for g in groups]
     env.table(("group", "licences", "keys", "activations", "used"), rows, "Product groups")
     return 0
 

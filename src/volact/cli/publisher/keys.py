@@ -15,6 +15,7 @@ from volact.cli.publisher.shared import (
     actor,
     add_family,
     add_verb,
+    group_teller,
     open_publisher,
     read_passphrase,
 )
@@ -211,7 +212,7 @@ def _shown(new: Sequence[NewKey], args: argparse.Namespace, env: Environment) ->
 
 def _list(args: argparse.Namespace, env: Environment) -> int:
     with open_publisher(args, env) as publisher:
-        keys, acts = publisher.store.keys(), publisher.store.host_activations()
+        keys, acts, told = publisher.store.keys(), publisher.store.host_activations(), group_teller(publisher)
     used_on: dict[str, set[bytes]] = {key.key_id: set() for key in keys}
     for act in acts:
         used_on[act.key_id].add(act.machine)
@@ -221,7 +222,7 @@ def _list(args: argparse.Namespace, env: Environment) -> int:
         return 0
     rows = [
         (
-            key.partial, key.channel, key.product, key.group, key.organisation,
+            key.partial, key.channel, key.product, told(key.group), key.organisation,
             "" if key.channel in POOLED else f"{hosts[key.key_id]} of {key.hosts}",
             f"{key.used} of {key.activations}" if key.channel in POOLED else f"{key.activations} each", _state(key),
         )
@@ -236,8 +237,9 @@ def _show(args: argparse.Namespace, env: Environment) -> int:
         key = publisher.find_key(args.key)
         acts = publisher.store.host_activations(key.key_id)
         held = publisher.store.activations(key.key_id)
+        group = group_teller(publisher)(key.group)
     if key.channel in POOLED:
-        return _show_pool(args, env, key, held)
+        return _show_pool(args, env, key, held, group)
     hosts = _hosts(acts)
     if args.json:
         shown = [
@@ -259,7 +261,7 @@ def _show(args: argparse.Namespace, env: Environment) -> int:
             ("Kind", key.channel),
             ("Organisation", key.organisation),
             ("Product", key.product),
-            ("Product group", key.group),
+            ("Product group", group),
             ("Hosts", f"{len(hosts)} of {key.hosts}"),
             ("Activations each", key.activations),
             ("Issued", env.show_time(key.issued_at)),
@@ -274,7 +276,9 @@ def _show(args: argparse.Namespace, env: Environment) -> int:
     return 0
 
 
-def _show_pool(args: argparse.Namespace, env: Environment, key: IssuedKey, held: Sequence[Activation]) -> int:
+def _show_pool(
+    args: argparse.Namespace, env: Environment, key: IssuedKey, held: Sequence[Activation], group: str
+) -> int:
     machines = [one for one in held if one.returned_at is None]
     returned = len(held) - len(machines)
     if args.json:
@@ -300,7 +304,7 @@ def _show_pool(args: argparse.Namespace, env: Environment, key: IssuedKey, held:
             ("Organisation", key.organisation),
             ("Agreement", key.agreement),
             ("Product", key.product),
-            ("Product group", key.group),
+            ("Product group", group),
             ("Activations", f"{key.used} of {key.activations} used, {key.remaining} left"),
             ("Given back", returned),
             ("Issued", env.show_time(key.issued_at)),

@@ -7,7 +7,16 @@ from typing import Any
 from volact.cli.environment import Environment
 from volact.cli.files import read_file, write_file
 from volact.cli.options import between
-from volact.cli.publisher.shared import Verbs, actor, add_family, add_verb, day, open_publisher, read_passphrase
+from volact.cli.publisher.shared import (
+    Verbs,
+    actor,
+    add_family,
+    add_verb,
+    day,
+    group_teller,
+    open_publisher,
+    read_passphrase,
+)
 from volact.core.errors import ConfigError, InputError
 from volact.core.fingerprint import Trait
 from volact.core.marker import MOST_NAME, Model, OemMarker, device_hash
@@ -115,24 +124,25 @@ def _certify(args: argparse.Namespace, env: Environment) -> int:
         groups = [publisher.find_group(group) for group in args.group]
         keys = publisher.folder.open_keys(read_passphrase(args, env))
         pem = oem.certify(publisher, keys, request, args.maker, groups, env.clock(), actor(env), args.days)
+        told = group_teller(publisher)
     write_file(args.output, pem)
     if args.json:
         env.write_json({"maker": args.maker, "groups": sorted(groups), "output": args.output})
     else:
-        env.say(f"certified {args.maker} for product groups {', '.join(map(str, sorted(groups)))}: {args.output}")
+        env.say(f"certified {args.maker} for product groups {', '.join(map(told, sorted(groups)))}: {args.output}")
         env.hint("send it to the maker, and the root's fingerprint on another way: `volact publisher certificate`")
     return 0
 
 
 def _list(args: argparse.Namespace, env: Environment) -> int:
     with open_publisher(args, env) as publisher:
-        found = oem.makers(publisher)
+        found, told = oem.makers(publisher), group_teller(publisher)
     if args.json:
         env.write_json([_as_json(one, env) for one in found])
         return 0
     rows = [
         (
-            one.name, ", ".join(map(str, one.groups)), env.show_time(one.certified_at), env.show_time(one.ends_at),
+            one.name, ", ".join(map(told, one.groups)), env.show_time(one.certified_at), env.show_time(one.ends_at),
             env.show_time(one.revoked_at), one.signer[:16],
         )
         for one in found

@@ -125,7 +125,8 @@ def _state(call: AnyCall) -> str:
 def _show_site_call(call: SiteCall, env: Environment) -> None:
     key, what = call.key, _NOUNS[call.installation.kind]
     env.say(f"customer: {key.organisation}")
-    groups = ", ".join(map(str, sorted(call.subject.groups)))
+    names = {group.number: group.name for group in call.definition.groups}
+    groups = ", ".join(f"{names[one]} ({one})" if one in names else str(one) for one in sorted(call.subject.groups))
     env.say(f"for a {what}: {call.definition.name}, product groups {groups}")
     env.say(f"key: {key.channel} key ending in …{key.partial[-2:]}, {_places(call)}{_state(call)}")
     env.say(f"asked for on: {env.json_time(call.installation.begins_at)[:10]} (UTC)")  # type: ignore[index]

@@ -101,8 +101,9 @@ def _show(args: argparse.Namespace, env: Environment) -> int:
     )
     groups = [(group.number, group.name, group.parent) for group in definition.groups]
     env.table(("group", "name", "parent"), groups, "Product groups")
+    names = {group.number: group.name for group in definition.groups}
     rows = [
-        (e.id, e.name, e.kind, e.group, e.policy.threshold, channel, key)
+        (e.id, e.name, e.kind, names[e.group], e.policy.threshold, channel, key)
         for e in definition.editions
         for channel, key in e.keys.items()
     ]

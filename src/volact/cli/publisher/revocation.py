@@ -79,10 +79,17 @@ def _revoke(args: argparse.Namespace, env: Environment, act: Callable[..., Revok
     if args.json:
         env.write_json({"revoked": list(revoked.signers), "since": env.json_time(since), "epoch": revoked.epoch})
         return 0
-    count = len(revoked.signers)
-    env.say(f"revoked {count} issuer{'' if count == 1 else 's'} from {env.show_time(since)} on, epoch {revoked.epoch}")
+    issuers = _counted(len(revoked.signers))
+    whom, more = issuers, ""
+    if act is Publisher.revoke_organisation:
+        whom, more = f"organisation {args.wanted}", f": its keys are blocked, and {issuers} of it revoked"
+    env.say(f"revoked {whom} from {env.show_time(since)} on, epoch {revoked.epoch}{more}")
     env.hint("online hosts fetch it by themselves; carry it to others: `volact publisher status export -o FILE`")
     return 0
+
+
+def _counted(issuers: int) -> str:
+    return "no issuer" if not issuers else f"{issuers} issuer{'' if issuers == 1 else 's'}"
 
 
 def _show(args: argparse.Namespace, env: Environment) -> int:

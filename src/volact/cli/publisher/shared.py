@@ -78,6 +78,12 @@ def read_passphrase(args: argparse.Namespace, env: Environment, *, new: bool = F
     return first.encode()
 
 
+def group_teller(publisher: Publisher) -> Callable[[int], str]:
+    """How people are told of a product group: its name, and its number, which certificates and files carry."""
+    names = publisher.group_names()
+    return lambda number: f"{names[number]} ({number})" if number in names else str(number)
+
+
 def day(text: str) -> int:
     """The first second of a day that was given as YYYY-MM-DD, UTC."""
     try:
