@@ -95,15 +95,13 @@ def environment(domain: Domain) -> dict[str, str]:
 
 def run_client(kind: str, folders: list[Path]) -> float:
     """One client process: each folder's machine activates; the seconds that took."""
-    from volact.cli.client.door import SETTINGS
     from volact.client import activation
     from volact.client.machine import LocalMachine
     from volact.client.products import load_product
     from volact.client.resolver import DnsResolver
     from volact.client.routes import find_routes
     from volact.client.store import ClientStore
-    from volact.directory.door import DirectoryDoor
-    from volact.directory.settings import load_settings
+    from volact.directory import plug
     from volact.testing.machines import simulated_traits
 
     began = time.monotonic()
@@ -111,7 +109,7 @@ def run_client(kind: str, folders: list[Path]) -> float:
     for number, folder in enumerate(folders):
         store, random = ClientStore(folder), Random(number)
         machine = LocalMachine(lambda number=number: simulated_traits(number), lambda folder=folder: folder.name)
-        door = DirectoryDoor(load_settings(folder / SETTINGS)) if kind == "directory" else None
+        door = plug.open_door(folder, print) if kind == "directory" else None
         loaded = load_product(store, PRODUCT)
         routes = find_routes(loaded, store.settings(), store.issuer(PRODUCT), DnsResolver(None), random)
         outcome = activation.activate(PRODUCT, store, routes, machine, clock, random, door)

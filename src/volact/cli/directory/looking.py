@@ -86,8 +86,8 @@ def run_list(args: argparse.Namespace, env: Environment) -> int:
         return 0
     columns = ("name", "groups", "key", "expires", "status", "id")
     table = [
-        (row["name"] or "–", ", ".join(map(str, row["groups"])), row["key"], row["expires"], row["status"], row["id"])
-        for row in rows
+        (row["name"] or "–", ", ".join(map(str, row["groups"])), row["key"], _end(env, one), row["status"], row["id"])
+        for one, row in zip(found, rows, strict=True)
     ]
     env.table(columns, table, title=place.forest.name if place.forest else place.container)
     for one, row in zip(found, rows, strict=True):
@@ -98,6 +98,10 @@ def run_list(args: argparse.Namespace, env: Environment) -> int:
     elif not rows:
         env.hint("there are none, or none that you may read: `volact directory activate` makes one")
     return 0
+
+
+def _end(env: Environment, found: Stored) -> str:
+    return env.show_time(found.claimed.expires_at if found.claimed else None)
 
 
 def _hint_at_end(env: Environment, found: Stored) -> None:
@@ -135,7 +139,7 @@ def run_show(args: argparse.Namespace, env: Environment) -> int:
             ("made by", "telephone" if found.by_telephone else "its publisher's signature"),
             ("publisher's root", row["root"]),
             ("forest", claimed.forest.name if claimed else None),
-            ("ends", row["expires"]),
+            ("ends", _end(env, found)),
             ("class", "standard" if found.standard else "volactActivationObject"),
             ("created", None if found.created is None else env.show_time(found.created)),
             ("entry", found.dn),

@@ -43,7 +43,8 @@ def run(args: argparse.Namespace, env: Environment) -> int:
 
     def started() -> None:
         companion.start()
-        env.say(f"KMS host {name} listens on {listener.address}, port {listener.port}, with {activated} activated keys")
+        keys = f"{activated} activated key{'' if activated == 1 else 's'}"
+        env.say(f"KMS host {name} listens on {listener.address}, port {listener.port}, with {keys}")
         if not activated:
             env.hint("it can answer nobody yet: `volact host activate`; it notices while it runs")
         env.stderr.flush()
