@@ -441,7 +441,7 @@ def test_a_product_that_cannot_be_loaded_is_a_row_and_not_the_end(volact, site):
         path.write_bytes(b"damaged")
     done = volact.good("status")
     assert "error" in done.out
-    assert volact.good("status", "--json").json["products"][0]["error"]["code"] == "malformed"
+    assert volact.good("status", "--json").json["products"][0]["error"]["code"] == "definition-damaged"
     volact.good("add-product", volact.definition, "--root", site.publisher.fingerprint)  # and this mends it
     assert "initial-grace" in volact.good("status").out
 

@@ -19,10 +19,10 @@ from random import Random
 from volact.client import directory, oem
 from volact.client.directory import Door
 from volact.client.machine import LocalMachine
-from volact.client.products import LoadedProduct, NoKeyError, StoredAnswer, load_product, record
+from volact.client.products import LoadedProduct, NoKeyError, StoredAnswer, evaluate_product, load_product, record
 from volact.client.records import Attempt, KnownIssuer, Tried
 from volact.client.routes import IssuerServer, NoRouteError, Route
-from volact.client.store import LATEST, ClientBusyError, ClientFolderError, ClientStore
+from volact.client.store import LATEST, ClientBusyError, ClientFolderError, ClientStore, MachineKeyDamagedError
 from volact.core.binding import NONCE_SIZE, RESPONSE_KEY_SIZE
 from volact.core.counter import CounterOffer
 from volact.core.definition import Edition
@@ -187,7 +187,7 @@ def _record(asking: _Asking) -> Evaluation:
 
 
 def _prepare(product: str, store: ClientStore, machine: LocalMachine, clock: Callable[[], int]) -> _Asking:
-    signer = sign.MachineSigner(store.machine_key())
+    signer = _signer(store, machine, clock)
     loaded = load_product(store, product)
     edition, channel = loaded.edition, loaded.installation.channel
     if edition is None or channel is None:
@@ -199,6 +199,27 @@ def _prepare(product: str, store: ClientStore, machine: LocalMachine, clock: Cal
     evaluation = loaded.evaluate(machine.fingerprint(loaded.trust.fingerprint), now)
     record(store, loaded, evaluation, now)
     return _Asking(store, loaded, edition, channel, machine, signer, evaluation.state, clock)
+
+
+def _signer(store: ClientStore, machine: LocalMachine, clock: Callable[[], int]) -> sign.MachineSigner:
+    """A key that is damaged beyond its copy is made anew where nothing is licensed by it: no machine is wedged for
+    good, and none loses a licence."""
+    with store.lock():
+        try:
+            return sign.MachineSigner(store.machine_key())
+        except MachineKeyDamagedError:
+            if any(_is_licensed(product, store, machine, clock) for product in store.products()):
+                raise
+        store.note("this machine's key was damaged beyond its copy, and licensed nothing: it has a new key and ID")
+        store.discard_machine_key()
+        return sign.MachineSigner(store.machine_key())
+
+
+def _is_licensed(product: str, store: ClientStore, machine: LocalMachine, clock: Callable[[], int]) -> bool:
+    try:
+        return evaluate_product(store, product, machine, clock()).licensed
+    except VolactError:
+        return False
 
 
 def _reachable(servers: Iterable[Route], errors: list[VolactError]) -> Iterator[Route]:

@@ -15,7 +15,7 @@ from volact.client.records import Anchor, Installation
 from volact.client.store import ClientStore
 from volact.core.counter import READING
 from volact.core.definition import GENERIC, Edition, ProductDefinition
-from volact.core.errors import ConfigError, StoreError, TrustError, VolactError
+from volact.core.errors import ConfigError, MalformedError, StoreError, TrustError, VolactError
 from volact.core.evaluation import (
     Answer,
     Evaluation,
@@ -104,6 +104,12 @@ class NoKeyError(ConfigError):
 class DefinitionMissingError(StoreError):
     code = "definition-missing"
     fmt = "the definition of {product} is not in the client's folder"
+    remedy = "run `volact client add-product FILE --root sha256:…` with the definition that came with the product"
+
+
+class DefinitionDamagedError(StoreError):
+    code = "definition-damaged"
+    fmt = "the stored definition of {product} is damaged, and so is its copy: {why}"
     remedy = "run `volact client add-product FILE --root sha256:…` with the definition that came with the product"
 
 
@@ -255,7 +261,10 @@ def load_under_root(store: ClientStore, product: str, root: str, min_version: in
         return verify.verify_definition(token, root, product=product, min_version=min_version)
 
     store.anchor(product)
-    trusted = store.load_definition(product, definition)
+    try:
+        trusted = store.load_definition(product, definition)
+    except MalformedError as exc:
+        raise DefinitionDamagedError(product=product, why=str(exc)) from None
     if trusted is None:
         raise DefinitionMissingError(product=product)
     trust = _newest_status(store, trusted.trust)

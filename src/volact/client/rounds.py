@@ -122,6 +122,8 @@ def run_round(
     memory = load_memory(store)
     working = _Working(store, machine, activate, clock, random, log, memory, because, remind)
     first_boot(store, machine, memory, clock, log)
+    with suppress(VolactError):  # the product that needs it says what is wrong
+        store.restore_machine_id()
     looks = [_product(product, working) for product in _products(working)]
     with suppress(StoreError):
         save_memory(store, memory)

@@ -76,6 +76,15 @@ class MachineKeyExistsError(StoreError):
     remedy = "begin a new machine first: `volact client generalize`; licences are then asked for anew"
 
 
+class MachineKeyDamagedError(StoreError):
+    code = "machine-key-damaged"
+    fmt = "the key of this machine, {path}, is damaged, and so is its copy"
+    remedy = (
+        "what is licensed stays so; once nothing is, the next activation makes a new key; "
+        "`volact client generalize --force` begins a new machine now"
+    )
+
+
 class ProductUnknownHereError(StoreError):
     code = "product-not-added"
     fmt = "{product} has not been added to this machine"
@@ -122,8 +131,8 @@ class ClientStore:
             path = self.folder / "machine.pem"
             key = self._load(path, _private_key(path))
             if key is None:
-                if path.exists():
-                    raise keys.KeyFileError(path=str(path), why="it is damaged")
+                if _exists(path):
+                    raise MachineKeyDamagedError(path=str(path))
                 key = keys.LocalKey.generate()
                 self._save(path, keys.private_pem(key.private, None), SECRET)
             self._save_machine_id(jws.thumbprint(jws.jwk_of(key.public_key)))
@@ -174,6 +183,17 @@ class ClientStore:
             self._save(self.folder / name, data, SECRET)
             self._remove(self.folder / other)
             self._save_machine_id(machine)
+
+    def discard_machine_key(self) -> None:
+        """A key that cannot be read any more: the next is another machine's."""
+        with self.lock():
+            self._remove(self.folder / "machine.pem")
+            self._remove(self.folder / "machine.json")
+
+    def restore_machine_id(self) -> None:
+        """Where the ID was lost and the key was not."""
+        if self.machine_id() is None and (_exists(self.folder / "machine.pem") or self.is_bound_to_tpm()):
+            self.machine_key()
 
     def machine_id(self) -> bytes | None:
         """The ID of the machine's key; ``None`` before its first activation."""

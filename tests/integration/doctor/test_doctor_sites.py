@@ -261,7 +261,7 @@ def test_no_key(patient: Patient) -> None:
 def test_a_damaged_definition(patient: Patient) -> None:
     for path in (patient.folder / "products" / PRODUCT).glob("definition.volproduct*"):
         path.write_text("damaged")
-    assert patient.cause() == "malformed"
+    assert patient.cause() == "definition-damaged"
 
 
 def test_a_product_that_is_not_here(patient: Patient) -> None:

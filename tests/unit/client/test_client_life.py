@@ -4,6 +4,7 @@
 import pytest
 
 from support.client_machine import PRODUCT, ClientMachine
+from volact.client.store import MachineKeyDamagedError
 from volact.core.policy import DAY, HOUR
 from volact.core.refusal import ClockSkewError
 from volact.core.states import State
@@ -272,3 +273,33 @@ def test_the_hosts_intervals_set_the_next_attempt_within_bounds(site, host, mach
     host.intervals = Intervals(activation_minutes=1, renewal_minutes=10**9)
     outcome = machine.activate(host)
     assert outcome.next_due - site.clock() == pytest.approx(30 * DAY, rel=0.1)
+
+
+def test_a_key_damaged_beyond_its_copy_takes_no_licence_away_and_wedges_no_machine(site, host, machine):
+    crowd(host)
+    before = machine.activate(host).licence.machine
+    for name in ("machine.pem", "machine.pem.copy"):
+        (machine.folder / name).write_bytes(b"damaged")
+    with pytest.raises(MachineKeyDamagedError):  # the licence is good for as long as it lasts
+        machine.activate(host)
+    assert (machine.evaluate().state, machine.store.machine_id()) == (State.LICENSED, before)
+    site.clock.advance(days=181)
+    host.renew()
+    crowd(host)
+    assert machine.activate(host).evaluation.licensed
+    assert machine.store.machine_id() not in (before, None)
+
+
+def test_a_definition_damaged_beyond_its_copy_is_named_and_added_again(site, host, machine):
+    crowd(host)
+    machine.activate(host)
+    for name in ("definition.volproduct", "definition.volproduct.copy"):
+        (machine.folder / "products" / PRODUCT / name).write_bytes(b"damaged")
+    reason = machine.check().reason
+    assert (reason.code, PRODUCT in reason.sentence, "add-product" in reason.remedy) == (
+        "definition-damaged",
+        True,
+        True,
+    )
+    machine.add()
+    assert machine.check()

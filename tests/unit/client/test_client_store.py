@@ -10,9 +10,8 @@ from support.client_machine import PRODUCT, ClientMachine
 from volact.client import products, store
 from volact.client.discovery import Settings
 from volact.client.records import ClientSettings, KnownIssuer
-from volact.client.store import ClientBusyError, ClientFolderError, ClientStore, find_folder
+from volact.client.store import ClientBusyError, ClientFolderError, ClientStore, MachineKeyDamagedError, find_folder
 from volact.core.states import State
-from volact.sealing.keys import KeyFileError
 from volact.testing import Site
 
 
@@ -75,7 +74,7 @@ def test_a_damaged_or_lost_file_is_mended_by_the_next_write(machine, site):
 def test_a_machine_key_that_is_lost_with_its_copy_is_not_silently_made_anew(machine):
     for name in ("machine.pem", "machine.pem.copy"):
         (machine.folder / name).write_bytes(b"damaged")
-    with pytest.raises(KeyFileError):
+    with pytest.raises(MachineKeyDamagedError):
         machine.store.machine_key()
 
 

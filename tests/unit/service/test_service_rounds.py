@@ -83,6 +83,17 @@ def test_a_machine_with_a_key_is_activated_at_the_first_start(serviced: Serviced
     assert serviced.events() == ["activation-requested", "activation-answered"]
 
 
+def test_a_machine_id_that_was_lost_is_read_from_the_key_before_anything_is_said(serviced: Serviced) -> None:
+    serviced.host.fill(101, 24)
+    serviced.round()
+    for name in ("machine.json", "machine.json.copy"):
+        (serviced.machine.folder / name).write_bytes(b"damaged")
+    assert serviced.machine.evaluate().state is State.INITIAL_GRACE
+    assert serviced.round().licensed == 1
+    assert serviced.asked == 1
+    assert "state-changed" not in serviced.events()
+
+
 def test_eight_weeks_of_renewals_cost_a_round_a_day_and_a_request_a_week(serviced: Serviced) -> None:
     woken = 0
     for _ in range(4):

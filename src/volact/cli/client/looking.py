@@ -16,7 +16,7 @@ from volact.client.store import ClientStore
 from volact.core.errors import ConfigError, VolactError
 from volact.core.licence import Licence
 from volact.core.policy import DAY
-from volact.core.states import NUMBERS
+from volact.core.states import NUMBERS, State
 
 
 class LicenceMissingError(ConfigError):
@@ -231,6 +231,8 @@ def _expiry_line(found: View, env: Environment) -> str:
     evaluation = found.evaluation
     if evaluation.until is None:
         how = "permanently" if evaluation.licensed else "until it is activated"
+        if evaluation.state is State.UNLICENSED:
+            how = "until a key is installed"
         return f"{found.loaded.product}: {evaluation.state}, {how}"
     return f"{found.loaded.product}: {evaluation.state} until {env.show_time(evaluation.until)}"
 
