@@ -109,10 +109,10 @@ def leases_chart(buckets: Sequence[Bucket], links: Sequence[str]) -> Chart:
 
 def pool_chart(pool: Pool) -> Chart | None:
     """What is left of a pool, with its forecast where there is one; nothing before there are two days to draw."""
-    if len(pool.points) < 2:
-        return None
     known = {point.at // SECONDS_PER_DAY * SECONDS_PER_DAY: point.remaining for point in pool.points}
     days = sorted(known)
+    if len(days) < 2:
+        return None
     left: list[float | None] = [known[day] for day in days]
     expected: list[float | None] = [None] * len(days)
     if isinstance(pool.forecast, Forecast) and pool.forecast.day:

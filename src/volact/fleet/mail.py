@@ -7,6 +7,7 @@ A login never crosses a network in clear text.  What the server says is told in 
 Guide: docs/guide/fleet-reports.md.
 """
 
+import os
 import ssl
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -255,6 +256,8 @@ def _said(exc: Exception) -> str:
     """The server's words: one printable line."""
     if isinstance(exc, aiosmtplib.SMTPRecipientsRefused):
         text = "; ".join(f"{one.recipient}: {one.message}" for one in exc.recipients)
+    elif isinstance(cause := exc.__cause__ or exc, OSError) and cause.strerror:
+        text = os.strerror(cause.errno) if cause.errno and cause.errno > 0 else cause.strerror
     else:
         text = str(getattr(exc, "message", "") or exc)
     return "".join(char if char.isprintable() else " " for char in text)[:MAX_TEXT] or type(exc).__name__

@@ -45,7 +45,7 @@ class Renderer:
             zip=zip, qr=qr,
         )  # fmt: skip
         self._jinja.filters.update(when=when, day=day, number=number, iso=iso, initials=initials)
-        self._jinja.filters.update(browser=browser, commands=commands)
+        self._jinja.filters.update(browser=browser, commands=commands, capital=capital)
 
     def render(self, visit: Visit, template: str, context: dict[str, Any]) -> str:
         given = self._context(visit)
@@ -137,8 +137,13 @@ def day(second: int | None, *, empty: str = "–") -> Markup:
 
 
 def number(value: float | None) -> str:
-    """Thousands apart by a narrow space: 100 000."""
-    return "–" if value is None else f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+    """As reports and charts have it: 100,000."""
+    return "–" if value is None else f"{value:,}"
+
+
+def capital(line: object) -> str:
+    """The class of an error's line that begins with a word, and so with a capital; a name stays as it is written."""
+    return "capital" if str(line).partition(" ")[0].rstrip(",;:").isalpha() else ""
 
 
 def commands(text: str) -> Markup:

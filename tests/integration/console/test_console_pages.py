@@ -178,6 +178,7 @@ def test_the_doctor_examines_a_machine_of_the_fleet(browser: Browser, site: Site
         page.goto(site.console.url + "/fleet/machines/machine-002")
         page.get_by_role("button", name="Doctor").click()
         expect(page.locator(".walk-steps li").first).to_be_visible(timeout=30_000)
+        expect(page.locator(".walk-steps strong", has_text="Discovery")).to_be_visible()
         axe(page)
         shoot(page, "console-doctor")
 

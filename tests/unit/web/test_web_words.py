@@ -3,7 +3,7 @@
 
 import pytest
 
-from volact.web.renderer import browser, commands
+from volact.web.renderer import browser, capital, commands
 
 WINDOWS = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36"
@@ -37,3 +37,17 @@ def test_a_browser_is_called_by_its_name_and_its_system(agent: str, name: str) -
 )
 def test_a_command_in_a_remedy_is_shown_as_one_and_nothing_else_is_markup(text: str, shown: str) -> None:
     assert commands(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("name or password is wrong", True),
+        ("broken1.example cannot be reached", False),
+        ("acme-cad is not licensed", False),
+        ("`volact fleet list` shows them", False),
+        ("", False),
+    ],
+)
+def test_an_error_s_line_begins_with_a_capital_and_a_name_stays_as_it_is_written(line: str, shown: bool) -> None:
+    assert (capital(line) == "capital") is shown

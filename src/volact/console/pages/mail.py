@@ -38,7 +38,7 @@ SECONDS = 8.0  # of a test: a page must not take longer
 CHOICES = (
     ("starttls", "STARTTLS, port 587"),
     ("tls", "TLS from the beginning, port 465"),
-    ("none", "none, port 25: for a server without a login"),
+    ("none", "none, port 25, without a login"),
 )
 
 

@@ -47,6 +47,11 @@ def counted(number: int, noun: str, one: str = "was", several: str = "were") -> 
     return f"{number} {noun} {one}" if number == 1 else f"{number} {noun}s {several}"
 
 
+def besides(known: int) -> str:
+    """What of a list was there before, where any was."""
+    return f", {known} known already" if known else ""
+
+
 def group_names(host: HostRole) -> dict[int, str]:
     """What the products call the groups that the host counts, by the number of the scope."""
     called = {

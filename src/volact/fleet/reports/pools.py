@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reports on what is used up and what was bought: hosts and their counts, MAK pools with forecast, agreements."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from sqlalchemy import Connection
@@ -134,7 +135,7 @@ def compose_consumption(asked: Asked, pools: Sequence[Pool]) -> Report:
 def compose_compliance(asked: Asked, rows: Sequence[Compliance]) -> Report:
     over = [row for row in rows if row.left < 0]
     bought, used = sum(row.bought for row in rows), sum(row.installed for row in rows)
-    names = tuple(row.products or f"group {row.product_group}" for row in rows)
+    names = _group_names(rows)
     return Report(
         "compliance",
         "Agreement compliance",
@@ -291,6 +292,16 @@ def _host_history(history: Sequence[Sample], names: Sequence[str]) -> Chart:
         if len(points) > 1:
             lines.append(Line(name, points, tone))
     return LineChart("Counts over time", tuple(lines), "count")
+
+
+def _group_names(rows: Sequence[Compliance]) -> tuple[str, ...]:
+    """Of the bars: the products, and the group where several groups are of the same."""
+    several = Counter(row.products for row in rows)
+    return tuple(
+        f"{row.products}, {row.product_group}" if row.products and several[row.products] > 1
+        else row.products or f"group {row.product_group}"
+        for row in rows
+    )  # fmt: skip
 
 
 def _compliance_chart(names: tuple[str, ...], rows: Sequence[Compliance]) -> BarChart:

@@ -58,7 +58,7 @@
         },
         plugins: {
           legend: { display: round || datasets.length > 1, position: round ? "right" : "bottom", labels: { color: text, boxWidth: 10, boxHeight: 10, usePointStyle: true, padding: 14 } },
-          tooltip: { callbacks: { label: (item) => " " + (round ? item.label : item.dataset.label) + ": " + Number(item.raw).toLocaleString() + (spec.unit ? " " + spec.unit : "") } },
+          tooltip: { callbacks: { label: (item) => " " + (round ? item.label : item.dataset.label) + ": " + Number(item.raw).toLocaleString("en") + (spec.unit ? " " + spec.unit : "") } },
         },
       },
     }));
@@ -69,6 +69,7 @@
     if (!wanted.length || !window.Chart) return;
     window.Chart.defaults.font.family = getComputedStyle(document.body).fontFamily;
     window.Chart.defaults.font.size = 12;
+    window.Chart.defaults.locale = "en"; // as the numbers of the page
     wanted.forEach(drawChart);
   }
   document.addEventListener("volact:theme", () => { markTheme(); drawCharts(); });
@@ -143,6 +144,17 @@
     });
   });
 
+  // ---- fields that belong to one choice of another: data-when="kind:report" (several: apart by spaces; ! for all others)
+  function showFields(form) {
+    $$("[data-when]", form).forEach((part) => {
+      const [name, wanted] = part.dataset.when.split(":"), chosen = form.elements[name] ? form.elements[name].value : "";
+      const fits = wanted.startsWith("!") ? !wanted.slice(1).split(" ").includes(chosen) : wanted.split(" ").includes(chosen);
+      part.hidden = !fits;
+      $$("input,select,textarea", part).forEach((field) => { field.disabled = !fits; });
+    });
+  }
+  document.addEventListener("change", (event) => { if (event.target.form) showFields(event.target.form); });
+
   // ---- forms are sent once
   document.addEventListener("submit", function (event) {
     const button = event.submitter;
@@ -176,6 +188,7 @@
   document.addEventListener("DOMContentLoaded", function () {
     ready(document);
     markTheme();
+    $$("form").forEach(showFields);
     $$("dialog[data-open-now]").forEach((dialog) => dialog.showModal());
     $$("form[data-send-now]").forEach((form) => form.requestSubmit());
     let help = null;

@@ -5,7 +5,7 @@ from starlette.responses import Response
 
 from volact.console import charts
 from volact.console.pages.dashboard import foreseen
-from volact.console.pages.parts import counted, fleet_of
+from volact.console.pages.parts import besides, counted, fleet_of
 from volact.core.count import SECONDS_PER_DAY
 from volact.core.errors import VolactError
 from volact.fleet import figures
@@ -29,7 +29,7 @@ def add(visit: Visit) -> Response:
         try:
             new, known = fleet_of(visit).keys_add(lines)
             visit.note("fleet-keys-add", " ".join(key.partial for key in new))
-            return visit.redirect("/fleet/keys", f"{counted(len(new), 'key')} added, {len(known)} known already.")
+            return visit.redirect("/fleet/keys", f"{counted(len(new), 'key')} added{besides(len(known))}.")
         except VolactError as exc:
             form.fail(exc)
     form.values.pop("keys", None)  # a secret is not sent back
@@ -67,7 +67,9 @@ def refresh(visit: Visit) -> Response:
     visit.note("fleet-keys-refresh", f"{len(asked)} keys", "done" if not failed else f"{len(failed)} failed")
     if failed:
         visit.flash(f"…{failed[0].key.partial}: {failed[0].error}", "warn")
-    return visit.redirect("/fleet/keys", f"{len(asked) - len(failed)} of {len(asked)} keys were asked about.")
+    return visit.redirect(
+        "/fleet/keys", f"{counted(len(asked) - len(failed), 'key', 'has', 'have')} told what is left."
+    )
 
 
 def key(visit: Visit) -> Response:

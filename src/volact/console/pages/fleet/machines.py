@@ -5,7 +5,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from volact.console.pages.parts import counted, fleet_of
+from volact.console.pages.parts import besides, counted, fleet_of
 from volact.core.errors import VolactError
 from volact.fleet import filters
 from volact.fleet.keys import KeyRow
@@ -82,7 +82,7 @@ def add(visit: Visit) -> Response:
             visit.note("fleet-add", f"{len(added.new)} machines")
             return visit.redirect(
                 "/fleet/machines?view=machines",
-                f"{counted(len(added.new), 'machine')} added, {len(added.known)} known already.",
+                f"{counted(len(added.new), 'machine')} added{besides(len(added.known))}.",
             )
         except VolactError as exc:
             form.fail(exc)

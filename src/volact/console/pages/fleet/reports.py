@@ -15,7 +15,7 @@ from volact.web.form import Form
 from volact.web.visit import Visit
 
 TONES: dict[Tone, WebTone] = {
-    Tone.PLAIN: "main", Tone.GOOD: "good", Tone.NOTE: "main", Tone.WARN: "warn", Tone.BAD: "bad", Tone.QUIET: "calm",
+    Tone.PLAIN: "main", Tone.GOOD: "good", Tone.NOTE: "other", Tone.WARN: "warn", Tone.BAD: "bad", Tone.QUIET: "calm",
 }  # fmt: skip
 
 
