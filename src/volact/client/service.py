@@ -100,7 +100,7 @@ class Service:
                     self._start_round(self._pending)
                 if not started and self._round is None:
                     started = True  # ready when the first round is done: what depends on us finds its licence
-                    systemd.notify(self._variables, "READY=1", "STATUS=waiting")
+                    systemd.notify(self._variables, "READY=1")
                 self._wait(signals)
             self._stop()
         return 0

@@ -29,6 +29,7 @@ UNITS, STATE = Path("/etc/systemd/system"), Path("/var/lib/volact/client")
 LICENCE = STATE / "products" / PRODUCT / "answers" / "volume.vollicence"
 PASSPHRASE = Path("/etc/volact/host-passphrase")
 EXPOSURE = 30  # of 100, as in test_service_systemd
+LICENSED = "1 of 1 products licensed"  # as `systemctl status` shows it
 PLAIN = "nobody"
 
 
@@ -47,7 +48,7 @@ def computer(tmp_path_factory: pytest.TempPathFactory, vendor: Vendor) -> Iterat
         give_host(made, vendor, folder / "host")
         made.good("systemctl", "start", HOST)
         made.good("systemctl", "reload", CLIENT)
-        wait_for(made.path(LICENCE).exists, 60)
+        wait_for(lambda: made.show(CLIENT, "StatusText") == LICENSED, 60)
         yield made
 
 
@@ -133,7 +134,7 @@ def test_the_installed_service_is_active_and_starts_with_the_system(computer: Co
     assert [computer.run("systemctl", "is-enabled", unit).out for unit in (CLIENT, SOCKET)] == ["enabled\n"] * 2
     assert is_active(computer)
     assert is_active(computer, SOCKET)
-    assert (computer.show(CLIENT, "Type"), computer.show(CLIENT, "StatusText")) == ("notify", "waiting")
+    assert (computer.show(CLIENT, "Type"), computer.show(CLIENT, "StatusText")) == ("notify", LICENSED)
     assert computer.run("systemctl", "--failed", "--plain", "--no-legend").out == ""
 
 
@@ -230,6 +231,7 @@ def test_installing_again_replaces_a_running_service(computer: Computer, vendor:
     before = main_process(computer)
     computer.good("volact", "client", "install-service")
     assert main_process(computer) not in (0, before)
+    assert computer.show(CLIENT, "StatusText") == LICENSED
     assert ask(computer, vendor)["licensed"] is True
 
 
