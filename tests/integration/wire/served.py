@@ -2,11 +2,13 @@
 """A tiny issuer behind the production server, run by the tests as its own process: ``served.py ADDRESS PORT SECONDS``.
 
 What it does depends on the issuer it is asked for: ``missing``, ``busy``, ``broken``, ``slow``; any other answers with
-the sealed bytes turned round.  ``/calls`` tells how often it was asked to activate, ``/broken`` fails.
+the sealed bytes turned round.  ``/calls`` tells how often it was asked to activate, ``/collector`` how the garbage
+collector is set and how many objects it leaves alone.
 """
 
 import asyncio
 import functools
+import gc
 import sys
 
 from volact.wire.serve import Listener, serve
@@ -44,7 +46,11 @@ def load(body_seconds: float) -> IssuerApplication:
     async def calls() -> Page:
         return Page(200, "text/plain; charset=utf-8", str(service.calls).encode())
 
-    return IssuerApplication(service, {"/healthz": health, "/calls": calls}, body_seconds=body_seconds)
+    async def collector() -> Page:
+        return Page(200, "text/plain; charset=utf-8", f"{gc.get_threshold()[0]} {gc.get_freeze_count()}".encode())
+
+    pages = {"/healthz": health, "/calls": calls, "/collector": collector}
+    return IssuerApplication(service, pages, body_seconds=body_seconds)
 
 
 def main() -> None:

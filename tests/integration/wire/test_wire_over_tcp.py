@@ -23,6 +23,7 @@ from volact.wire import MAX_BODY
 from volact.wire.client import Server, ServerError
 from volact.wire.gen.volact.v1.activation_connect import ActivationServiceClientSync
 from volact.wire.gen.volact.v1.activation_pb import ActivateRequest, ActivateResponse, GetIssuerRequest
+from volact.wire.serve import COLLECT_AFTER
 
 SERVED = Path(__file__).with_name("served.py")
 BODY_SECONDS = 1.0
@@ -232,6 +233,14 @@ def test_pages_are_read_and_nothing_else(served):
     status, _, data = served.get("/healthz", "HEAD")
     assert (status, data) == (200, b"")
     assert served.get("/healthz", "DELETE")[0] == 405
+
+
+def test_a_worker_looks_for_garbage_seldom_and_not_among_what_was_loaded(served):
+    """A busy host spends a thirtieth of its time on it otherwise, and finds none."""
+    _, _, data = served.get("/collector")
+    threshold, loaded = map(int, data.split())
+    assert threshold == COLLECT_AFTER
+    assert loaded > 1000
 
 
 # --- too much, too slow, too many -----------------------------------------------------------------------------------
