@@ -1,6 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Answering in batches: whatever waits is taken together, one batch at a time, so that a batch grows with the load
-while a lone request is answered at once.  What a batch does with its members is the caller's."""
+while a lone request is answered at once.  What a batch does with its members is the caller's.
+
+While a batch keeps the event loop, requests pile up in the loop's own queue, and the answers of the batch before stand
+there too.  So the loop gets its turns between two batches for as long as they bring something: answers leave earlier,
+and fewer and larger batches do the same work with less.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -12,6 +17,8 @@ class Waiting(Protocol):
 
     future: "asyncio.Future[Any]"
 
+
+TURNS = 2  # of the loop until what has arrived waits here: one calls the application, one brings the body
 
 W = TypeVar("W", bound=Waiting)
 
@@ -41,10 +48,20 @@ class Batcher(Generic[W]):
     async def _drain(self) -> None:
         try:
             while self._waiting:
+                await self._gather()
                 batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
                 await self._settle(batch)
         finally:
             self._running = None
+
+    async def _gather(self) -> None:
+        """A round of turns at least, and another while they bring something and the batch is not full."""
+        more = True
+        while more:
+            before = len(self._waiting)
+            for _ in range(TURNS):
+                await asyncio.sleep(0)
+            more = before < len(self._waiting) < self._most
 
     async def _settle(self, batch: list[W]) -> None:
         try:

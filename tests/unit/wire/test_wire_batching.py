@@ -83,3 +83,78 @@ def test_what_comes_while_a_batch_is_answered_goes_into_the_next():
         return sizes
 
     assert asyncio.run(main()) == [1, 3]
+
+
+def test_what_has_arrived_in_the_loops_own_queue_meanwhile_goes_into_the_next_batch_too():
+    async def main():
+        sizes = []
+        loop = asyncio.get_running_loop()
+
+        def arrive():
+            """As over a server: in one turn the application is called, in the next it has the body."""
+            loop.call_soon(lambda: batcher.add(asked(1)))
+
+        async def answer(batch):
+            sizes.append(len(batch))
+            await echo(batch)
+            if len(sizes) == 1:
+                batcher.add(asked(0))
+                for _ in range(5):
+                    loop.call_soon(arrive)
+
+        batcher = Batcher(answer, 64)
+        batcher.add(asked(9))
+        await batcher.finish()
+        return sizes
+
+    assert asyncio.run(main()) == [1, 6]
+
+
+def test_answers_leave_before_the_next_batch_begins():
+    async def main():
+        order = []
+
+        async def asks(number):
+            one = asked(number)
+            batcher.add(one)
+            order.append(f"answer {await one.future}")
+
+        async def answer(batch):
+            order.append(f"batch of {len(batch)}")
+            await echo(batch)
+
+        batcher = Batcher(answer, 2)
+        await asyncio.gather(*(asks(number) for number in range(4)))
+        return order
+
+    batch = ["batch of 2"]
+    assert asyncio.run(main()) == [*batch, "answer 0", "answer 1", *batch, "answer 2", "answer 3"]
+
+
+def test_a_stream_that_never_pauses_is_answered_when_a_batch_is_full():
+    async def main():
+        sizes, left, ended = [], 40, asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def arrive():
+            nonlocal left
+            left -= 1
+            batcher.add(asked(left))
+            if left:
+                loop.call_soon(arrive)
+            else:
+                ended.set()
+
+        async def answer(batch):
+            sizes.append(len(batch))
+            await echo(batch)
+
+        batcher = Batcher(answer, 8)
+        arrive()
+        await ended.wait()
+        await batcher.finish()
+        return sizes
+
+    sizes = asyncio.run(main())
+    assert sum(sizes) == 40
+    assert sizes[0] == 8
