@@ -24,7 +24,8 @@ class Patience:
 
     async def wait(self, body: Coroutine[Any, Any, T]) -> T:
         """What ``body`` returns, or :class:`PatienceEndedError`."""
-        task, loop = asyncio.current_task(), asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task(loop)
         assert task is not None
         self._waiting[task] = loop.time() + self.seconds
         if self._timer is None:

@@ -11,7 +11,7 @@ and probes (``/healthz`` …) are given as ``pages``.  Spec: docs/spec/rpc.md.
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -91,6 +91,7 @@ _HTTP = {
     Code.DEADLINE_EXCEEDED: 504,
 }
 _PROTO = [(b"content-type", b"application/proto")]
+_ANSWERED: dict[str, Any] = {"type": "http.response.start", "status": 200, "headers": _PROTO}
 _JSON = [(b"content-type", b"application/json")]
 
 
@@ -113,12 +114,16 @@ class IssuerApplication:
         self._on_start, self._on_stop = on_start, on_stop
         self._library = ActivationServiceASGIApplication(_Adapter(service), read_max_bytes=MAX_BODY)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
+        """What answers, to be awaited: no coroutine stands around the hot one."""
+        if scope["type"] == "http" and scope["path"] == ACTIVATE and _is_plain(scope):
+            return self._activate(receive, send)
+        return self._other(scope, receive, send)
+
+    async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             return await self._lifespan(receive, send)
-        path = scope.get("path", "")
-        if path == ACTIVATE and _is_plain(scope):
-            return await self._activate(receive, send)
+        path = scope["path"]
         if path.startswith(SERVICE):
             if _is_grpc(scope):
                 return await _send_error(send, Code.UNIMPLEMENTED, "gRPC is not served here: use Connect or gRPC-Web")
@@ -141,7 +146,7 @@ class IssuerApplication:
         except Exception as exc:
             error = _connect_error(exc)
             return await _send_error(send, error.code, error.message, _extra_headers(exc))
-        await send({"type": "http.response.start", "status": 200, "headers": _PROTO})
+        await send(_ANSWERED)
         return await send({"type": "http.response.body", "body": ActivateResponse(sealed=sealed).to_binary()})
 
     async def _page(self, scope: Scope, path: str, send: Send) -> None:
