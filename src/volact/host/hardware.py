@@ -8,8 +8,8 @@ default tolerance; the licence itself keeps the whole commitments.  Spec: docs/s
 from volact.core.fingerprint import DEFAULT_TOLERANCE, Fingerprint, Trait, compare
 
 HASH_BYTES = 6  # of 16: a false match of one trait in 2⁴⁸ only blurs a report
-_TAGS = {str(trait): number for number, trait in enumerate(Trait, start=1)}
-_TRAITS = {number: name for name, number in _TAGS.items()}
+_TRAITS = {number: str(trait) for number, trait in enumerate(Trait, start=1)}
+_TAGS = tuple((name, bytes([number])) for number, name in _TRAITS.items())  # in the order of the tags
 _WIDTH = 1 + HASH_BYTES
 
 
@@ -18,8 +18,8 @@ def pack(fingerprint: Fingerprint, machine: bytes) -> bytes:
 
     A machine without traits (a container) must not look like every other one without: it gets its own ID instead.
     """
-    known = sorted((_TAGS[name], value) for name, value in fingerprint.traits.items() if name in _TAGS)
-    return b"".join(bytes((tag,)) + value[:HASH_BYTES] for tag, value in known) or b"\0" + machine
+    traits = fingerprint.traits
+    return b"".join([tag + traits[name][:HASH_BYTES] for name, tag in _TAGS if name in traits]) or b"\0" + machine
 
 
 def same_hardware(stored: bytes, seen: bytes) -> bool:

@@ -22,6 +22,8 @@ from volact.host.hardware import pack
 from volact.host.issuing import Accepted, Intervals, decide, licence_for
 from volact.host.recording import HOST_SCOPE, Recorded, Refused, Seen
 from volact.host.store import HostStore
+from volact.issuer import rules
+from volact.issuer.form import LicenceForm
 from volact.issuer.serving import ServedKey
 from volact.sealing import envelope, proof
 from volact.wire.batching import Batcher
@@ -59,6 +61,14 @@ class Serving(ServedKey):
     scopes: dict[int, int]
 
 
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """A licence's form, and whose answer it writes."""
+
+    serving: Serving
+    form: LicenceForm
+
+
 @dataclass(slots=True)
 class _Waiting:
     """A request on its way through the phases."""
@@ -80,12 +90,14 @@ class HostService:
         self._store, self._clock = store, clock
         self._serving: dict[str, Serving] = {}
         self._intervals = Intervals()
+        self._forms: dict[tuple[str, str, str], _Form] = {}  # by issuer, product and edition
         self._batches = Batcher(self._answer_batch, MAX_BATCH)
         self._noted: tuple[int, int] = (0, 0)  # the present minute, and how many of the unproven it has in the log
 
     def use(self, serving: Sequence[Serving], intervals: Intervals) -> None:
         self._serving = {one.opening.id: one for one in serving}
         self._intervals = intervals
+        self._forms = {}
 
     @property
     def ready(self) -> bool:
@@ -125,8 +137,9 @@ class HostService:
         self._decide(batch, now)
         # (4) count the accepted and note the refused, in one durable transaction
         recorded = await self._record(batch, now)
-        # (5) sign, (6) seal and answer
-        tokens = [self._sign(waiting, recorded, now) for waiting in batch]
+        # (5) write the licences, (6) sign, (7) seal and answer
+        claims = [self._write(waiting, recorded, now) for waiting in batch]
+        tokens = [self._sign(waiting, said, now) for waiting, said in zip(batch, claims, strict=True)]
         for waiting, token in zip(batch, tokens, strict=True):
             _answer(waiting, token)
 
@@ -181,21 +194,52 @@ class HostService:
         self._noted = (minute, number + 1)
         return number < UNPROVEN_EVENTS
 
-    def _sign(self, waiting: _Waiting, recorded: dict[int, Recorded], now: int) -> str:
+    def _write(self, waiting: _Waiting, recorded: dict[int, Recorded], now: int) -> bytes:
+        """What an accepted request's licence says; empty where there is none to give, or nobody left to take it."""
+        decision = waiting.decision
+        if waiting.error is not None or waiting.future.done() or not isinstance(decision, Accepted):
+            return b""
+        try:
+            return self._claims(waiting, decision, recorded[id(waiting)].count, now)
+        except Exception as exc:
+            waiting.error = _unexpected(exc)
+            return b""
+
+    def _sign(self, waiting: _Waiting, claims: bytes, now: int) -> str:
         """The answer's token; empty where there is an error to tell, or nobody left to tell it."""
-        proven, serving, decision = waiting.proven, waiting.serving, waiting.decision
+        proven, issuer, decision = waiting.proven, waiting.serving.issuer, waiting.decision
         if waiting.error is not None or proven is None or waiting.future.done():
             return ""
         try:
             if isinstance(decision, Refusal):
-                refusal = SignedRefusal(serving.opening.id, proven.request.nonce, now, decision)
-                return serving.issuer.refusal(refusal)
-            assert decision is not None
-            count = recorded[id(waiting)].count
-            return serving.issuer.licence(_licence(proven, decision, serving, self._intervals, count, now))
+                return issuer.refusal(SignedRefusal(waiting.serving.opening.id, proven.request.nonce, now, decision))
+            return issuer.licence_payload(claims)
         except Exception as exc:
             waiting.error = _unexpected(exc)
             return ""
+
+    def _claims(self, waiting: _Waiting, accepted: Accepted, count: int, now: int) -> bytes:
+        proven, serving = waiting.proven, waiting.serving
+        assert proven is not None
+        return self._form(proven, accepted, serving, now).fill(
+            proven.machine,
+            proven.request.nonce,
+            proven.request.fingerprint,
+            count=count,
+            issued_at=now,
+            expires_at=rules.lease_end(accepted.edition, serving.issuer.ends_at, now),
+        )
+
+    def _form(self, proven: proof.ProvenRequest, accepted: Accepted, serving: Serving, now: int) -> LicenceForm:
+        """Of the licences of the request's edition, made from the first machine's.  One of before :meth:`use` is made
+        anew: a batch that was under way then may have left it."""
+        place = (proven.request.issuer, proven.request.product, proven.request.edition)
+        known = self._forms.get(place)
+        if known is not None and known.serving is serving:
+            return known.form
+        form = LicenceForm(_sample(proven, accepted, serving, self._intervals, now))
+        self._forms[place] = _Form(serving, form)
+        return form
 
 
 def _decision(request: ActivationRequest, serving: Serving, now: int) -> Accepted | Refusal:
@@ -208,14 +252,14 @@ def _decision(request: ActivationRequest, serving: Serving, now: int) -> Accepte
     )
 
 
-def _licence(
-    proven: proof.ProvenRequest, accepted: Accepted, serving: Serving, intervals: Intervals, count: int, now: int
+def _sample(
+    proven: proof.ProvenRequest, accepted: Accepted, serving: Serving, intervals: Intervals, now: int
 ) -> Licence:
     return licence_for(
         proven.request,
         accepted,
         proven.machine,
-        count=count,
+        count=0,
         key_id=serving.key_id,
         organisation=serving.issuer.grant.organisation,
         certificate_ends_at=serving.issuer.ends_at,

@@ -60,7 +60,7 @@ def licence_for(
     now: int,
     extra: Mapping[str, Any],
 ) -> Licence:
-    """The policy's lease, but never past the host's own certificate.  ``extra``: what the kind of host adds."""
+    """What a host answers an accepted request with.  ``extra``: what the kind of host adds."""
     return Licence(
         issuer=request.issuer,
         machine=machine,
@@ -71,8 +71,13 @@ def licence_for(
         key_id=key_id,
         nonce=request.nonce,
         issued_at=now,
-        expires_at=min(now + edition.policy.lease, certificate_ends_at),
+        expires_at=lease_end(edition, certificate_ends_at, now),
         fingerprint=request.fingerprint,
         organisation=organisation,
         **extra,
     )
+
+
+def lease_end(edition: Edition, certificate_ends_at: int, now: int) -> int:
+    """The policy's lease, but never past the host's own certificate."""
+    return min(now + edition.policy.lease, certificate_ends_at)

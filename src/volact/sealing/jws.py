@@ -7,6 +7,7 @@ proves it under a key that the *caller* has established.
 """
 
 import binascii
+import functools
 import hashlib
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -93,7 +94,7 @@ def parse_with_key(token: str, typ: str) -> tuple[Parsed, ec.EllipticCurvePublic
     """
     parts = _split(token)
     head = b64decode(parts[0], "token header")
-    before = _KEY_HEADER.format(typ=typ).encode()
+    before = _key_header(typ)
     if len(head) == len(before) + _POINT_JSON and head.startswith(before):
         x, middle, y, after = head[len(before) :][:43], head[-53:-46], head[-46:-3], head[-3:]
         if middle == b'","y":"' and after == b'"}}':
@@ -119,7 +120,12 @@ def header(typ: str, *, x5c: tuple[bytes, ...] = (), jwk: dict[str, str] | None 
 
 def sign(encoded_header: str, claims: dict[str, Any], key: SigningKey) -> str:
     """Sign claims under a header from :func:`header`."""
-    signing_input = f"{encoded_header}.{b64encode(dump_object(claims))}"
+    return sign_payload(encoded_header, dump_object(claims), key)
+
+
+def sign_payload(encoded_header: str, payload: bytes, key: SigningKey) -> str:
+    """Sign claims that are JSON already, as ``dump_object`` writes it."""
+    signing_input = f"{encoded_header}.{b64encode(payload)}"
     return f"{signing_input}.{b64encode(key.sign(signing_input.encode()))}"
 
 
@@ -160,6 +166,11 @@ def key_of(jwk: Fields) -> ec.EllipticCurvePublicKey:
 def thumbprint(jwk: dict[str, str]) -> bytes:
     """RFC 7638: SHA-256 of the JWK's required members in order.  This is a machine's ID."""
     return hashlib.sha256(dump_object({name: jwk[name] for name in ("crv", "kty", "x", "y")})).digest()
+
+
+@functools.cache
+def _key_header(typ: str) -> bytes:
+    return _KEY_HEADER.format(typ=typ).encode()
 
 
 def _split(token: str) -> list[str]:

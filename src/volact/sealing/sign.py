@@ -44,6 +44,10 @@ class Issuer:
     def licence(self, licence: Licence) -> str:
         return jws.sign(self._licence, licence.to_claim(), self.key)
 
+    def licence_payload(self, payload: bytes) -> str:
+        """A licence whose claims are JSON already."""
+        return jws.sign_payload(self._licence, payload, self.key)
+
     def refusal(self, refusal: SignedRefusal) -> str:
         return jws.sign(self._refusal, refusal.to_claim(), self.key)
 

@@ -369,6 +369,29 @@ def test_the_hosts_intervals_reach_the_licence(here):
     assert (licence.activation_interval_minutes, licence.renewal_interval_minutes) == (15, 43200)
 
 
+def test_intervals_that_are_changed_reach_the_next_licence_of_the_same_edition(here):
+    before = here.ask(here.request(1))[0].licence
+    here.service.use(list(here.service._serving.values()), Intervals(16, 43_000))
+    after = here.ask(here.request(2))[0].licence
+    assert (before.activation_interval_minutes, before.renewal_interval_minutes) != (16, 43_000)
+    assert (after.activation_interval_minutes, after.renewal_interval_minutes) == (16, 43_000)
+
+
+def test_a_batch_under_way_while_a_key_is_replaced_leaves_nothing_of_the_old_one_behind(here, monkeypatch):
+    (old,) = here.service._serving.values()
+    new = dataclasses.replace(old, key_id="9" * 32)
+    record = here.store.record
+
+    def replaced_amid(*batch: Any) -> Any:
+        here.service.use([new], Intervals())
+        return record(*batch)
+
+    monkeypatch.setattr(here.store, "record", replaced_amid)
+    assert here.ask(here.request(1))[0].licence.key_id == old.key_id
+    monkeypatch.undo()
+    assert [answer.licence.key_id for answer in here.ask(here.request(2), here.request(3))] == [new.key_id] * 2
+
+
 def test_identical_hardware_counts_once_where_the_policy_says_so(tmp_path):
     for here in _host(tmp_path, collapse_identical_hardware=True):
         answers = [here.ask(here.request(7))[0] for _ in range(5)]
