@@ -1,11 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The fleet tool is killed at random points of a job of proxy activations, again and again, until the job is done."""
+"""The fleet tool is killed at random points of a job of proxy activations, again and again, until the job is done.
+
+    VOLACT_TEST_PROXY_MACHINES=1000 pytest -s tests/integration/fleet/test_fleet_proxy_killed.py
+
+is the same with a thousand machines and a hundred kills; it says how many it came to and how long the job took.
+"""
 
 import asyncio
 import os
 import random
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from support.fleet_folders import EDITION, Lab, issue, used
@@ -16,7 +22,6 @@ from volact.fleet import confirmations, keys
 from volact.fleet.acting import ACTIVATE, InstallKeys
 from volact.fleet.jobs import store as rows
 
-# More of them by this variable: a thousand take some minutes.
 MACHINES = int(os.environ.get("VOLACT_TEST_PROXY_MACHINES", "24"))
 KILLS = max(8, MACHINES // 10)
 TESTS = Path(__file__).resolve().parents[2]
@@ -34,7 +39,7 @@ def test_no_activation_is_used_twice_and_none_is_lost(tmp_path: Path) -> None:
     assert asyncio.run(lab.job(InstallKeys(lab.context), None, key_id=row.key_id, edition=EDITION)).well
     job = lab.queue(ACTIVATE, None, mak="proxy")
 
-    dice, kills = random.Random(11), 0
+    dice, kills, begun = random.Random(11), 0, time.monotonic()
     words = [sys.executable, "-m", "support.fleet_proxy_worker", lab.folder, site.folder, site.root, job]
     path = os.pathsep.join([str(TESTS), *(part for part in sys.path if part)])
     for last in (*[False] * KILLS, True):
@@ -49,6 +54,7 @@ def test_no_activation_is_used_twice_and_none_is_lost(tmp_path: Path) -> None:
         tool.communicate()
         if tool.returncode == 0:
             break
+    print(f"{MACHINES} machines, {kills} kills, {time.monotonic() - begun:.0f} s")
     with lab.store.read() as conn:
         done = rows.job(conn, job)
         requests = confirmations.listed(conn, limit=10 * MACHINES)

@@ -3,6 +3,7 @@
 
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from volact.fleet.forecast import DAY
 from volact.fleet.reports.asked import Asked
 from volact.fleet.reports.catalogue import make_report
 from volact.fleet.reports.render import render
-from volact.fleet.reports.report import Report
+from volact.fleet.reports.report import BarChart, Report, Series
 from volact.fleet.store import FleetStore
 
 SCREENSHOTS = Path(__file__).resolve().parents[3] / "build" / "screenshots"
@@ -96,3 +97,20 @@ def test_a_pdf_is_drawn_page_by_page(name: str, make: Callable[[str], Report], t
     target = SCREENSHOTS / f"fleet-report-{name}-pdf"
     subprocess.run(["pdftoppm", "-r", "70", "-png", "-f", "1", "-l", "2", path, target], check=True)
     assert list(SCREENSHOTS.glob(f"{target.name}-*1.png"))
+
+
+@pytest.mark.needs("pdftoppm")
+def test_names_in_every_writing_are_drawn_or_seen_to_be_missing(make: Callable[[str], Report], tmp_path: Path) -> None:
+    """With the fonts that this computer has, whichever they are."""
+    report, names = (
+        make("failures"),
+        ("東京本社", "서울-개발-02", "حاسوب المدير", "दिल्ली कार्यालय", "מחשב-5", "ไทย-6", "𒀀𒀁"),
+    )
+    chart = BarChart("Machines", names, (Series("machines", tuple(range(1, len(names) + 1))),), "machines")
+    row = report.rows[0]
+    rows = tuple((name, *row[1:]) for name in names)
+    path, target = tmp_path / "names.pdf", SCREENSHOTS / "fleet-report-names-pdf"
+    path.write_bytes(render(replace(report, rows=rows, charts=(chart,)), "pdf"))
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["pdftoppm", "-r", "70", "-png", "-singlefile", path, target], check=True)
+    assert target.with_suffix(".png").exists()

@@ -18,7 +18,7 @@ from volact.fleet.agreements import Bought
 from volact.fleet.reports.asked import DEFAULT_DAYS
 from volact.fleet.reports.catalogue import REPORTS, ReportKind
 from volact.fleet.reports.data import as_dict
-from volact.fleet.reports.render import FORMATS, find_format, format_of_file
+from volact.fleet.reports.render import FORMATS, FontNotHeededError, find_format, format_of_file
 from volact.fleet.reports.report import BarChart, Report, show
 
 MOST_DAYS = 3650
@@ -52,6 +52,8 @@ def build(verbs: Any) -> None:
     parser.add_argument("--since", type=day, metavar="DATE", help="changes, hosts, consumption: from that day on")
     parser.add_argument("--format", choices=tuple(FORMATS), help="another format than the terminal's table")
     parser.add_argument("-o", "--output", metavar="FILE", help="write a file, in the format of its ending")
+    font = "PDF: a font for letters that its own lacks, before this computer's; can be given again"
+    parser.add_argument("--font", action="append", default=[], metavar="FILE", help=font)
     _build_agreements(verbs)
 
 
@@ -113,14 +115,17 @@ def _report(args: argparse.Namespace, env: Environment) -> int:
     with open_fleet(args, env) as fleet:
         _check(args, REPORTS.get(args.name))
         report = fleet.report(args.name, filter=args.filter, days=args.days or DEFAULT_DAYS, since=args.since or 0)
+    fonts = tuple(Path(one) for one in args.font)
     if args.output:
         kind = find_format(args.format) if args.format else format_of_file(args.output)
-        write_file(args.output, kind.render(report))
+        write_file(args.output, kind.render(report, fonts))
         env.say(f"wrote {args.output}")
         if args.json:
             env.write_json({"report": report.name, "output": args.output, "format": kind.name})
     elif args.format and args.format != "json":
-        _write_bytes(find_format(args.format).render(report), env)
+        _write_bytes(find_format(args.format).render(report, fonts), env)
+    elif fonts:
+        raise FontNotHeededError(format="a table")
     elif args.json or args.format == "json":
         env.write_json(as_dict(report))
     else:

@@ -8,9 +8,13 @@ light and dark.  matplotlib's settings are the process's own: one drawing at a t
 import io
 import re
 import threading
+import warnings
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+from volact.fleet.reports.fonts import Fonts
 from volact.fleet.reports.report import BarChart, Chart, LineChart, Tone
 
 WIDTH = 7.4  # inches: the text's width on A4, and a page's column
@@ -35,7 +39,7 @@ _drawing = threading.Lock()
 
 def to_svg(chart: Chart, number: int = 1) -> str:
     """An ``svg`` element to stand in a page; ``number`` keeps its names apart from those of the page's other charts."""
-    text = _save(chart, "svg").decode()
+    text = _save(chart, "svg", Fonts()).decode()
     text = text[text.index("<svg") :]
     for colour, name in _NAMES.items():
         text = text.replace(colour, f"var({name})")
@@ -47,28 +51,51 @@ def to_svg(chart: Chart, number: int = 1) -> str:
     return text.replace("<svg ", f'<svg role="img" aria-label="{_attribute(chart.title)}" ', 1)
 
 
-def to_png(chart: Chart) -> bytes:
-    return _save(chart, "png")
+def to_png(chart: Chart, fonts: Fonts) -> bytes:
+    return _save(chart, "png", fonts)
 
 
-def _save(chart: Chart, kind: str) -> bytes:
+def texts(chart: Chart) -> Iterator[str]:
+    """What is written on it."""
+    yield chart.title
+    yield chart.unit
+    if isinstance(chart, BarChart):
+        yield from chart.categories[:MOST_BARS]
+        yield from (one.name for one in chart.series)
+    else:
+        yield from (line.name for line in chart.lines)
+        yield from (band.name for band in chart.bands)
+
+
+def _save(chart: Chart, kind: str, fonts: Fonts) -> bytes:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     settings: Any = {
         "svg.fonttype": "none",
         "svg.hashsalt": chart.title,
-        "font.family": ["DejaVu Sans"],
+        "font.family": ["DejaVu Sans", *map(_family, fonts.paths)],
         "font.size": 9,
         "text.parse_math": False,  # a name may hold a dollar
     }
     out = io.BytesIO()
-    with _drawing, mpl.rc_context(settings):
+    with _drawing, mpl.rc_context(settings), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph .* missing from font")  # in SVG: whoever reads it has one
         figure = Figure(figsize=(WIDTH, _height(chart)), layout="constrained")
         axes = figure.subplots()
-        _bars(figure, axes, chart) if isinstance(chart, BarChart) else _lines(figure, axes, chart)
+        _bars(figure, axes, chart, fonts) if isinstance(chart, BarChart) else _lines(figure, axes, chart, fonts)
         figure.savefig(out, format=kind, dpi=PNG_DPI, transparent=kind == "svg", metadata=_unsigned(kind))
     return out.getvalue()
+
+
+def _family(path: Path) -> str:
+    """A font's name, by which matplotlib finds it from now on."""
+    from matplotlib import font_manager
+
+    name = str(font_manager.FontProperties(fname=path).get_name())
+    if name not in font_manager.fontManager.get_font_names():
+        font_manager.fontManager.addfont(path)
+    return name
 
 
 def _unsigned(kind: str) -> dict[str, Any]:
@@ -82,13 +109,13 @@ def _height(chart: Chart) -> float:
     return 0.75 + 0.30 * min(len(chart.categories), MOST_BARS) + (0.25 if len(chart.series) > 1 else 0)
 
 
-def _bars(figure: Any, axes: Any, chart: BarChart) -> None:
-    names = [_short(name) for name in chart.categories[:MOST_BARS]]
+def _bars(figure: Any, axes: Any, chart: BarChart, fonts: Fonts) -> None:
+    names = [_short(fonts.text(name)) for name in chart.categories[:MOST_BARS]]
     places = range(len(names))
     left = [0.0] * len(names)
     for one in chart.series:
         values = one.values[:MOST_BARS]
-        axes.barh(places, values, left=left, height=0.66, color=COLOURS[one.tone], label=one.name)
+        axes.barh(places, values, left=left, height=0.66, color=COLOURS[one.tone], label=fonts.text(one.name))
         left = [before + value for before, value in zip(left, values, strict=True)]
     most = max(left, default=0) or 1
     for place, total in zip(places, left, strict=True):
@@ -97,22 +124,25 @@ def _bars(figure: Any, axes: Any, chart: BarChart) -> None:
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlim(0, most * 1.08)
     _plain_axes(axes, "x")
-    axes.set_xlabel(chart.unit, color=MUTED)
+    axes.set_xlabel(fonts.text(chart.unit), color=MUTED)
     if len(chart.series) > 1:
         _legend(figure)
 
 
-def _lines(figure: Any, axes: Any, chart: LineChart) -> None:
+def _lines(figure: Any, axes: Any, chart: LineChart, fonts: Fonts) -> None:
     from matplotlib import dates
 
     for band in chart.bands:
         days = [_day(at) for at, _, _ in band.points]
         lows, highs = [low for _, low, _ in band.points], [high for _, _, high in band.points]
-        axes.fill_between(days, lows, highs, color=COLOURS[Tone.NOTE], alpha=0.35, linewidth=0, label=band.name)
+        axes.fill_between(
+            days, lows, highs, color=COLOURS[Tone.NOTE], alpha=0.35, linewidth=0, label=fonts.text(band.name)
+        )
     for line in chart.lines:
         style = (0, (4, 3)) if line.dashed else "solid"
         days, values = [_day(at) for at, _ in line.points], [value for _, value in line.points]
-        axes.plot(days, values, color=COLOURS[line.tone], linewidth=1.8, linestyle=style, label=line.name)
+        look: Any = {"color": COLOURS[line.tone], "linewidth": 1.8, "linestyle": style}
+        axes.plot(days, values, label=fonts.text(line.name), **look)
     untyped: Any = dates
     locator = untyped.AutoDateLocator(minticks=3, maxticks=8)
     axes.xaxis.set_major_locator(locator)
@@ -120,7 +150,7 @@ def _lines(figure: Any, axes: Any, chart: LineChart) -> None:
     axes.set_ylim(bottom=0)
     axes.margins(x=0.01)
     _plain_axes(axes, "y")
-    axes.set_ylabel(chart.unit, color=MUTED)
+    axes.set_ylabel(fonts.text(chart.unit), color=MUTED)
     if len(chart.lines) + len(chart.bands) > 1:
         _legend(figure)
 

@@ -1,19 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A report as PDF on A4: fpdf2, with the Unicode font that comes with matplotlib.  ADR 0029."""
+"""A report as PDF on A4: fpdf2, with the Unicode font that comes with matplotlib, and others where it lacks letters.
+
+ADR 0029.
+"""
 
 import io
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from fpdf import FPDF
-from fpdf.enums import TableBordersLayout, TableCellFillMode
+from fpdf.enums import TableBordersLayout, TableCellFillMode, TextDirection
 from fpdf.fonts import FontFace, TTFFont
 from PIL import Image
 
 from volact import __version__
-from volact.fleet.reports import charts
+from volact.fleet.reports import charts, fonts
+from volact.fleet.reports.fonts import MOST_NAMED, Fonts
 from volact.fleet.reports.report import Figure, Kind, Report, Tone, Value, show
 
 # More than anybody reads on paper (at 45 a page: eleven pages); CSV and XLSX hold them all.
@@ -28,30 +34,54 @@ WIDEST = 62.0  # millimetres a column gets at most, where others need the room
 FONT = "DejaVu"
 MEASURED = 200  # rows that columns' widths are taken from
 
+OWN, OWN_BOLD = "DejaVuSans.ttf", "DejaVuSans-Bold.ttf"
+ANOTHER = "another{number}"  # a font beside it
+
 INK, MUTED, LINE, STRIPE = (29, 39, 51), (93, 107, 122), (221, 227, 234), (246, 248, 251)
 
 
-def to_pdf(report: Report) -> bytes:
-    page = _Page(report)
-    page.head()
-    page.tiles()
-    page.sentences()
-    page.charts([(chart.title, charts.to_png(chart)) for chart in report.charts])
-    page.listing()
-    return bytes(page.output())
+_log = logging.getLogger("volact.fleet")
+
+
+def to_pdf(report: Report, given: Sequence[Path] = ()) -> bytes:
+    """``given``: fonts to look for letters in before this computer's; raises ``FontUnusableError``."""
+    texts = list(_texts(report))
+    found = fonts.find(texts, _font_folder() / OWN, given)
+    shaped = fonts.needs_shaping(texts)
+    try:
+        return _draw(report, found, shaped)
+    except Exception:  # a font that its reader, the drawer of charts or the PDF cannot digest is no report's end
+        if not found.paths:
+            raise
+        _log.exception("report %s: drawn again without %s", report.name, ", ".join(map(str, found.paths)))
+        own = fonts.find(texts, _font_folder() / OWN, (), search=False)
+        return _draw(report, own, shaped)
+
+
+def _draw(report: Report, found: Fonts, shaped: bool) -> bytes:
+    drawn = [(chart.title, charts.to_png(chart, found)) for chart in report.charts]
+    with closing(_Page(report, found, shaped)) as page:
+        page.head()
+        page.tiles()
+        page.sentences()
+        page.charts(drawn)
+        page.listing()
+        return bytes(page.output())
 
 
 class _Page(FPDF):
     """The document: fpdf2 calls ``footer`` at the end of each page."""
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: Report, found: Fonts, shaped: bool) -> None:
         super().__init__("L" if len(report.columns) > WIDE else "P", "mm", "A4")
-        self.report = report
-        fonts = _font_folder()
-        for style, file in (("", "DejaVuSans.ttf"), ("B", "DejaVuSans-Bold.ttf")):
-            self.add_font(FONT, style, fonts / file)
-        font = self.fonts[FONT.lower()]
-        self.drawable = frozenset(font.cmap) if isinstance(font, TTFFont) else None
+        self.report, self.found, self.shaped = report, found, shaped
+        for style, file in (("", OWN), ("B", OWN_BOLD)):
+            self.add_font(FONT, style, _font_folder() / file)
+        others = [ANOTHER.format(number=number) for number, _ in enumerate(found.paths)]
+        for name, path in zip(others, found.paths, strict=True):
+            self.add_font(name, "", path)
+        self.set_fallback_fonts(others, exact_match=False)
+        self.set_text_shaping(shaped)
         self.set_margins(MARGIN, MARGIN)
         self.set_auto_page_break(True, MARGIN + 6)
         self.set_title(report.title)
@@ -61,18 +91,23 @@ class _Page(FPDF):
         self.add_page()
 
     def normalize_text(self, text: str) -> str:
-        """What the font has no glyph for is seen to be missing: it has Latin, Greek and Cyrillic, not Chinese."""
-        drawable = getattr(self, "drawable", None)
-        if drawable is not None:
-            text = "".join(char if ord(char) in drawable else "\N{REPLACEMENT CHARACTER}" for char in text)
-        return super().normalize_text(text)
+        """What no font has is seen to be missing."""
+        found: Fonts | None = getattr(self, "found", None)
+        return super().normalize_text(text if found is None else found.text(text))
 
     def footer(self) -> None:
         self.set_y(-MARGIN)
+        shaping, self.text_shaping = self.text_shaping, None  # fpdf2 knows the number of pages only without it
         self._font(7.5, colour=MUTED)
         left = f"{self.report.title} · {show(Kind.TIME, self.report.made_at)} UTC · Volact {__version__}"
         self.cell(self.epw - 30, 5, left)
         self.cell(30, 5, f"{self.page_no()} / {{nb}}", align="R")
+        self.text_shaping = shaping
+
+    def close(self) -> None:
+        for font in self.fonts.values():
+            if isinstance(font, TTFFont):
+                font.close()
 
     def head(self) -> None:
         self._font(19, bold=True)
@@ -91,10 +126,16 @@ class _Page(FPDF):
             self._tile_line(figures[start : start + TILES], min(TILES, len(figures)))
 
     def sentences(self) -> None:
+        """English ones, whatever name they begin with: left to right.  A cell holds a name, which says its own way."""
+        self.set_text_shaping(self.shaped, direction=TextDirection.LTR)
         self._font(9.5)
         for sentence in self.report.summary:
             self.multi_cell(self.epw, 5.2, sentence, align="L", new_x="LMARGIN", new_y="NEXT")
             self.ln(0.8)
+        if self.found.missing:
+            self._font(8.5, colour=MUTED)
+            self.multi_cell(self.epw, 4.8, _note(self.found.missing), align="L", new_x="LMARGIN", new_y="NEXT")
+        self.set_text_shaping(self.shaped)
         self.ln(3)
 
     def charts(self, drawn: Sequence[tuple[str, bytes]]) -> None:
@@ -217,6 +258,26 @@ class _Page(FPDF):
         self.set_text_color(*colour)
 
 
+def _texts(report: Report) -> Iterator[str]:
+    """Everything that is drawn and is not our own."""
+    yield from (report.title, report.selection, report.table_title, report.empty, *report.summary)
+    yield from (text for figure in report.figures for text in (figure.label, figure.value))
+    yield from (column.title for column in report.columns)
+    for chart in report.charts:
+        yield from charts.texts(chart)
+    texts = [place for place, column in enumerate(report.columns) if column.kind is Kind.TEXT]
+    yield from (str(row[place]) for row in report.rows[:MOST_ROWS] for place in texts)
+
+
+def _note(missing: frozenset[str]) -> str:
+    names = fonts.scripts(missing)
+    shown = ", ".join(names[:MOST_NAMED]) + (" and others" if len(names) > MOST_NAMED else "")
+    return (
+        f"Some letters ({shown}) stand as {fonts.MISSING}: no font of this computer has them. CSV, XLSX and HTML "
+        "files hold them; in a PDF they need a font that is installed, or named by volact fleet report --font."
+    )
+
+
 def _fitting(page: FPDF, text: str, width: float) -> float:
     """The largest size at which a figure stands on one line."""
     for size in (15.0, 13.0, 11.0, 9.0):
@@ -240,7 +301,7 @@ def _cell(kind: Kind, value: Value) -> str:
     text = show(kind, value)
     if kind is not Kind.TEXT:
         return text.replace(" ", "\N{NO-BREAK SPACE}")
-    clean = "".join(char if char.isprintable() else " " for char in text)
+    clean = fonts.plain(text)
     return clean if len(clean) <= MOST_CELL else clean[: MOST_CELL - 1] + "…"
 
 
