@@ -290,6 +290,22 @@ def test_a_mistyped_issuer_is_a_slip_and_no_attempt_of_any_product(volact):
     assert volact.good("events", "--json").json == {"events": []}
 
 
+@pytest.mark.parametrize("words", [("generalize", "--dir", ""), ("status", "--dir="), ("prepare", "x", "--image", "")])
+def test_a_folder_that_a_script_left_empty_is_not_this_machines_own(volact, words):
+    volact.ready()
+    before = volact.files()
+    done = volact(*words)
+    assert (done.code, "an empty text names no folder" in done.err) == (2, True)
+    assert volact.files() == before
+
+
+def test_a_product_that_is_named_twice_is_asked_for_once(volact, host, port):
+    volact.ready()
+    host.fill(101, 24)
+    done = volact.good("activate", PRODUCT, PRODUCT, "--host", f"{ADDRESS}:{port}", "--json")
+    assert len(done.json["products"]) == 1
+
+
 def test_what_is_said_of_a_product_names_it_once(volact):
     assert volact("activate", "nothing").err.startswith("volact: error: nothing has not been added")
 

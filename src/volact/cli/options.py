@@ -31,6 +31,13 @@ def root_fingerprint(text: str) -> str:
         raise argparse.ArgumentTypeError(str(exc)) from None
 
 
+def path(text: str) -> str:
+    """The type of ``--dir`` and ``--image``: a script's variable that is empty must not mean this machine's own."""
+    if not text:
+        raise argparse.ArgumentTypeError("an empty text names no folder")
+    return text
+
+
 def verbs(parser: argparse.ArgumentParser) -> Any:
     """The place where a group's verbs are added.  Without a verb, the help of these is shown."""
     parser.set_defaults(parser=parser)
@@ -46,7 +53,9 @@ def add_verb(
     verb: argparse.ArgumentParser = group.add_parser(
         name, help=help_text, description=description, epilog=epilog, aliases=list(aliases)
     )
-    verb.add_argument("--dir", metavar="DIR", help="the role's folder (default: its variable, or the system's place)")
+    verb.add_argument(
+        "--dir", type=path, metavar="DIR", help="the role's folder (default: its variable, or the system's place)"
+    )
     verb.add_argument("--json", action="store_true", help="print JSON")
     verb.set_defaults(run=run)
     return verb

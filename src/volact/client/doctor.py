@@ -460,4 +460,4 @@ _DISTRUST = (HostRevoked, HostRogue, HostDoubtful)  # matters to a machine that 
 
 def products_of(store: ClientStore, named: Iterable[str]) -> list[str]:
     """Those named, or all; at least one, so that a folder without any says so."""
-    return list(named) or store.products()
+    return list(dict.fromkeys(named)) or store.products()

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from volact.cli.environment import Environment
-from volact.cli.options import add_verb, between, root_fingerprint, verbs
+from volact.cli.options import add_verb, between, path, root_fingerprint, verbs
 
 MOST_VERSION = 2**31 - 1
 ROOT: dict[str, Any] = {
@@ -352,7 +352,7 @@ def _service(group: Any) -> None:
             about="As this system starts such things: units of systemd, a daemon of launchd, or a scheduled task.",
             examples=(f"volact client {example}",),
         )
-        one.add_argument("--image", metavar="DIR", help="in the file tree of a system, mounted here")
+        one.add_argument("--image", type=path, metavar="DIR", help="in the file tree of a system, mounted here")
         one.add_argument("--program", metavar="PATH", help="how volact is started there (default: as it was now)")
 
     events = _verb(
@@ -381,7 +381,7 @@ def _images(group: Any) -> None:
         ),
     )
     prepare.add_argument("file", metavar="FILE", help="the answer file, or a folder that holds answer.toml")
-    prepare.add_argument("--image", metavar="DIR", help="the file tree of the system, mounted here")
+    prepare.add_argument("--image", type=path, metavar="DIR", help="the file tree of the system, mounted here")
 
     bind = _verb(
         group,

@@ -40,7 +40,8 @@ def activate(args: argparse.Namespace, env: Environment) -> int:
     if args.publisher is not None:
         Server.from_url(args.publisher)  # a slip of the administrator's is no attempt of the product's
     store, machine = open_store(args, env), machine_of(env)
-    products = args.products or [name for name in store.products() if store.installation(name).channel]
+    keyed = (name for name in store.products() if store.installation(name).channel)
+    products = list(dict.fromkeys(args.products or keyed))
     if not products:
         raise (
             NoKeyError(product=store.products()[0]) if store.products() else NothingAddedError(folder=str(store.folder))

@@ -10,6 +10,7 @@ from random import SystemRandom
 from typing import Any
 
 from volact.cli.environment import Environment
+from volact.cli.options import path
 from volact.core.errors import ConfigError
 
 WELL, ILL = 0, 1
@@ -30,7 +31,8 @@ def build(parser: argparse.ArgumentParser) -> None:
         "  volact doctor acme-cad --json     one product, for a program"
     )
     parser.add_argument("products", metavar="PRODUCT", nargs="*", help="default: every product")
-    parser.add_argument("--dir", metavar="DIR", help="the client's folder (default: its variable, or the system's)")
+    where = "the client's folder (default: its variable, or the system's)"
+    parser.add_argument("--dir", type=path, metavar="DIR", help=where)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
 
