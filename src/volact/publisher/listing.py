@@ -132,9 +132,10 @@ def activations(
     conn: Connection,
     organisation: str | None,
     key_id: str | None,
-    returned: bool | None,
     after: int | None,
     limit: int,
+    *,
+    returned: bool | None = None,
 ) -> list[HeldActivation]:
     row = ACTIVATION.c
     statement = select(*COLUMNS, PRODUCT_KEY.c.partial, PRODUCT_KEY.c.organisation).join(

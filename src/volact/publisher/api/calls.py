@@ -36,18 +36,18 @@ from volact.publisher.administration import ReasonUnfitError
 from volact.publisher.api.access import Caller
 from volact.publisher.api.keys import PARSED
 from volact.publisher.api.machines import check_owner, read_request, shown_outcome
-from volact.publisher.api.models import (
+from volact.publisher.api.models.base import show_time
+from volact.publisher.api.models.calls import (
     CallConfirmed,
     CallShown,
     ConfirmCall,
     ConfirmProxied,
     LookUpCall,
-    Problem,
     ProxiedAnswer,
     ProxiedAnswers,
     ProxiedMachine,
-    show_time,
 )
+from volact.publisher.api.models.problems import Problem
 from volact.publisher.api.office import Office
 from volact.publisher.api.problems import STATUSES
 from volact.publisher.api.route import Endpoint, TheCaller, TheOffice

@@ -9,12 +9,12 @@ from fastapi import Depends, Path, Request, Response
 from volact.core.definition import DefinitionError, ProductDefinition
 from volact.core.policy import PolicyFigureError
 from volact.publisher import listing
-from volact.publisher.api.models import (
+from volact.publisher.api.models.base import Name
+from volact.publisher.api.models.catalogue import (
     AddVersion,
     DefinitionShown,
     Groups,
     GroupShown,
-    Name,
     Products,
     Versions,
     definition_of,

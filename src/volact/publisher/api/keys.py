@@ -37,17 +37,15 @@ from volact.publisher.api.entitlement import (
     AgreementQuantityError,
     HostLimitsError,
 )
-from volact.publisher.api.models import (
+from volact.publisher.api.models.base import KeyName, Name
+from volact.publisher.api.models.keys import (
     BlockKey,
     IssueKeys,
-    KeyName,
     Keys,
     KeyShown,
     Kind,
-    Name,
     NewKeys,
     NewKeyShown,
-    Problem,
     RaiseKey,
     RefreshedKey,
     RefreshedKeys,
@@ -55,6 +53,7 @@ from volact.publisher.api.models import (
     key_of,
     new_key_of,
 )
+from volact.publisher.api.models.problems import Problem
 from volact.publisher.api.office import Office
 from volact.publisher.api.parties import find_agreement
 from volact.publisher.api.problems import STATUSES

@@ -7,11 +7,14 @@ twice.  So it needs no Idempotency-Key; a return takes one, since its proof is t
 """
 
 import json
-from typing import Annotated, Any
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Annotated, Any, TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from fastapi import Depends, Path, Query, Request, Response
+from sqlalchemy import Connection
 
 from volact.core.encoding import dump_object
 from volact.core.errors import MalformedError, VolactError
@@ -26,14 +29,13 @@ from volact.core.refusal import (
 )
 from volact.publisher import listing
 from volact.publisher.api.access import Caller
-from volact.publisher.api.models import (
+from volact.publisher.api.models.base import KeyName, Name
+from volact.publisher.api.models.machines import (
     Activations,
     ExchangeAnswer,
     ExchangeRequest,
     Forests,
     Hosts,
-    KeyName,
-    Name,
     RefusalShown,
     ReturnTaken,
     TakeReturn,
@@ -56,6 +58,8 @@ from volact.wire.server import IssuerUnknownError
 
 PEM = "application/x-pem-file"
 
+Row = TypeVar("Row")
+
 Page = Annotated[Wanted, Depends(wanted)]
 OrganisationQuery = Annotated[Name | None, Query(description="Only those of this organisation.")]
 KeyQuery = Annotated[KeyName | None, Query(description="Only those of this key, by its ID or its last five symbols.")]
@@ -72,13 +76,7 @@ def list_activations(
     returned: Annotated[bool | None, Query(description="Only those that were given back, or that were not.")] = None,
 ) -> Activations:
     """Of machines, by MAK and retail keys, in the order in which they began."""
-    (after,) = page.after(int) or (None,)
-    if not caller.sees(organisation or caller.organisation):
-        return Activations(items=[], next=link(request, response, None))
-    key_id = office.find_key(key, caller).key_id if key else None
-    with office.publisher.store.look() as conn:
-        whose = caller.organisation or organisation
-        rows = listing.activations(conn, whose, key_id, returned, after, page.limit + 1)
+    rows = _rows(office, caller, page, organisation, key, partial(listing.activations, returned=returned))
     found = page.cut(rows, lambda one: (one.activation.id,))
     return Activations(items=list(map(activation_of, found.items)), next=link(request, response, found.after))
 
@@ -93,12 +91,7 @@ def list_hosts(
     key: KeyQuery = None,
 ) -> Hosts:
     """KMS hosts and VM hosts: every certificate that was made for one."""
-    (after,) = page.after(int) or (None,)
-    if not caller.sees(organisation or caller.organisation):
-        return Hosts(items=[], next=link(request, response, None))
-    key_id = office.find_key(key, caller).key_id if key else None
-    with office.publisher.store.look() as conn:
-        rows = listing.hosts(conn, caller.organisation or organisation, key_id, after, page.limit + 1)
+    rows = _rows(office, caller, page, organisation, key, listing.hosts)
     found = page.cut(rows, lambda one: (one[0],))
     return Hosts(items=[host_of(*one) for one in found.items], next=link(request, response, found.after))
 
@@ -128,12 +121,7 @@ def list_forests(
     key: KeyQuery = None,
 ) -> Forests:
     """Activation objects that were made for forests."""
-    (after,) = page.after(int) or (None,)
-    if not caller.sees(organisation or caller.organisation):
-        return Forests(items=[], next=link(request, response, None))
-    key_id = office.find_key(key, caller).key_id if key else None
-    with office.publisher.store.look() as conn:
-        rows = listing.forest_objects(conn, caller.organisation or organisation, key_id, after, page.limit + 1)
+    rows = _rows(office, caller, page, organisation, key, listing.forest_objects)
     found = page.cut(rows, lambda one: (one.id,))
     return Forests(items=list(map(forest_of, found.items)), next=link(request, response, found.after))
 
@@ -215,6 +203,25 @@ EXCHANGE: tuple[type[VolactError], ...] = (
     RequestSignatureError, AuthorityEndedError,
 )  # fmt: skip
 _LIST: Any = (CursorUnfitError, KeyMissingError)
+
+
+def _rows(
+    office: Office,
+    caller: Caller,
+    page: Wanted,
+    organisation: str | None,
+    key: str | None,
+    read: Callable[[Connection, str | None, str | None, int | None, int], Sequence[Row]],
+) -> Sequence[Row]:
+    """A page of what the caller sees, and one row more: of an organisation and of a key, where they are asked for."""
+    (after,) = page.after(int) or (None,)
+    if not caller.sees(organisation or caller.organisation):
+        return []
+    key_id = office.find_key(key, caller).key_id if key else None
+    with office.publisher.store.look() as conn:
+        return read(conn, caller.organisation or organisation, key_id, after, page.limit + 1)
+
+
 ENDPOINTS = (
     Endpoint("GET", "/activations", list_activations, Activations, _LIST),
     Endpoint("GET", "/hosts", list_hosts, Hosts, _LIST),

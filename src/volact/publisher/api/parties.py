@@ -13,13 +13,13 @@ from volact.publisher import listing
 from volact.publisher.administration import AgreementDatesError, LimitUnfitError, NoSuchGroupError
 from volact.publisher.api.access import Caller
 from volact.publisher.api.catalogue import etag
-from volact.publisher.api.models import (
+from volact.publisher.api.models.base import Name
+from volact.publisher.api.models.parties import (
     AddAgreement,
     AddOrganisation,
     Agreements,
     AgreementShown,
     ChangeAgreement,
-    Name,
     Organisations,
     OrganisationShown,
     Usage,

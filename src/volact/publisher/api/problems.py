@@ -10,7 +10,7 @@ from volact.core.definition import DefinitionError
 from volact.core.errors import REGISTRY, VolactError
 from volact.core.policy import PolicyFigureError
 from volact.publisher.administration import HostMissingError, NoSuchGroupError
-from volact.publisher.api.models import ProblemType, ProblemTypes
+from volact.publisher.api.models.problems import ProblemType, ProblemTypes
 from volact.publisher.api.route import Endpoint
 from volact.publisher.catalogue import GroupMissingError
 from volact.publisher.ledger import LedgerBrokenError

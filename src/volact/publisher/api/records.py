@@ -15,19 +15,16 @@ from volact.publisher.administration import (
     ThumbprintError,
 )
 from volact.publisher.api.access import Caller
-from volact.publisher.api.models import (
+from volact.publisher.api.models.base import KeyName, Name, TimeIn, read_time
+from volact.publisher.api.models.records import (
     CheckpointShown,
-    KeyName,
     Ledger,
     LedgerVerified,
-    Name,
     RevocationState,
     Revoke,
     RevokedShown,
     RevokedSigner,
-    TimeIn,
     VerifyLedger,
-    read_time,
     revoked_of,
     row_of,
 )

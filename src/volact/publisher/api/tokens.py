@@ -8,7 +8,7 @@ from fastapi import Depends, Path, Request, Response
 from volact.publisher import tokens
 from volact.publisher.api import access
 from volact.publisher.api.access import Role, Scope
-from volact.publisher.api.models import (
+from volact.publisher.api.models.tokens import (
     MakeToken,
     NewToken,
     TokenShown,
