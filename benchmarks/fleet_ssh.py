@@ -57,9 +57,8 @@ def main() -> None:
 def measure(path: Path, far: Far) -> None:
     good = far.of(Kind.GOOD)
     print(f"the client alone, one after the other: {1000 * _client_seconds(far):.0f} ms a machine")
-    changes = dict(zip(("account", "identities", "known_hosts", "ssh_config"), _settings(far), strict=True))
     with Fleet.init(path) as fleet:
-        folder: FleetFolder = fleet.folder.change({**changes, "sudo": "always"})
+        folder: FleetFolder = fleet.folder.change(far.settings())
         fleet = dataclasses.replace(fleet, folder=folder, ssh=SshOptions(changes={"timeout": TIMEOUT}))
         begin = time.perf_counter()
         fleet.discover(found=from_words(machine.word for machine in far.machines))
@@ -111,8 +110,7 @@ def whole(folder: Path, far: Far) -> None:
 
 
 def _prepare(fleet: Fleet, far: Far, site: RealPublisher, mak: str) -> None:
-    names = ("account", "identities", "known_hosts", "ssh_config")
-    fleet.folder = fleet.folder.change({**dict(zip(names, _settings(far), strict=True)), "sudo": "always"})
+    fleet.folder = fleet.folder.change(far.settings())
     fleet.ssh = SshOptions(changes={"timeout": 4 * TIMEOUT})
     fleet.definition_add(site.file.read_text().strip(), site.root)
     fleet.keys_add([mak])
@@ -137,12 +135,6 @@ def _timed(what: str, number: int | None, make: Callable[[], Any]) -> Any:
 def _causes(fleet: Fleet) -> str:
     groups = fleet.group(["result"], filter="result!=ok")
     return ", ".join(f"{group.machines} {group.values[0]}" for group in groups)
-
-
-def _settings(far: Far) -> list[object]:
-    import getpass
-
-    return [getpass.getuser(), (str(far.identity),), (str(far.known_hosts),), (str(far.folder / "ssh_config"),)]
 
 
 def _client_seconds(far: Far) -> float:

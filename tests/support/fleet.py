@@ -17,12 +17,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import asyncssh
 
-from support.processes import good, wait_for
+from support.processes import good, volact, wait_for
 
 SRC = Path(__file__).resolve().parents[2] / "src"
+# What a far machine has, beside Python, sudo and volact: what bringing volact needs.
+PROGRAMS = (
+    "sh", "env", "cat", "sleep", "mkdir", "rm", "rmdir", "mv", "ln", "cut", "dirname", "chmod", "sha256sum", "tar",
+    "gzip",
+)  # fmt: skip
 
 
 class Kind(StrEnum):
@@ -56,6 +62,10 @@ class FarMachine:
         """As ``volact fleet discover`` takes it."""
         return f"{self.address}:{self.port}"
 
+    def client(self, *words: object) -> Any:
+        """The same client, without SSH, to see what became of it."""
+        return volact("client", *words, "--dir", self.state, "--json", machine=self.number).json
+
 
 @dataclass(frozen=True)
 class Far:
@@ -75,8 +85,18 @@ class Far:
     def log(self) -> str:
         return (self.folder / "sshd.log").read_text()
 
+    def settings(self) -> dict[str, Any]:
+        """Of a fleet folder that reaches these machines."""
+        return {
+            "account": getpass.getuser(),
+            "identities": (str(self.identity),),
+            "known_hosts": (str(self.known_hosts),),
+            "ssh_config": (str(self.folder / "ssh_config"),),
+            "sudo": "always",
+        }
+
     def set_words(self) -> list[object]:
-        """The options of ``volact fleet set`` that reach these machines."""
+        """The same as options of ``volact fleet set``."""
         words: list[object] = ["--account", getpass.getuser(), "--identity", self.identity, "--sudo", "always"]
         return [*words, "--known-hosts", self.known_hosts, "--ssh-config", self.folder / "ssh_config"]
 
@@ -124,23 +144,7 @@ def give_product(machine: FarMachine, definition: Path, root: str, edition: str 
 def _make_machine(machine: FarMachine) -> None:
     bin_ = machine.folder / "bin"
     bin_.mkdir(parents=True)
-    for name in (
-        "sh",
-        "env",
-        "cat",
-        "sleep",
-        "mkdir",
-        "rm",
-        "mv",
-        "ln",
-        "cut",
-        "sha256sum",
-        "dirname",
-        "chmod",
-        "tar",
-        "gzip",
-        "rmdir",
-    ):
+    for name in PROGRAMS:
         (bin_ / name).symlink_to(str(shutil.which(name)))
     (bin_ / "python3").symlink_to(sys.executable)
     _script(bin_ / "sudo", _SUDO_REFUSES if machine.kind == Kind.NO_SUDO else _SUDO)

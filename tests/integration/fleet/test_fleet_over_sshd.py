@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from support.fleet import Far, Kind, far_side
 from support.fleet_folders import EDITION, issue, used
-from support.fleet_sshd import Sshd, client, settings, sshd
 from support.processes import ADDRESS, Done, Server, good, serving, volact
 from support.site import RealPublisher
 from volact.fleet.api import Fleet
@@ -22,8 +22,8 @@ from volact.fleet.machines import Found
 
 pytestmark = pytest.mark.needs("sshd")
 
-OFFICE = {f"office{number}": number for number in range(1, 6)}  # as many as the server editions' threshold
-PLANT = {f"plant{number}": number + 50 for number in range(1, 5)}  # reach no publisher
+OFFICE = [f"office{number}" for number in range(1, 6)]  # as many as the server editions' threshold
+PLANT = [f"plant{number}" for number in range(1, 5)]  # reach no publisher
 KILLS = 6
 PATIENCE = 60.0
 
@@ -49,11 +49,12 @@ def online(site: RealPublisher, tmp_path: Path, pick_port: Callable[[], int]) ->
 class Office:
     """A fleet folder and its ``volact fleet``, beside the sshd that its machines are behind."""
 
-    def __init__(self, path: Path, site: RealPublisher, server: Sshd) -> None:
-        self.path, self.site, self.server = path, site, server
+    def __init__(self, path: Path, site: RealPublisher, far: Far, names: list[str]) -> None:
+        self.path, self.site, self.machines = path, site, dict(zip(names, far.machines, strict=True))
         with Fleet.init(path) as fleet:
-            fleet.folder.change(settings(server))
-            fleet.discover(found=[Found(one.name, "test", ADDRESS, one.port) for one in server.machines.values()])
+            fleet.folder.change(far.settings())
+            places = [(name, one.address, one.port) for name, one in self.machines.items()]
+            fleet.discover(found=[Found(name, "test", address, port) for name, address, port in places])
             fleet.definition_add(site.file.read_text().strip(), site.root)
 
     def run(self, *words: object, **how: Any) -> Done:
@@ -63,7 +64,7 @@ class Office:
         return good("fleet", *words, "--dir", self.path, "--json", **how).json
 
     def job(self, *words: object) -> Any:
-        done = self.run(*words, "--accept-new-host-keys", "--parallel", "4")
+        done = self.run(*words, "--parallel", "4")
         assert "tasks" in done.json, (done.out, done.err)
         return done.json
 
@@ -80,18 +81,18 @@ class Office:
         return found.well
 
     def states(self) -> dict[str, str]:
-        return {one.name: str(client(one, "status")["products"][0]["state"]) for one in self.server.machines.values()}
+        return {name: str(one.client("status")["products"][0]["state"]) for name, one in self.machines.items()}
 
 
 @pytest.fixture
 def office(
     tmp_path: Path, site: RealPublisher, pick_port: Callable[[], int], request: pytest.FixtureRequest
 ) -> Iterator[Office]:
-    with sshd(tmp_path / "ssh", request.param, pick_port) as server:
-        yield Office(tmp_path / "fleet", site, server)
+    with far_side(tmp_path / "far", [Kind.GOOD] * len(request.param), pick_port) as far:
+        yield Office(tmp_path / "fleet", site, far, request.param)
 
 
-@pytest.mark.parametrize("office", [OFFICE | PLANT], indirect=True)
+@pytest.mark.parametrize("office", [OFFICE + PLANT], indirect=True)
 def test_machines_are_keyed_and_activated_by_kms_and_by_proxy_in_one_go(
     office: Office, site: RealPublisher, online: Server, tmp_path: Path, pick_port: Callable[[], int]
 ) -> None:
