@@ -37,8 +37,9 @@ from volact.core.request import ActivationRequest
 from volact.core.states import State
 from volact.publisher import issuing, phone_sites, pools
 from volact.publisher.activations import Ask
-from volact.publisher.administration import MAX_REASON, Publisher, ReasonUnfitError
+from volact.publisher.administration import MAX_REASON, Publisher
 from volact.publisher.change import TELEPHONE, Change
+from volact.publisher.errors import ReasonUnfitError
 from volact.publisher.issuing import CARRIED_AGE, IssuedKey, Kind
 from volact.publisher.ledger import Act
 from volact.publisher.phone_sites import SiteCall, SiteConfirmed

@@ -15,7 +15,7 @@ from volact.core.refusal import RefusedError
 from volact.core.request import ActivationRequest
 from volact.core.returning import ReturnProof
 from volact.core.states import State
-from volact.publisher.administration import ReasonUnfitError
+from volact.publisher.errors import ReasonUnfitError
 from volact.publisher.issuing import Kind
 from volact.publisher.phone import (
     CallerEditionError,

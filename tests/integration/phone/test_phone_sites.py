@@ -24,7 +24,8 @@ from volact.core.phone_site import (
 from volact.core.policy import DAY
 from volact.core.product_key import Channel
 from volact.core.refusal import RefusedError
-from volact.publisher.administration import HostAmbiguousError, NewKey
+from volact.publisher.administration import NewKey
+from volact.publisher.errors import HostAmbiguousError
 from volact.publisher.issuing import Kind
 from volact.publisher.phone import CallerGroupsError, CallerKeyError, CallerUnknownError
 from volact.publisher.phone_sites import SiteConfirmed

@@ -9,13 +9,8 @@ from volact.core.fingerprint import Trait
 from volact.core.product_key import Channel
 from volact.core.refusal import SignedRefusal
 from volact.core.returning import Receipt
-from volact.publisher.administration import (
-    AgreementGroupError,
-    KeyNotRaisedError,
-    KeySupersededError,
-    LimitUnfitError,
-)
 from volact.publisher.change import Change
+from volact.publisher.errors import AgreementGroupError, KeyNotRaisedError, KeySupersededError, LimitUnfitError
 from volact.publisher.ledger import Comparison, LedgerBrokenError
 from volact.publisher.records import AgreementOrganisationError, AgreementTakenError, OrganisationBlockedError
 from volact.publisher.store import PublisherStore

@@ -32,7 +32,6 @@ from volact.core.refusal import (
     KeyBlockedError,
     KeyGroupMismatchError,
 )
-from volact.publisher.administration import ReasonUnfitError
 from volact.publisher.api.access import Caller
 from volact.publisher.api.keys import PARSED
 from volact.publisher.api.machines import check_owner, read_request, shown_outcome
@@ -51,6 +50,7 @@ from volact.publisher.api.models.problems import Problem
 from volact.publisher.api.office import Office
 from volact.publisher.api.problems import STATUSES
 from volact.publisher.api.route import Endpoint, TheCaller, TheOffice
+from volact.publisher.errors import ReasonUnfitError
 from volact.publisher.issuing import POOLED
 from volact.publisher.phone import (
     AnyCall,

@@ -20,15 +20,7 @@ from volact.core.product_key import (
     ProductKeyTypoError,
 )
 from volact.publisher import listing
-from volact.publisher.administration import (
-    AgreementGroupError,
-    DraftKey,
-    KeyCountError,
-    KeyNotRaisedError,
-    KeySupersededError,
-    LimitUnfitError,
-    ReasonUnfitError,
-)
+from volact.publisher.administration import DraftKey
 from volact.publisher.api import entitlement
 from volact.publisher.api.access import Caller
 from volact.publisher.api.entitlement import (
@@ -60,6 +52,14 @@ from volact.publisher.api.problems import STATUSES
 from volact.publisher.api.route import Endpoint, TheAct, TheCaller, TheOffice
 from volact.publisher.catalogue import GroupMissingError
 from volact.publisher.change import Change
+from volact.publisher.errors import (
+    AgreementGroupError,
+    KeyCountError,
+    KeyNotRaisedError,
+    KeySupersededError,
+    LimitUnfitError,
+    ReasonUnfitError,
+)
 from volact.publisher.issuing import POOLED, IssuedKey
 from volact.publisher.listing import KeyFilter
 from volact.publisher.records import (

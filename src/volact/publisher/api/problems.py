@@ -9,10 +9,10 @@ from fastapi import Path
 from volact.core.definition import DefinitionError
 from volact.core.errors import REGISTRY, VolactError
 from volact.core.policy import PolicyFigureError
-from volact.publisher.administration import HostMissingError, NoSuchGroupError
 from volact.publisher.api.models.problems import ProblemType, ProblemTypes
 from volact.publisher.api.route import Endpoint
 from volact.publisher.catalogue import GroupMissingError
+from volact.publisher.errors import HostMissingError, NoSuchGroupError
 from volact.publisher.ledger import LedgerBrokenError
 from volact.publisher.phone import CallerUnknownError, GuessesError
 from volact.publisher.records import (

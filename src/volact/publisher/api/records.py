@@ -8,12 +8,6 @@ from fastapi.responses import StreamingResponse
 
 from volact.core.licence import Checkpoint
 from volact.publisher import listing, tokens
-from volact.publisher.administration import (
-    HostAmbiguousError,
-    HostMissingError,
-    ReasonUnfitError,
-    ThumbprintError,
-)
 from volact.publisher.api.access import Caller
 from volact.publisher.api.models.base import KeyName, Name, TimeIn, read_time
 from volact.publisher.api.models.records import (
@@ -30,6 +24,7 @@ from volact.publisher.api.models.records import (
 )
 from volact.publisher.api.office import Office
 from volact.publisher.api.route import Endpoint, TheAct, TheCaller, TheOffice
+from volact.publisher.errors import HostAmbiguousError, HostMissingError, ReasonUnfitError, ThumbprintError
 from volact.publisher.ledger import Act, Comparison, LedgerBrokenError, lines
 from volact.publisher.listing import LedgerFilter
 from volact.publisher.records import (
