@@ -20,7 +20,7 @@ from volact.console.site import ConsoleSite
 from volact.fleet import runners
 from volact.fleet.api import Fleet
 from volact.fleet.runners import Program
-from volact.fleet.schema import SCHEDULES
+from volact.fleet.schema import JOBS, SCHEDULES, TASKS
 
 PATIENCE = 30.0
 
@@ -117,3 +117,16 @@ def test_the_page_says_when_cron_came_last(client: WebClient, fleet: Fleet) -> N
     with fleet.store.write() as conn:
         runners.sign(conn, Program.RUN_DUE, int(time.time()) - 600)
     assert re.search(r"Run by volact fleet schedule run-due on \S+, which came last at \d{4}-", words(client))
+
+
+def test_a_job_that_somebody_else_works_on_is_not_offered_to_be_gone_on_with(fleet: Fleet, tmp_path: Path) -> None:
+    fleet.discover(["pc1"])
+    job = fleet.refresh(wait=False)
+    now = int(time.time())
+    with Console(tmp_path).client("admin") as client:
+        for ends, offered in ((now + 600, False), (now - 1, True)):
+            held = {"state": "running", "worker": "elsewhere:1:2:3", "leased_until": ends}
+            with fleet.store.write() as conn:
+                conn.execute(update(TASKS).values(**held))
+                conn.execute(update(JOBS).values(state="running"))
+            assert (">Go on<" in client.get(f"/fleet/jobs/{job.id}").text) is offered

@@ -218,6 +218,13 @@ def workers(conn: Connection, id_: int) -> set[str]:
     return {worker for worker in conn.execute(query).scalars() if worker}
 
 
+def at_work(conn: Connection, id_: int, now: int) -> set[str]:
+    """Who has given signs of life of working on a job."""
+    alive = (TASKS.c.state == TaskState.RUNNING) & (TASKS.c.leased_until > now)
+    query = select(TASKS.c.worker).where(TASKS.c.job_id == id_, alive).distinct()
+    return {worker for worker in conn.execute(query).scalars() if worker}
+
+
 def extend(conn: Connection, id_: int, worker: str, until: int) -> None:
     """A sign of life."""
     query = update(TASKS).where(TASKS.c.job_id == id_, TASKS.c.state == TaskState.RUNNING, TASKS.c.worker == worker)

@@ -8,6 +8,8 @@ from starlette.responses import Response
 from volact.console.pages.parts import fleet_of, runner_of
 from volact.core.errors import VolactError
 from volact.fleet.api import Fleet
+from volact.fleet.jobs import store as job_rows
+from volact.fleet.jobs.engine import is_dead
 from volact.fleet.jobs.records import OPEN, TROUBLED, Job, JobMissingError, JobState, TaskState
 from volact.web.form import Form
 from volact.web.visit import Visit
@@ -79,13 +81,20 @@ def _show(visit: Visit, form: Form) -> Response:
 def _state(visit: Visit, fleet: Fleet, found: Job) -> tuple[object, ...]:
     """Whether to ask again, what keeps it, the tasks in trouble, and those that ended last."""
     runner = runner_of(visit)
-    asks = runner.is_running(found.id) or (
+    worked_on = runner.is_running(found.id) or _elsewhere(fleet, found, visit.now)
+    asks = worked_on or (
         found.state in (JobState.QUEUED, JobState.RUNNING) and any(found.counts.get(state) for state in OPEN)
     )
     troubled = fleet.job_tasks(found.id, states=[str(state) for state in TROUBLED], limit=MOST_TASKS)
     states = [str(state) for state in TaskState if state not in TROUBLED]
     others = fleet.job_tasks(found.id, states=states, limit=MOST_TASKS)
-    return asks, runner.problem(found.id), troubled, others, runner.is_running(found.id)
+    return asks, runner.problem(found.id), troubled, others, worked_on
+
+
+def _elsewhere(fleet: Fleet, found: Job, now: int) -> bool:
+    """Whether a schedule, a command line or another computer works on it: then nobody need go on with it."""
+    with fleet.store.read() as conn:
+        return any(not is_dead(one) for one in job_rows.at_work(conn, found.id, now))
 
 
 def _number(visit: Visit) -> int:

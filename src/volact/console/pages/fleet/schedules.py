@@ -29,7 +29,7 @@ TIMES = (
     ("@hourly", "every hour"),
     ("0 7 * * mon", "Mondays at 7:00"),
     ("0 7 1 * *", "on the first of the month at 7:00"),
-    ("", "at the times written below"),
+    ("", "at the times below"),
 )
 ACTS = {
     REPORT: "mail a report",
