@@ -44,6 +44,11 @@ def verbs(parser: argparse.ArgumentParser) -> Any:
     return parser.add_subparsers(title="verbs", metavar="VERB", dest="verb")
 
 
+def add_family(group: Any, name: str, about: str) -> Any:
+    """A noun with verbs of its own: ``keys add``; the place where these are added."""
+    return verbs(group.add_parser(name, help=about, description=about[0].upper() + about[1:] + "."))
+
+
 def add_verb(
     group: Any, name: str, help_text: str, run: Run, *, examples: Sequence[str] = (), aliases: Sequence[str] = ()
 ) -> argparse.ArgumentParser:

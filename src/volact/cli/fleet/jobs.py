@@ -5,8 +5,8 @@ import argparse
 from typing import Any
 
 from volact.cli.environment import Environment
-from volact.cli.fleet.opening import add_machines, chosen, open_fleet, run_job, show_job, verb, work
-from volact.cli.options import between, verbs
+from volact.cli.fleet.opening import add_machines, chosen, open_fleet, run_job, show_job, tell, verb, work
+from volact.cli.options import add_family, between
 from volact.fleet.api import Fleet
 from volact.fleet.jobs.records import Job, JobState, TaskState
 from volact.fleet.reach import bootstrap
@@ -44,8 +44,7 @@ def build(group: Any) -> None:
 
 
 def _jobs(group: Any) -> None:
-    parent = group.add_parser("jobs", help="bulk acts: look, pause, resume, retry", description="Bulk acts.")
-    family = verbs(parent)
+    family = add_family(group, "jobs", "bulk acts: look, pause, resume, retry")
     listed = verb(family, "list", run_jobs, "list jobs, the newest first", "volact fleet jobs list --state running")
     listed.add_argument(
         "--state", action="append", default=[], choices=[str(s) for s in JobState], help="such jobs only"
@@ -173,8 +172,7 @@ def _work(fleet: Fleet, job: int, env: Environment) -> int:
 
 
 def _said(job: Job, done: str, env: Environment) -> int:
-    env.write_json(job.to_json()) if env.json else env.say(f"{done} job {job.id}: {job.finished} of {job.total} ended")
-    return 0
+    return tell(env, job.to_json(), f"{done} job {job.id}: {job.finished} of {job.total} ended")
 
 
 def _one(family: Any, name: str, run: Any, what: str, *examples: str, **how: Any) -> argparse.ArgumentParser:

@@ -8,7 +8,7 @@ from typing import Any
 from volact.cli.environment import Environment
 from volact.cli.files import read_file, read_token
 from volact.cli.fleet.opening import add_machines, chosen, new_passphrase, open_fleet, read_passphrase, run_job, verb
-from volact.cli.options import root_fingerprint, verbs
+from volact.cli.options import add_family, root_fingerprint
 from volact.core.errors import InputError, VolactError
 from volact.fleet import keys as rows
 from volact.fleet import vault
@@ -28,8 +28,7 @@ class KeysFileFaultyError(InputError):
 
 def build(group: Any) -> None:
     about = "the key vault: keys encrypted at rest, what is left of them, and their products"
-    family = group.add_parser("keys", help=about, description=about[0].upper() + about[1:] + ".")
-    inner = verbs(family)
+    inner = add_family(group, "keys", about)
     _vault_verbs(inner)
     _key_verbs(inner)
     _product_verbs(inner)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from volact.cli.environment import Environment
-from volact.cli.fleet.opening import open_fleet, verb
-from volact.cli.options import between, verbs
+from volact.cli.fleet.opening import open_fleet, show_list, tell, verb
+from volact.cli.options import add_family, between
 from volact.fleet.filters import FIELDS, UNITS
 from volact.fleet.inventory import MOST_ROWS, Machine, Page
 from volact.fleet.views import View
@@ -65,8 +65,7 @@ def build(group: Any) -> None:
 
 
 def _views(group: Any) -> None:
-    parent = group.add_parser("view", help="keep lists by name", description="Keep lists by name.")
-    family = verbs(parent)
+    family = add_family(group, "view", "keep lists by name")
     save = verb(
         family,
         "save",
@@ -151,26 +150,24 @@ def run_view_save(args: argparse.Namespace, env: Environment) -> int:
     chosen = {"filter": args.filter, "sort": args.sort, "columns": args.columns, "grouping": args.group}
     with open_fleet(args, env) as fleet:
         saved = fleet.view_save(args.name, **chosen)
-    env.write_json(saved.to_json()) if env.json else env.say(f"saved the view {saved.name}")
-    return 0
+    return tell(env, saved.to_json(), f"saved the view {saved.name}")
 
 
 def run_view_list(args: argparse.Namespace, env: Environment) -> int:
     with open_fleet(args, env) as fleet:
         found = fleet.views()
-    if env.json:
-        env.write_json([view.to_json() for view in found])
-        return 0
-    rows = [(v.name, v.filter, ",".join(v.sort), ",".join(v.columns), ",".join(v.grouping), v.owner) for v in found]
-    env.table(("name", "filter", "sort", "columns", "group", "owner"), rows)
-    return 0
+    columns = ("name", "filter", "sort", "columns", "group", "owner")
+    return show_list(env, found, columns, _view_row)
 
 
 def run_view_remove(args: argparse.Namespace, env: Environment) -> int:
     with open_fleet(args, env) as fleet:
         fleet.view_remove(args.name)
-    env.write_json({"removed": args.name}) if env.json else env.say(f"forgot the view {args.name}")
-    return 0
+    return tell(env, {"removed": args.name}, f"forgot the view {args.name}")
+
+
+def _view_row(one: View) -> Sequence[object]:
+    return one.name, one.filter, ",".join(one.sort), ",".join(one.columns), ",".join(one.grouping), one.owner
 
 
 def _show_page(page: Page, offset: int, env: Environment, *, chosen: bool) -> int:

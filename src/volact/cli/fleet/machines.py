@@ -9,7 +9,7 @@ from typing import Any
 
 from volact.cli.environment import Environment
 from volact.cli.files import FileUnreadableError
-from volact.cli.fleet.opening import add_filter, add_selection, chosen, folder_of, open_fleet, verb
+from volact.cli.fleet.opening import add_filter, add_selection, chosen, folder_of, open_fleet, tell, verb
 from volact.cli.options import between
 from volact.fleet.discovery import ldap
 from volact.fleet.folder import MOST_PARALLEL, MOST_SECONDS, SUDO, FleetFolder
@@ -199,11 +199,7 @@ def run_remove(args: argparse.Namespace, env: Environment) -> int:
 def _change(args: argparse.Namespace, env: Environment, done: str, change: Any) -> int:
     with open_fleet(args, env) as fleet:
         number = change(fleet)
-    if env.json:
-        env.write_json({"machines": number})
-    else:
-        env.say(f"{done} {number} machine{'' if number == 1 else 's'}")
-    return 0
+    return tell(env, {"machines": number}, f"{done} {number} machine{'' if number == 1 else 's'}")
 
 
 def _found(args: argparse.Namespace, env: Environment) -> Iterator[Found]:

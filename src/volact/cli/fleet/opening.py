@@ -5,7 +5,7 @@ import argparse
 import getpass
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from volact.cli.environment import Environment
 from volact.cli.options import Run, add_verb, between
@@ -20,6 +20,13 @@ from volact.fleet.vault import VaultPassphraseMissingError
 from volact.sealing import keys
 
 MOST_SHOWN = 200  # tasks in trouble, a line each
+
+
+class Listed(Protocol):
+    def to_json(self) -> Any: ...
+
+
+T = TypeVar("T", bound=Listed)
 
 
 class VaultPassphrasesDifferError(ConfigError):
@@ -118,6 +125,23 @@ def new_passphrase(file: str | None, env: Environment) -> bytes:
     if getpass.getpass("The same again: ", stream=env.stderr) != first:
         raise VaultPassphrasesDifferError()
     return first.encode()
+
+
+def show_list(
+    env: Environment, found: Sequence[T], columns: Sequence[str], row: Callable[[T], Sequence[object]]
+) -> int:
+    """Rows, each of which has its ``to_json``, as JSON or as a table."""
+    if env.json:
+        env.write_json([one.to_json() for one in found])
+    else:
+        env.table(columns, [row(one) for one in found])
+    return 0
+
+
+def tell(env: Environment, value: Any, sentence: str) -> int:
+    """What was done: for programs, or for people."""
+    env.write_json(value) if env.json else env.say(sentence)
+    return 0
 
 
 def run_job(args: argparse.Namespace, env: Environment, make: Callable[[Fleet], Job]) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 from volact.cli.environment import Environment
 from volact.cli.files import read_file, write_file
 from volact.cli.fleet.opening import add_machines, chosen, folder_of, open_fleet, run_job, verb
-from volact.cli.options import verbs
+from volact.cli.options import add_family
 from volact.core.errors import InputError
 from volact.core.exchange import MAX_FILE, RequestFile
 from volact.fleet import bundle, confirmations, publisher, transfer
@@ -33,15 +33,12 @@ class ExportPassphraseError(InputError):
 
 def build(group: Any) -> None:
     about = "activate machines that reach no publisher: collect, confirm, apply; backups of activations"
-    family = group.add_parser("proxy", help=about, description=about[0].upper() + about[1:] + ".")
-    inner = verbs(family)
+    inner = add_family(group, "proxy", about)
     _proxy_verbs(inner)
     _backup_verbs(inner)
     _add_export(group, "volact fleet")
     _add_import(group, "volact fleet")
-    about = "what is carried between two fleets: show, export, import"
-    family = group.add_parser("bundle", help=about, description=about[0].upper() + about[1:] + ".")
-    files = verbs(family)
+    files = add_family(group, "bundle", "what is carried between two fleets: show, export, import")
     show = verb(
         files, "show", run_show, "say what a bundle is and who signed it", "volact fleet bundle show lab.volbundle"
     )

@@ -9,9 +9,8 @@ from typing import Any
 
 from volact.cli.environment import Environment
 from volact.cli.files import read_file, write_file
-from volact.cli.fleet.opening import open_fleet
-from volact.cli.options import add_verb, between
-from volact.cli.options import verbs as under
+from volact.cli.fleet.opening import open_fleet, show_list, tell
+from volact.cli.options import add_family, add_verb, between
 from volact.core.errors import InputError
 from volact.fleet import agreements, office
 from volact.fleet.agreements import Bought
@@ -58,12 +57,7 @@ def build(verbs: Any) -> None:
 
 
 def _build_agreements(verbs: Any) -> None:
-    parent = verbs.add_parser(
-        "agreements",
-        help="what was bought, for the report `compliance`",
-        description="What was bought, for the report `compliance`.",
-    )
-    family = under(parent)
+    family = add_family(verbs, "agreements", "what was bought, for the report `compliance`")
     parser = add_verb(
         family,
         "import",
@@ -213,7 +207,7 @@ def _agreements_import(args: argparse.Namespace, env: Environment) -> int:
         data = read_file(args.file, agreements.MOST_BYTES)
     with open_fleet(args, env) as fleet:
         found = fleet.agreements_import(data, "standard input" if args.file == "-" else args.file)
-    return _taken(args, env, found)
+    return _taken(env, found)
 
 
 def _agreements_fetch(args: argparse.Namespace, env: Environment) -> int:
@@ -221,39 +215,28 @@ def _agreements_fetch(args: argparse.Namespace, env: Environment) -> int:
     with open_fleet(args, env) as fleet:
         authorities = Path(args.ca_file) if args.ca_file else None
         found = fleet.agreements_fetch(args.publisher, token, ca_file=authorities)
-    return _taken(args, env, found)
+    return _taken(env, found)
 
 
-def _taken(args: argparse.Namespace, env: Environment, found: Sequence[Bought]) -> int:
-    names = {one.name for one in found}
-    if args.json:
-        env.write_json([one.to_json() for one in found])
-        return 0
-    env.say(
-        f"took {len(names)} agreement{'s' if len(names) != 1 else ''} with {sum(b.quantity for b in found):,} licences"
-    )
-    return 0
+def _taken(env: Environment, found: Sequence[Bought]) -> int:
+    names, licences = {one.name for one in found}, sum(one.quantity for one in found)
+    said = f"took {len(names)} agreement{'s' if len(names) != 1 else ''} with {licences:,} licences"
+    return tell(env, [one.to_json() for one in found], said)
 
 
 def _agreements_list(args: argparse.Namespace, env: Environment) -> int:
     with open_fleet(args, env) as fleet:
         found = fleet.agreements()
-    if args.json:
-        env.write_json([one.to_json() for one in found])
-        return 0
-    rows = [
-        (one.name, one.product_group, one.product, one.quantity, one.publisher, *map(env.show_time, one.dates))
-        for one in found
-    ]
-    env.table(("agreement", "group", "product", "licences", "publisher", "starts", "ends"), rows)
-    return 0
+    columns = ("agreement", "group", "product", "licences", "publisher", "starts", "ends")
+    return show_list(env, found, columns, lambda one: _row(one, env))
 
 
 def _agreements_remove(args: argparse.Namespace, env: Environment) -> int:
     with open_fleet(args, env) as fleet:
         fleet.agreements_remove(args.name)
-    if args.json:
-        env.write_json({"removed": args.name})
-    else:
-        env.say(f"forgot agreement {args.name}")
-    return 0
+    return tell(env, {"removed": args.name}, f"forgot agreement {args.name}")
+
+
+def _row(one: Bought, env: Environment) -> Sequence[object]:
+    dates = map(env.show_time, one.dates)
+    return (one.name, one.product_group, one.product, one.quantity, one.publisher, *dates)

@@ -4,13 +4,13 @@
 import argparse
 import asyncio
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from volact.cli.environment import Environment
-from volact.cli.fleet.opening import open_fleet, verb
-from volact.cli.options import add_verb, between
-from volact.cli.options import verbs as under
+from volact.cli.fleet.opening import open_fleet, show_list, tell, verb
+from volact.cli.options import add_family, add_verb, between
 from volact.fleet.automation import JOB_KINDS, KINDS, REPORT, ScheduleArgumentError
 from volact.fleet.mail import SECURITIES, MailSettings
 from volact.fleet.reports.catalogue import REPORTS
@@ -19,12 +19,9 @@ from volact.fleet.schedule import Schedule
 
 
 def build(verbs: Any) -> None:
-    parent = verbs.add_parser(
-        "schedule",
-        help="what runs by itself: refresh, reports by mail, jobs",
-        description="What runs by itself, in `volact fleet serve` or by `run-due` from cron or a systemd timer.",
+    family = add_family(
+        verbs, "schedule", "what runs by itself, in `serve` or by `run-due`: refresh, reports by mail, jobs"
     )
-    family = under(parent)
     _build_add(family)
     add_verb(family, "list", "list the schedules", _list, examples=("volact fleet schedule list",))
     for word, help_text, run in (
@@ -109,45 +106,26 @@ def _add(args: argparse.Namespace, env: Environment) -> int:
     }
     with open_fleet(args, env) as fleet:
         made = fleet.schedule_add(args.name, args.cron, args.kind, arguments, zone=args.time_zone)
-    return _done(args, env, made, f"{made.name} runs next at {env.show_time(made.next_at)}")
+    return tell(env, made.to_json(), f"{made.name} runs next at {env.show_time(made.next_at)}")
 
 
 def _list(args: argparse.Namespace, env: Environment) -> int:
     with open_fleet(args, env) as fleet:
         found = fleet.schedules()
-    if args.json:
-        env.write_json([one.to_json() for one in found])
-        return 0
-    rows = [
-        (
-            one.name,
-            one.times.expression,
-            one.times.zone,
-            " ".join(filter(None, (one.kind, one.arguments.get("report")))),
-            env.show_time(one.next_at) if one.enabled else "disabled",
-            env.show_time(one.last_at),
-            one.last_error or one.last_result,
-        )
-        for one in found
-    ]
-    env.table(("schedule", "cron", "zone", "what", "next", "last", "result"), rows)
-    return 0
+    columns = ("schedule", "cron", "zone", "what", "next", "last", "result")
+    return show_list(env, found, columns, lambda one: _row(one, env))
 
 
 def _remove(args: argparse.Namespace, env: Environment) -> int:
     with open_fleet(args, env) as fleet:
         fleet.schedule_remove(args.name)
-    if args.json:
-        env.write_json({"removed": args.name})
-    else:
-        env.say(f"removed {args.name}")
-    return 0
+    return tell(env, {"removed": args.name}, f"removed {args.name}")
 
 
 def _enable(args: argparse.Namespace, env: Environment) -> int:
     with open_fleet(args, env) as fleet:
         made = fleet.schedule_enable(args.name, enabled=args.word == "enable")
-    return _done(args, env, made, f"{made.name} is {args.word}d")
+    return tell(env, made.to_json(), f"{made.name} is {args.word}d")
 
 
 def _run(args: argparse.Namespace, env: Environment) -> int:
@@ -172,17 +150,21 @@ def _set_mail(args: argparse.Namespace, env: Environment) -> int:
     settings = MailSettings(args.server, args.sender, args.port, args.security, args.user, password).check()
     with open_fleet(args, env) as fleet:
         fleet.set_mail(settings)
-    if args.json:
-        host, port = settings.address
-        env.write_json({"server": host, "port": port, "security": settings.security, "from": settings.sender})
-    else:
-        env.say(f"reports are mailed through {settings.server}")
-    return 0
+    host, port = settings.address
+    shown = {"server": host, "port": port, "security": settings.security, "from": settings.sender}
+    return tell(env, shown, f"reports are mailed through {settings.server}")
 
 
-def _done(args: argparse.Namespace, env: Environment, made: Schedule, said: str) -> int:
-    env.write_json(made.to_json()) if args.json else env.say(said)
-    return 0
+def _row(one: Schedule, env: Environment) -> Sequence[object]:
+    return (
+        one.name,
+        one.times.expression,
+        one.times.zone,
+        " ".join(filter(None, (one.kind, one.arguments.get("report")))),
+        env.show_time(one.next_at) if one.enabled else "disabled",
+        env.show_time(one.last_at),
+        one.last_error or one.last_result,
+    )
 
 
 def _pair(text: str) -> tuple[str, Any]:

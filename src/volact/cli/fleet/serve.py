@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from volact.cli.environment import Environment
-from volact.cli.fleet.opening import open_fleet, verb
-from volact.cli.options import add_verb, between
-from volact.cli.options import verbs as under
+from volact.cli.fleet.opening import open_fleet, tell, verb
+from volact.cli.options import add_family, add_verb, between
 from volact.core.errors import ConfigError
 from volact.fleet.rest import tokens
 from volact.fleet.rest.access import Role
@@ -45,8 +44,7 @@ def build(verbs: Any) -> None:
     parser.add_argument("--tls-certificate", metavar="FILE", help="certificate chain, PEM")
     parser.add_argument("--tls-key", metavar="FILE", help="its private key, PEM")
     parser.add_argument("--behind-proxy", action="store_true", help="a proxy in front does TLS")
-    parent = verbs.add_parser("token", help="tokens of the HTTP API", description="Tokens of the HTTP API.")
-    family = under(parent)
+    family = add_family(verbs, "token", "tokens of the HTTP API")
     parser = add_verb(
         family,
         "make",
@@ -129,8 +127,7 @@ def _list(args: argparse.Namespace, env: Environment) -> int:
 def _revoke(args: argparse.Namespace, env: Environment) -> int:
     with open_fleet(args, env) as fleet:
         token = tokens.revoke(fleet, args.id)
-    env.write_json(_json(token, env)) if args.json else env.say(f"token {token.id} is revoked")
-    return 0
+    return tell(env, _json(token, env), f"token {token.id} is revoked")
 
 
 def _times(token: Token) -> tuple[int | None, ...]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from volact.cli.environment import Environment
+from volact.cli.options import add_family as add_family
 from volact.core.errors import ConfigError
 from volact.publisher.administration import Publisher
 from volact.sealing import keys
@@ -49,12 +50,6 @@ def add_verb(
     parser.add_argument("--passphrase-file", metavar="FILE", help=shown)
     parser.set_defaults(run=run)
     return parser
-
-
-def add_family(verbs: Verbs, name: str, help_text: str) -> Verbs:
-    """A noun with verbs of its own: ``product add``."""
-    parser = verbs.add_parser(name, help=help_text, description=help_text[0].upper() + help_text[1:] + ".")
-    return parser.add_subparsers(title="verbs", metavar="VERB", required=True)
 
 
 def folder(args: argparse.Namespace, env: Environment) -> Path:
