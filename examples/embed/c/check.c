@@ -14,8 +14,10 @@ int main(int argc, char **argv) {
     size_t length = 0;
     ssize_t got;
 
-    if (argc != 4 || strlen(argv[1]) >= sizeof address.sun_path)
+    if (argc != 4 || strlen(argv[1]) >= sizeof address.sun_path) {
+        fputs("usage: check SOCKET PRODUCT ROOT\n", stderr);
         return 2;
+    }
     strcpy(address.sun_path, argv[1]);
     int service = socket(AF_UNIX, SOCK_STREAM, 0);
     if (service < 0 || connect(service, (struct sockaddr *)&address, sizeof address) != 0) {

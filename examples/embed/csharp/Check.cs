@@ -11,6 +11,11 @@ static class Check
 {
     static int Main(string[] args)
     {
+        if (args.Length != 3)
+        {
+            Console.Error.WriteLine("usage: Check SOCKET PRODUCT ROOT");
+            return 2;
+        }
         string path = args[0], product = args[1], root = args[2];
         try
         {

@@ -25,6 +25,10 @@ type check struct {
 }
 
 func main() {
+	if len(os.Args) != 4 {
+		fmt.Fprintln(os.Stderr, "usage: check SOCKET PRODUCT ROOT")
+		os.Exit(2)
+	}
 	found, err := ask(os.Args[1], os.Args[2], os.Args[3])
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err) // no service: the product goes on as its own rules say, and shows it

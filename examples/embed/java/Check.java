@@ -13,6 +13,10 @@ import java.util.regex.Pattern;
 
 public final class Check {
     public static void main(String[] args) {
+        if (args.length != 3) {
+            System.err.println("usage: java Check.java SOCKET PRODUCT ROOT");
+            System.exit(2);
+        }
         try {
             String json = ask(args[0], args[1], args[2]);
             System.out.println(args[1] + ": " + member(json, "state") + ", " + member(json, "enforcement"));

@@ -8,7 +8,10 @@ import sys
 
 import volact
 
-FOLDER, PRODUCT, ROOT = sys.argv[1:4]
+if len(sys.argv) != 4:
+    print("usage: python check.py FOLDER PRODUCT ROOT", file=sys.stderr)
+    sys.exit(2)
+FOLDER, PRODUCT, ROOT = sys.argv[1:]
 
 
 @volact.licensed(PRODUCT, root=ROOT, dir=FOLDER)

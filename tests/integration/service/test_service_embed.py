@@ -98,6 +98,8 @@ def test_a_product_in_another_language_asks_and_gets_its_answer(
     assert subprocess.run(other, capture_output=True, check=False, timeout=60).returncode == 1
     gone = [*run, str(tmp_path / "nobody"), PRODUCT, root]
     assert subprocess.run(gone, capture_output=True, check=False, timeout=60).returncode == 2
+    short = subprocess.run([*run, str(api), PRODUCT], capture_output=True, text=True, check=False, timeout=60)
+    assert (short.returncode, short.stderr.startswith("usage: ")) == (2, True)
 
 
 def test_a_product_in_python_needs_no_service(licensed: tuple[Path, Site], tmp_path: Path) -> None:
