@@ -131,7 +131,7 @@ class Comparison:
     def __init__(self, kept: Iterable[tuple[int, str]], *, missing: str, other: str) -> None:
         self._kept, self._missing, self._other = iter(kept), missing, other
         self._next = next(self._kept, None)
-        self.compared = 0
+        self._rows = self.compared = 0
 
     @classmethod
     def with_export(cls, exported: Iterable[tuple[int, str]]) -> Self:
@@ -142,10 +142,11 @@ class Comparison:
     def with_checkpoints(cls, checkpoints: Iterable[Checkpoint]) -> Self:
         """Whether the ledgers that receipts were signed over are the beginning of this one."""
         kept = ((one.size, one.head) for one in checkpoints)
-        missing = "row {seq}, over which the receipt was signed, is missing"
+        missing = "it has {rows} rows, the receipt was signed over {seq}"
         return cls(kept, missing=missing, other="that the receipt was signed over")
 
     def see(self, row: Row) -> None:
+        self._rows = row.seq
         if self._next is None or self._next[0] != row.seq:
             return
         if self._next[1] != row.hash:
@@ -155,7 +156,7 @@ class Comparison:
 
     def finish(self) -> None:
         if self._next is not None:
-            raise LedgerBrokenError(why=self._missing.format(seq=self._next[0]))
+            raise LedgerBrokenError(why=self._missing.format(seq=self._next[0], rows=self._rows))
 
     def check(self, rows: Iterable[Row]) -> None:
         for row in rows:
