@@ -20,7 +20,7 @@ from volact.client.activation import LICENSED
 from volact.client.events import Event, Log
 from volact.client.generalize import begin
 from volact.client.machine import LocalMachine
-from volact.client.products import LoadedProduct, NoKeyError, load_product, record
+from volact.client.products import POOLED, LoadedProduct, NoKeyError, load_product, record
 from volact.client.records import Attempt
 from volact.client.store import PUBLIC, ClientStore, write_whole
 from volact.core.encoding import Fields, b64decode, b64encode, dump_object, parse_object
@@ -242,9 +242,17 @@ def _is_due(
         return True
     if seen.key and seen.key != _key_of(loaded):
         return True
+    if _has_just_ended(loaded, evaluation, seen):
+        return True
     if working.because == ASKED:
         return attempt.code != LICENSED
     return working.because == NETWORK and _waits_for_network(attempt, now)
+
+
+def _has_just_ended(loaded: LoadedProduct, evaluation: Evaluation, seen: Seen) -> bool:
+    """Hardware that was exchanged is asked for at once, and once; not where each time may use up an activation."""
+    ended = seen.state == State.LICENSED and not evaluation.licensed
+    return ended and loaded.installation.channel not in POOLED
 
 
 def _waits_for_network(attempt: Attempt | None, now: int) -> bool:

@@ -11,7 +11,8 @@ from support.client_machine import PRODUCT, ClientMachine
 from volact.client import products
 from volact.client.events import Log
 from volact.client.generalize import generalize
-from volact.client.rounds import Round, run_round
+from volact.client.rounds import Round, load_memory, run_round, save_memory
+from volact.core.product_key import Channel
 from volact.core.refusal import ClockSkewError, HostNotActivatedError, Refusal
 from volact.core.states import State
 from volact.testing import Site, simulated_traits
@@ -92,6 +93,31 @@ def test_a_machine_id_that_was_lost_is_read_from_the_key_before_anything_is_said
     assert serviced.round().licensed == 1
     assert serviced.asked == 1
     assert "state-changed" not in serviced.events()
+
+
+def test_after_a_repair_a_machine_asks_at_once_and_once(serviced: Serviced) -> None:
+    serviced.host.fill(101, 24)
+    assert serviced.round().licensed == 1
+    serviced.machine.hardware = simulated_traits(2)  # another board, disk and network card, and the same folder
+    serviced.host.down = True
+    assert (serviced.round().licensed, serviced.asked) == (0, 2)
+    assert (serviced.round().licensed, serviced.asked) == (0, 2)  # then as after any failure
+    serviced.host.down = False
+    serviced.live(2)
+    assert serviced.machine.evaluate().licensed
+
+
+def test_a_repair_of_a_machine_with_a_bought_key_waits_for_the_next_attempt(serviced: Serviced) -> None:
+    serviced.host.fill(101, 24)
+    serviced.round()
+    store = serviced.machine.store
+    seen = store.installation(PRODUCT)._replace(channel=Channel.MAK)  # another board may use up another activation
+    store.save_installation(PRODUCT, seen)
+    memory = load_memory(store)
+    memory.products[PRODUCT] = memory.products[PRODUCT]._replace(key=f"{seen.edition}/mak/{seen.partial}")
+    save_memory(store, memory)
+    assert serviced.round().licensed == 0
+    assert serviced.asked == 1
 
 
 def test_eight_weeks_of_renewals_cost_a_round_a_day_and_a_request_a_week(serviced: Serviced) -> None:
