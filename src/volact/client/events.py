@@ -40,7 +40,7 @@ class Kind(NamedTuple):
 class Event(Enum):
     """What happens on a client.  A number is never given to something else."""
 
-    SERVICE_STARTED = Kind(4001, INFO, "the licensing service has started for {products} products")
+    SERVICE_STARTED = Kind(4001, INFO, "the licensing service has started (products: {products})")
     SERVICE_STOPPED = Kind(4002, INFO, "the licensing service has stopped")
     ROUND_FAILED = Kind(4003, ERROR, "the licensing service could not look after its products: {why}")
     ACTIVATION_REQUESTED = Kind(4010, INFO, "asking for a licence of {product} as {state}, channel {channel}")
