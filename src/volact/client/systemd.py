@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the service says to systemd, and takes from it: sd_notify and socket activation.  Standard library only.
+"""What a service says to systemd, and takes from it: sd_notify and socket activation.  Standard library only.
 
 Outside of systemd every function does nothing.
 """
 
+import functools
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 FIRST_DESCRIPTOR = 3  # SD_LISTEN_FDS_START
@@ -26,6 +27,13 @@ def notify(variables: Mapping[str, str], *lines: str) -> None:
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
         sender.setblocking(False)
         sender.sendto("\n".join(lines).encode(), where)
+
+
+def when_ready(variables: Mapping[str, str], status: str) -> Callable[[], None] | None:
+    """What a server calls once it answers; ``None`` where no service manager waits for that."""
+    if not is_listening(variables):
+        return None
+    return functools.partial(notify, variables, "READY=1", f"STATUS={status}")
 
 
 def watchdog_seconds(variables: Mapping[str, str]) -> float | None:

@@ -104,6 +104,14 @@ def open_logins(path: Path | None, accounts: Accounts) -> tuple[Accounts, Any]:
     return accounts, provider
 
 
+def check_logins(path: Path | None, accounts: Accounts) -> None:
+    """Settings that do not fit are told before anything is started.  Ends the accounts' connections."""
+    try:
+        open_logins(path, accounts)
+    finally:
+        accounts.store.close()
+
+
 def identity(name: str, full_name: str, groups: Iterable[str]) -> Identity:
     return Identity(name.strip().lower(), full_name.strip(), tuple(groups))
 

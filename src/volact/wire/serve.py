@@ -4,10 +4,10 @@
 import gc
 import multiprocessing
 import socket
+import ssl
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -25,6 +25,7 @@ from volact.wire.orphan import watch_parent
 HEADER_MILLISECONDS = 10_000  # a client that has not sent its headers by then is cut off
 BACKLOG = 4096  # half-open connections cost the kernel little, refused machines cost them two hours
 READY_SECONDS = 0.05  # between looks whether a worker listens by now
+ANSWER_SECONDS = 5.0  # for a look at this machine's own port, which the kernel answers at once
 RESTART_SECONDS = 1.0  # before a server that died is started again
 COLLECT_AFTER = 20_000  # more objects made than gone; Python's own 700 is a dozen requests under way
 DESCRIPTORS = 65_536  # a service starts with 1,024, which is as many connections as one attacker opens in a second
@@ -34,6 +35,12 @@ class AddressError(ConfigError):
     code = "address-in-use"
     fmt = "cannot listen on {address}, port {port}: {why}"
     remedy = "stop the other server, or choose another port: `volact host set-port`, or --port"
+
+
+class TlsFilesError(ConfigError):
+    code = "tls-files-unusable"
+    fmt = "cannot speak TLS with {certificate} and {key}: {why}"
+    remedy = "give the certificate's chain and its own unencrypted key, both in PEM and readable for whoever serves"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +62,13 @@ def serve(
     on_start: Callable[[], None],
     on_stop: Callable[[], None],
     on_ready: Callable[[], None] | None = None,
+    beside: Sequence[Listener] = (),
     log_level: str = "warning",
 ) -> None:
     """Serve until SIGINT or SIGTERM.  ``load`` makes the application inside each worker and must be picklable (a
-    ``functools.partial`` of a module's function); the hooks run in the parent.  ``on_ready``: once a worker listens."""
-    address = _reachable(listener)
+    ``functools.partial`` of a module's function); the hooks run in the parent.  ``on_ready``: once a worker listens,
+    and one of each server ``beside`` this."""
+    address = _checked(listener)
     _allow_descriptors()
     # Workers start from a clean interpreter: the parent has threads (DNS, housekeeping), which do not survive a fork.
     multiprocessing.set_start_method("spawn", force=True)
@@ -83,7 +92,7 @@ def serve(
     )
     server.on_startup(on_start)
     if on_ready is not None:
-        server.on_startup(_Waiter(address, listener.port, on_ready).start)
+        server.on_startup(_Waiter([listener, *beside], on_ready).start)
     server.on_shutdown(on_stop)
     server.serve(target_loader=_Guarded(load, listener.port), wrap_loader=False)
 
@@ -93,13 +102,13 @@ class Beside:
     slows nothing here.  It is started again where it dies, and ends with this process."""
 
     def __init__(self, load: Callable[[], Any], listener: Listener) -> None:
-        self._load, self._listener = load, listener
+        self._load, self.listener = load, listener
         self._ending = threading.Event()
         self._process: BaseProcess | None = None
         self._watcher = threading.Thread(target=self._keep, name="volact-beside", daemon=True)
 
     def __enter__(self) -> Self:
-        _reachable(self._listener)
+        _checked(self.listener)
         self._start()
         self._watcher.start()
         return self
@@ -114,7 +123,7 @@ class Beside:
 
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
-        self._process = context.Process(target=_serve_beside, args=(self._load, self._listener), name="volact-web")
+        self._process = context.Process(target=_serve_beside, args=(self._load, self.listener), name="volact-web")
         self._process.start()
 
     def _keep(self) -> None:
@@ -135,17 +144,18 @@ def _nothing() -> None:
 
 
 class _Waiter(threading.Thread):
-    """Calls ``then`` once the port takes connections: each worker listens by itself, so that the parent cannot know."""
+    """Calls ``then`` once each port takes connections: a worker listens by itself, when it has loaded its application,
+    so that the parent cannot know."""
 
-    def __init__(self, address: str, port: int, then: Callable[[], None]) -> None:
+    def __init__(self, listeners: Sequence[Listener], then: Callable[[], None]) -> None:
         super().__init__(name="volact-ready", daemon=True)
-        self._address, self._then = (_OWN.get(address, address), port), then
+        self._places = [_own_place(listener) for listener in listeners]
+        self._then = then
 
     def run(self) -> None:
-        while True:
-            with suppress(OSError), socket.create_connection(self._address, READY_SECONDS):
-                break
-            time.sleep(READY_SECONDS)
+        for place in self._places:
+            while not _is_listened_at(place):
+                time.sleep(READY_SECONDS)
         self._then()
 
 
@@ -180,11 +190,11 @@ def free_port(address: str = "127.0.0.1") -> int:
         return port
 
 
-def _reachable(listener: Listener) -> str:
-    """The address to bind, tried before any worker starts, so that the error is one sentence and not a trace."""
-    address = listener.address
-    if address == "::" and not _has_ipv6():
-        address = "0.0.0.0"  # noqa: S104 - the administrator asked for every address
+def _checked(listener: Listener) -> str:
+    """The address to bind, tried with the files of TLS before any worker starts, so that the error is one sentence and
+    not a trace."""
+    _check_tls(listener)
+    address = _address(listener)
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
         with socket.socket(family) as probe:
@@ -193,6 +203,44 @@ def _reachable(listener: Listener) -> str:
     except OSError as exc:
         raise AddressError(address=address, port=listener.port, why=exc.strerror or str(exc)) from None
     return address
+
+
+def _check_tls(listener: Listener) -> None:
+    if listener.certificate is None or listener.key is None:
+        return
+    try:
+        for file in (listener.certificate, listener.key):
+            file.read_bytes()  # OpenSSL's own words do not say which of them it was
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(listener.certificate, listener.key, password="")
+    except OSError as exc:
+        why = _tls_fault(exc)
+        raise TlsFilesError(certificate=str(listener.certificate), key=str(listener.key), why=why) from None
+
+
+def _tls_fault(exc: OSError) -> str:
+    if not isinstance(exc, ssl.SSLError):
+        return f"{exc.filename}: {exc.strerror}"
+    reason = (exc.reason or "").replace("_", " ").lower()
+    return reason or "the key is encrypted, or one of them is no PEM"
+
+
+def _address(listener: Listener) -> str:
+    no_ipv6 = listener.address == "::" and not _has_ipv6()
+    return "0.0.0.0" if no_ipv6 else listener.address  # noqa: S104 - the administrator asked for every address
+
+
+def _own_place(listener: Listener) -> tuple[str, int]:
+    """Where this machine itself reaches it."""
+    address = _address(listener)
+    return _OWN.get(address, address), listener.port
+
+
+def _is_listened_at(place: tuple[str, int]) -> bool:
+    try:
+        with socket.create_connection(place, ANSWER_SECONDS):
+            return True
+    except OSError:
+        return False
 
 
 def _allow_descriptors() -> None:

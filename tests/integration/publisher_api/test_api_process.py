@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from integration.publisher.conftest import PASSPHRASE
+from support.processes import volact
 from volact.publisher.folder import PublisherFolder
 from volact.publisher.hardware import KeyMaker, load
 from volact.publisher.rotation import rotate
@@ -130,3 +131,26 @@ def test_tokens_cross_no_network_in_clear_text(start, more, code):
     told = served.process.communicate(timeout=PATIENCE)[1]
     assert served.process.returncode == code, told
     assert "volact: error: " in told
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (
+            ("--web-logins", "none.toml"),
+            "settings in {folder}/none.toml do not fit: No such file or directory",
+        ),
+        (
+            ("--web-certificate", "none.pem", "--web-key", "none.key"),
+            "{folder}/none.pem and {folder}/none.key: {folder}/none.pem: No such file or directory",
+        ),
+    ],
+)
+def test_files_that_do_not_fit_are_told_before_anything_is_started(site, pick_port, tmp_path, more, told):
+    path = site.folder.path
+    (tmp_path / "passphrase").write_bytes(PASSPHRASE)
+    words = [tmp_path / word if word.startswith("none.") else word for word in more]
+    ways = ["--port", pick_port(), "--web", f"127.0.0.1:{pick_port()}", "--passphrase-file", tmp_path / "passphrase"]
+    done = volact("publisher", "serve", "--dir", path, *ways, *words)
+    assert done.code == 1
+    assert [line.endswith(told.format(folder=tmp_path)) for line in done.errors] == [True]

@@ -9,9 +9,10 @@ from typing import Any
 from volact.cli.console.common import actor, folder_of
 from volact.cli.environment import Environment
 from volact.cli.options import add_verb, between
+from volact.client import systemd
 from volact.console.application import ConsoleRun, open_accounts
 from volact.console.folder import ROLES, ConsoleFolder
-from volact.web.logins import open_logins
+from volact.web.logins import check_logins
 from volact.web.site import WebListener
 from volact.wire.serve import Listener, serve
 
@@ -74,13 +75,13 @@ def run(args: argparse.Namespace, env: Environment) -> int:
         folder.path.absolute(), folders, program, listener, args.title, args.require_totp, logins,
         schedules=not args.no_schedules,
     )  # fmt: skip
-    _check_logins(console)
-    first = _first_login(console, listener)
+    check_logins(console.logins, open_accounts(folder))
+    first = _first_login(folder, listener, private=not systemd.is_listening(env.variables))
 
     def started() -> None:
         env.say(f"the console answers on {listener.url}")
         if first:
-            env.say(f"there is no account yet; log in once, as {FIRST}, within 15 minutes: {first}")
+            env.say(f"there is no account yet; {first}")
         env.stderr.flush()
 
     serve(
@@ -88,6 +89,7 @@ def run(args: argparse.Namespace, env: Environment) -> int:
         Listener(args.listen, args.port, 1, certificate=listener.certificate, key=listener.key),
         on_start=started,
         on_stop=lambda: env.say("stopped"),
+        on_ready=systemd.when_ready(env.variables, f"listens on port {args.port}"),
     )
     return 0
 
@@ -97,22 +99,17 @@ def _listener(args: argparse.Namespace) -> WebListener:
     return WebListener(args.listen, args.port, certificate, key, tuple(args.trust_proxy), tuple(args.name))
 
 
-def _check_logins(console: ConsoleRun) -> None:
-    """Settings that do not fit are told before anything is started."""
-    accounts = open_accounts(ConsoleFolder.open(console.folder))
-    try:
-        open_logins(console.logins, accounts)
-    finally:
-        accounts.store.close()
-
-
-def _first_login(console: ConsoleRun, listener: WebListener) -> str:
-    """A console without accounts gets its administrator; whoever started it is one already."""
-    accounts = open_accounts(ConsoleFolder.open(console.folder))
+def _first_login(folder: ConsoleFolder, listener: WebListener, *, private: bool) -> str:
+    """A console without accounts gets its administrator; whoever started it is one already.  A service's words are in
+    the journal, where others read them: no ``private`` place for a link that logs in."""
+    accounts = open_accounts(folder)
     try:
         if accounts.store.accounts():
             return ""
+        if not private:
+            return "make one with `volact console account add NAME --role administrator`"
         accounts.add(FIRST, "administrator", actor(), password=None)
-        return f"{listener.url}/login/link/{accounts.make_link(FIRST, actor())}"
+        link = f"{listener.url}/login/link/{accounts.make_link(FIRST, actor())}"
+        return f"log in once, as {FIRST}, within 15 minutes: {link}"
     finally:
         accounts.store.close()

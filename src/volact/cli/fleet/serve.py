@@ -8,6 +8,7 @@ from typing import Any
 from volact.cli.environment import Environment
 from volact.cli.fleet.opening import open_fleet, tell, verb
 from volact.cli.options import add_family, add_verb, between
+from volact.client import systemd
 from volact.core.errors import ConfigError
 from volact.fleet.rest import tokens
 from volact.fleet.rest.access import Role
@@ -87,7 +88,13 @@ def _serve(args: argparse.Namespace, env: Environment) -> int:
 
     certificate, key = (Path(file) if file else None for file in (args.tls_certificate, args.tls_key))
     listener = Listener(args.listen, args.port, 1, certificate=certificate, key=key)
-    serve(Loader(path, given, name), listener, on_start=started, on_stop=lambda: env.say("stopped"))
+    serve(
+        Loader(path, given, name),
+        listener,
+        on_start=started,
+        on_stop=lambda: env.say("stopped"),
+        on_ready=systemd.when_ready(env.variables, f"listens on port {args.port}"),
+    )
     return 0
 
 

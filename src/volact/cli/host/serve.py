@@ -49,13 +49,10 @@ def run(args: argparse.Namespace, env: Environment) -> int:
             env.hint("it can answer nobody yet: `volact host activate`; it notices while it runs")
         env.stderr.flush()
 
-    def ready() -> None:
-        systemd.notify(env.variables, "READY=1", f"STATUS=listens on port {listener.port}")
-
     with folder.serving():
         load = functools.partial(load_application, host)
-        told = ready if systemd.is_listening(env.variables) else None
-        serve(load, listener, on_start=started, on_stop=companion.stop, on_ready=told)
+        ready = systemd.when_ready(env.variables, f"listens on port {listener.port}")
+        serve(load, listener, on_start=started, on_stop=companion.stop, on_ready=ready)
     return 0
 
 

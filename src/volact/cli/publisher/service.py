@@ -2,13 +2,14 @@
 """``volact publisher serve`` and ``answer``: the same answers, over the network and by file."""
 
 import argparse
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from volact.cli.environment import Environment
 from volact.cli.files import read_file, write_file
 from volact.cli.publisher.shared import Verbs, add_verb, folder, open_publisher, read_passphrase
+from volact.client import systemd
 from volact.core.errors import ConfigError
 from volact.core.exchange import MAX_FILE, RequestFile
 from volact.publisher.folder import PublisherFolder
@@ -16,6 +17,7 @@ from volact.publisher.service import Outcome, PublisherService
 
 if TYPE_CHECKING:
     from volact.web.site import WebListener
+    from volact.wire.serve import Beside
 
 DEFAULT_PORT = 1690  # beside the KMS host's 1688, so that both can be tried on one machine
 DEFAULT_WEB = "127.0.0.1:1691"
@@ -86,7 +88,8 @@ def _serve(args: argparse.Namespace, env: Environment) -> int:
     passphrase = read_passphrase(args, env)
     publisher.open_keys(passphrase)  # a wrong passphrase is said here, once, and not by each worker
     publisher.store().close()  # and so is a database of a later version; tables are brought up to date
-    web = _web_listener(args)
+    web, logins = _web_listener(args), Path(args.web_logins).absolute() if args.web_logins else None
+    beside = None if web is None else _web_server(web, publisher, passphrase, logins, env)
     address = f"[{args.listen}]" if ":" in args.listen else args.listen
 
     def started() -> None:
@@ -97,8 +100,17 @@ def _serve(args: argparse.Namespace, env: Environment) -> int:
         env.stderr.flush()
 
     listener = Listener(args.listen, args.port, args.workers)
-    with _web_server(web, path, passphrase, Path(args.web_logins) if args.web_logins else None):
-        serve(Loader(path, passphrase), listener, on_start=started, on_stop=lambda: env.say("stopped"))
+    others = [] if beside is None else [beside.listener]
+    ports = " and ".join(str(one.port) for one in (listener, *others))
+    with beside or nullcontext():
+        serve(
+            Loader(path, passphrase),
+            listener,
+            on_start=started,
+            on_stop=lambda: env.say("stopped"),
+            on_ready=systemd.when_ready(env.variables, f"listens on port {ports}"),
+            beside=others,
+        )
     return 0
 
 
@@ -120,15 +132,16 @@ def _web_listener(args: argparse.Namespace) -> "WebListener | None":
 
 
 def _web_server(
-    web: "WebListener | None", path: Path, passphrase: bytes, logins: Path | None
-) -> AbstractContextManager[Any]:
-    if web is None:
-        return nullcontext()
+    web: "WebListener", publisher: PublisherFolder, passphrase: bytes, logins: Path | None, env: Environment
+) -> "Beside":
+    from volact.publisher.desk.application import open_accounts
     from volact.publisher.web import WebLoader
+    from volact.web.logins import check_logins
     from volact.wire.serve import Beside, Listener
 
+    check_logins(logins, open_accounts(publisher, env.clock))
     listener = Listener(web.address, web.port, certificate=web.certificate, key=web.key)
-    return Beside(WebLoader(path, passphrase, web, logins), listener)
+    return Beside(WebLoader(publisher.path, passphrase, web, logins), listener)
 
 
 def _answer(args: argparse.Namespace, env: Environment) -> int:
