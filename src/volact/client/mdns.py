@@ -140,16 +140,16 @@ def _answers(ways: Sequence[_Way], question: _Question, target: Target, wait: fl
     """What comes back, until the time is over; what is no answer to our question is passed over."""
     ends = time.monotonic() + wait
     again = time.monotonic() + min(ASK_AGAIN, wait / 2)
-    asking, read = [way.asking for way in ways], 0
-    while (left := ends - time.monotonic()) > 0 and read < MOST_ANSWERS:
+    asking, kept = [way.asking for way in ways], 0
+    while (left := ends - time.monotonic()) > 0 and kept < MOST_ANSWERS:
         ready = select.select(asking, [], [], max(0.001, min(left, again - time.monotonic()) if again else left))[0]
         if not ready and again and time.monotonic() >= again:
             again = 0.0
             _ask(ways, question, target)
         for one in ready:
-            read += 1
             answer = _received(one, question)
             if answer is not None:
+                kept += 1
                 yield answer
 
 
