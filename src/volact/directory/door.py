@@ -98,7 +98,9 @@ class DirectoryDoor:
         credentials = self._credentials()
         unreachable: list[DirectoryUnreachableError] = []
         doubted: MembershipDoubtError | DirectoryClockError | None = None
+        missing: NoObjectError | None = None
         for server in self._servers(credentials):
+            last = missing is not None or self._settings.server is not None
             try:
                 with _member_session(server, credentials, self._kind) as session:
                     return self._read_near(session, credentials, trust, group, now)
@@ -106,6 +108,12 @@ class DirectoryDoor:
                 unreachable.append(exc)
             except (MembershipDoubtError, DirectoryClockError) as exc:  # of this controller; the next may know better
                 doubted = doubted or exc
+            except NoObjectError as exc:  # it may not have been replicated to this one yet: one more is tried
+                missing = missing or exc
+            if missing is not None and last:
+                break
+        if missing is not None:
+            raise missing
         if doubted is not None:
             raise doubted
         why = "; ".join(f"{exc.domain}: {exc.why}" for exc in unreachable) or "no server is known"
@@ -149,26 +157,29 @@ class DirectoryDoor:
 
     def _read_near(self, session: Session, credentials: Credentials, trust: Trust, group: int, now: int) -> Read:
         """At a controller of this computer's site, where the one that answered is of another and those are up."""
-        for server in self._nearer(session, credentials):
+        place = find_place(session, self._settings.base)
+        for server in self._nearer(session, place, credentials):
             with (
-                suppress(DirectoryUnreachableError, MembershipDoubtError, DirectoryClockError),
+                suppress(DirectoryUnreachableError, MembershipDoubtError, DirectoryClockError, NoObjectError),
                 _member_session(server, credentials, self._kind) as near,
             ):
-                return self._choose(near, trust, group, now)
-        return self._choose(session, trust, group, now)
+                return self._choose(near, find_place(near), trust, group, now)
+        return self._choose(session, place, trust, group, now)
 
-    def _nearer(self, session: Session, credentials: Credentials) -> list[Server]:
+    def _nearer(self, session: Session, place: Place, credentials: Credentials) -> list[Server]:
         """Controllers of the site that this computer turns out to be in; none where they were asked first already."""
         if not self._looks_for_site:
             return []
-        before, configuration = load_site(self._site_file), find_place(session).configuration
+        before = load_site(self._site_file)
         try:
-            site = find_site(session, configuration)
+            site = find_site(session, place.configuration)
         except (DirectoryAccessError, DirectoryFailedError):  # then this controller is as good as any
             return []
-        save_site(self._site_file, site)
-        if site is None or site == before:
+        if (
+            site is None or site == before
+        ):  # none: a controller that has not heard of the subnet yet is no reason to forget
             return []
+        save_site(self._site_file, site)
         near = site_controllers(self._domain(credentials), site)
         return [] if session.server in near else near
 
@@ -177,8 +188,7 @@ class DirectoryDoor:
         settings = self._settings
         return settings.base is None and settings.server is None and settings.site is None
 
-    def _choose(self, session: Session, trust: Trust, group: int, now: int) -> Read:
-        place = find_place(session, self._settings.base)
+    def _choose(self, session: Session, place: Place, trust: Trust, group: int, now: int) -> Read:
         if place.forest is None:
             raise NotPreparedError(dn=place.container)
         good: list[tuple[ActivationObject, str]] = []

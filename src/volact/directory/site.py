@@ -52,14 +52,10 @@ def load_site(path: Path | None) -> str | None:
     return text if is_site(text) else None
 
 
-def save_site(path: Path | None, site: str | None) -> None:
-    """Keep it, or that there is none.  Whoever may not write there finds it anew each time."""
-    if path is None or site == load_site(path):
-        return
-    with suppress(OSError):
-        if site is None:
-            path.unlink(missing_ok=True)
-        else:
+def save_site(path: Path | None, site: str) -> None:
+    """Keep it until another one is found.  Whoever may not write there finds it anew each time."""
+    if path is not None:
+        with suppress(OSError):
             keys.write_file(path, f"{site}\n".encode(), 0o644)
 
 

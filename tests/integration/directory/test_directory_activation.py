@@ -284,12 +284,17 @@ def test_a_second_controller_has_an_object_after_replication_and_serves_it_alone
     try:
         # What the schema brought must have arrived before an object can.
         _replicate(domain)
+        _let_replicate(domain, wanted=False)
         domain.activate()
         one = domain.member(10)
         alone = ("--server", f"dc2.{DOMAIN}", "--keytab", one.folder.with_suffix(".keytab"))
         one.shell.good("directory", "member", *alone, "--dir", one.folder)
         missing = one.activate()
         assert missing["last_attempt"]["tried"][0]["code"] == "no-activation-object", "not there yet"
+        # Who is told of no controller asks two of them before it believes that there is none.
+        asked = [domain.member(number).activate()["last_attempt"]["tried"][0]["host"] for number in range(12, 17)]
+        assert asked == 5 * [f"dc1.{DOMAIN}"]
+        _let_replicate(domain, wanted=True)
         _replicate(domain)
         assert one.activate()["last_attempt"]["tried"][0]["host"] == f"dc2.{DOMAIN}"
         # One controller stopped: DNS names both, and the other one answers.
@@ -302,6 +307,12 @@ def test_a_second_controller_has_an_object_after_replication_and_serves_it_alone
         forest.dc2.stop()
         if forest.dc1.process is None:
             forest.dc1.start()
+
+
+def _let_replicate(domain: Domain, *, wanted: bool) -> None:
+    """Whether the second controller takes what is new, by itself within seconds."""
+    option = f"--dsa-option={'-' if wanted else '+'}DISABLE_INBOUND_REPL"
+    domain.forest.dc2.tool("drs", "options", f"dc2.{DOMAIN}", option, f"-UAdministrator%{PASSWORD}")
 
 
 def _replicate(domain: Domain) -> None:

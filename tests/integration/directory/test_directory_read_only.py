@@ -74,6 +74,7 @@ def test_a_computer_finds_its_site_by_the_forest_s_subnets_and_remembers_it(doma
     assert one.activate()["last_attempt"]["tried"] == [READ], "and it alone, by the site that was found"
     known = one.shell.good("directory", "member", "--dir", one.folder, "--json").json
     assert (known["site_found"], "site" in known) == (SITE, False)
+    branch.replicate()
     # a computer of the head office is in the wider subnet, whose site's controller it asked first
     other = domain.member(3)
     assert other.activate()["last_attempt"]["tried"][0]["host"] == f"dc1.{DOMAIN}"
