@@ -196,6 +196,27 @@ def test_a_viewer_sees_everything_and_is_offered_no_act(browser: Browser, site: 
         expect(page.get_by_text("may not do this")).to_be_visible()
 
 
+def test_an_open_dashboard_is_made_anew_unless_somebody_reads_in_it(browser: Browser, site: Site) -> None:
+    """By requests that say nobody is before them: they keep no session alive."""
+    with tab(browser) as page:
+        page.clock.install()
+        site.console.open(page, "victor")
+        expect(page.locator("#host-now")).to_be_visible()
+        page.evaluate("window.sameDocument = true")
+        with page.expect_request("**/dashboard/host") as asked:
+            page.clock.fast_forward(31_000)
+        assert asked.value.headers["x-unattended"] == "yes"
+        assert asked.value.headers["x-form-token"]
+        figures = page.locator("#host-now summary").first
+        figures.click()
+        seen: list[str] = []
+        page.on("request", lambda request: seen.append(request.url))
+        with page.expect_request("**/dashboard/fleet"):  # its figures are shut
+            page.clock.fast_forward(31_000)
+        assert not [url for url in seen if url.endswith("/dashboard/host")]
+        assert page.evaluate("window.sameDocument") is True
+
+
 @pytest.mark.parametrize(
     ("name", "dark", "phone"), [("light", False, False), ("dark", True, False), ("phone", False, True)]
 )

@@ -20,7 +20,7 @@ def console(tmp_path_factory: pytest.TempPathFactory) -> Console:
     return Console(tmp_path_factory.mktemp("empty"))
 
 
-@pytest.fixture(params=["admin", "victor"])
+@pytest.fixture(scope="module", params=["admin", "victor"])
 def somebody(request: pytest.FixtureRequest, console: Console) -> Iterator[tuple[str, WebClient]]:
     with console.client(request.param) as client:
         yield request.param, client
