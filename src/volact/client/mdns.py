@@ -203,10 +203,10 @@ def _addresses(answers: Iterable[Answer]) -> dict[str, str]:
 
 
 def _of_type(answer: "dns.message.Message", kind: str) -> Iterator[tuple[str, Any]]:
-    from dns import rdatatype
+    from dns import rdataclass, rdatatype
 
     wanted = rdatatype.from_text(kind)
     for section in (answer.answer, answer.additional):
         for rrset in section:
-            if rrset.rdtype == wanted:
+            if rrset.rdtype == wanted and rrset.rdclass == rdataclass.IN:  # of another class it has other fields
                 yield from ((rrset.name.to_text().lower(), rdata) for rdata in rrset)

@@ -79,6 +79,14 @@ def answer(question: dns.message.Message, *texts: tuple[str, str, str], id: int 
 SRV = (f"kms1.{mdns.NAME}", "SRV", "0 0 1688 kms1.local.")
 
 
+def of_class(packet: bytes, other: bytes) -> bytes:
+    """The same packet with its SRV, A and AAAA records in another class than IN."""
+    header, records = packet[:12], packet[12:]
+    for kind in (b"\0\x21", b"\0\x01", b"\0\x1c"):
+        records = records.replace(kind + b"\0\x01", kind + other)
+    return header + records
+
+
 def test_the_question_is_one_that_any_responder_answers_to_its_asker() -> None:
     asked: list[dns.message.Message] = []
 
@@ -141,8 +149,11 @@ def test_an_address_of_ipv6_is_a_candidate_with_its_interface_but_never_a_dns_an
 def test_rubbish_and_answers_to_others_are_passed_over() -> None:
     def make(question: dns.message.Message) -> list[bytes]:
         foreign = ("kms9._other._tcp.local.", "SRV", "0 0 1688 kms9.local.")
-        return [b"", b"\0" * 11, b"\xff" * 200, question.to_wire(), answer(question, SRV, id=question.id ^ 0x8000),
-                answer(question, foreign), answer(question, SRV), answer(question, SRV)]  # fmt: skip
+        good = answer(question, SRV, ("kms1.local.", "A", "192.0.2.7"), ("kms1.local.", "AAAA", "2001:db8::7"))
+        others = [of_class(good, other) for other in (b"\0\x03", b"\x80\x01", b"\0\xff")]
+        return [b"", b"\0" * 11, b"\xff" * 200, *others, question.to_wire(),
+                answer(question, SRV, id=question.id ^ 0x8000), answer(question, foreign),
+                answer(question, SRV), answer(question, SRV)]  # fmt: skip
 
     with responder(make) as target:
         assert mdns.browse(target, wait=0.3) == [SrvRecord(0, 0, 1688, "kms1.local")]
