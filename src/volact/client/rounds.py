@@ -189,12 +189,13 @@ def _look_after(product: str, working: _Working) -> _Look:
     read_counter(working.store, product, working.clock(), anew=working.because == START)
     loaded, evaluation = _evaluate(product, working)
     attempt, key = working.store.attempt(product), _key_of(loaded)
+    before = seen.state or str(evaluation.state)  # a product seen for the first time changes from what it is now
     stuck = False
     if _is_due(loaded, evaluation, attempt, seen, working):
         stuck = not _activate(product, loaded, evaluation, working)
         loaded, evaluation = _evaluate(product, working)
         attempt = working.store.attempt(product)
-    seen = _say(product, evaluation, _reminders(loaded), seen._replace(key=key), working)
+    seen = _say(product, evaluation, _reminders(loaded), seen._replace(state=before, key=key), working)
     working.memory.products[product] = seen
     return _Look(
         _wake_at(loaded, evaluation, attempt, seen, working, stuck=stuck),

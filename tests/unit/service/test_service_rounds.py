@@ -81,7 +81,15 @@ def test_a_machine_with_a_key_is_activated_at_the_first_start(serviced: Serviced
     done = serviced.round()
     assert (done.products, done.licensed) == (1, 1)
     assert serviced.machine.evaluate().licensed
-    assert serviced.events() == ["activation-requested", "activation-answered"]
+    assert serviced.events() == ["activation-requested", "activation-answered", "state-changed"]
+    change = list(serviced.log.read())[-1]
+    assert (change["before"], change["state"]) == ("initial-grace", "licensed")
+
+
+def test_a_product_that_stays_as_it_was_first_seen_has_not_changed(serviced: Serviced) -> None:
+    serviced.host.down = True
+    serviced.round()
+    assert serviced.events() == ["activation-requested", "activation-failed"]
 
 
 def test_a_machine_id_that_was_lost_is_read_from_the_key_before_anything_is_said(serviced: Serviced) -> None:
@@ -92,7 +100,7 @@ def test_a_machine_id_that_was_lost_is_read_from_the_key_before_anything_is_said
     assert serviced.machine.evaluate().state is State.INITIAL_GRACE
     assert serviced.round().licensed == 1
     assert serviced.asked == 1
-    assert "state-changed" not in serviced.events()
+    assert serviced.events().count("state-changed") == 1  # when it was licensed
 
 
 def test_after_a_repair_a_machine_asks_at_once_and_once(serviced: Serviced) -> None:
@@ -152,7 +160,7 @@ def test_a_host_that_is_gone_ends_in_grace_then_in_notification_and_a_host_that_
     serviced.site.clock.advance(days=175)
     serviced.live(40)
     states = [row["state"] for row in serviced.log.read() if row["event"] == "state-changed"]
-    assert states == ["out-of-tolerance-grace", "notification"]
+    assert states == ["licensed", "out-of-tolerance-grace", "notification"]
     serviced.host.down = False
     serviced.host.renew()
     serviced.host.fill(101, 24)
@@ -330,9 +338,9 @@ def test_a_host_that_the_publisher_revoked_leaves_a_non_genuine_grace_until_anot
     serviced.host = site.kms_host()  # another one, which brings the news, and has counted nobody yet
     site.clock.advance(days=8)
     serviced.round()
-    assert states_of(serviced) == ["non-genuine-grace"]
+    assert states_of(serviced) == ["licensed", "non-genuine-grace"]
     serviced.live(40)
-    assert states_of(serviced) == ["non-genuine-grace", "notification"]
+    assert states_of(serviced) == ["licensed", "non-genuine-grace", "notification"]
     assert {facts["state"] for facts in serviced.reminded} == {"non-genuine-grace", "notification"}
     serviced.host.renew()
     serviced.host.fill(101, 24)
