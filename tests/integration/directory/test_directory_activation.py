@@ -292,8 +292,8 @@ def test_a_second_controller_has_an_object_after_replication_and_serves_it_alone
         missing = one.activate()
         assert missing["last_attempt"]["tried"][0]["code"] == "no-activation-object", "not there yet"
         # Who is told of no controller asks two of them before it believes that there is none.
-        asked = [domain.member(number).activate()["last_attempt"]["tried"][0]["host"] for number in range(12, 17)]
-        assert asked == 5 * [f"dc1.{DOMAIN}"]
+        asked = [domain.member(number).activate()["last_attempt"]["tried"][0]["host"] for number in (12, 13, 14)]
+        assert asked == 3 * [f"dc1.{DOMAIN}"]
         _let_replicate(domain, wanted=True)
         _replicate(domain)
         assert one.activate()["last_attempt"]["tried"][0]["host"] == f"dc2.{DOMAIN}"
