@@ -2,6 +2,7 @@
 """The console runs the fleet's schedules by itself, each run once, and its page says who runs them."""
 
 import re
+import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -12,13 +13,13 @@ from sqlalchemy import update
 
 from support.console import PROGRAM, Console, log_in
 from support.web_client import WebClient
-from volact.console import automation
 from volact.console.application import load_application
 from volact.console.automation import ScheduleRunner
 from volact.console.folder import ROLES, ConsoleFolder
 from volact.console.site import ConsoleSite
 from volact.fleet import runners
 from volact.fleet.api import Fleet
+from volact.fleet.machines import Found
 from volact.fleet.runners import Program
 from volact.fleet.schema import JOBS, SCHEDULES, TASKS
 
@@ -50,7 +51,8 @@ def overdue(fleet: Fleet, folder: Path) -> None:
 @pytest.fixture
 def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[ScheduleRunner]]:
     """Those of two consoles over one fleet."""
-    monkeypatch.setattr(automation, "LOOK_SECONDS", 0.05)
+    for module in ("volact.console.automation", "volact.fleet.automation"):
+        monkeypatch.setattr(f"{module}.LOOK_SECONDS", 0.05)
     sites = [site(tmp_path) for _ in range(2)]
     made = [ScheduleRunner(one) for one in sites]
     yield made
@@ -81,6 +83,22 @@ def test_a_fleet_that_is_made_later_is_found(running: list[ScheduleRunner], tmp_
     with Fleet.init(tmp_path / "fleet") as fleet:
         overdue(fleet, tmp_path / "reports")
         until(lambda: fleet.schedules()[0].last_result == "ok")
+
+
+def test_a_console_that_stops_leaves_a_run_that_is_under_way_to_the_next_one(
+    running: list[ScheduleRunner], tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent, Fleet.init(tmp_path / "fleet") as fleet:
+        fleet.discover(found=[Found("pc1", "test", *silent.getsockname())])
+        fleet.schedule_add("nightly", "@nightly", "refresh")
+        with fleet.store.write() as conn:
+            conn.execute(update(SCHEDULES).values(next_at=int(time.time()) - 60))
+        running[0].start()
+        until(lambda: any(job.state == "running" for job in fleet.jobs()))
+        running[0].stop()
+        (left,), (job,) = fleet.schedules(), fleet.jobs()
+        assert (left.running, left.last_result) == (True, None)
+        assert (job.made_by, job.finished) == (left.run, 0)
 
 
 @pytest.fixture
