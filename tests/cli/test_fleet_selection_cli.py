@@ -8,6 +8,7 @@ import pytest
 
 from support.processes import volact
 from volact.fleet.api import Fleet
+from volact.fleet.selection import WholeFleetError
 
 CHANGES = (
     ("install-key",), ("activate",), ("proxy", "restore"), ("bootstrap", "--artefact", "volact.pyz"),
@@ -75,3 +76,14 @@ def test_a_schedule_says_so_too(kind: str, folder: Path) -> None:
 def test_the_word_all_is_nothing_to_a_report(folder: Path) -> None:
     words = ("schedule", "add", "weekly", "--cron", "@weekly", "keys-refresh", "--all")
     assert fleet_command(folder, words).json["error"]["code"] == "schedule-argument-unfit"
+
+
+def test_a_program_says_so_too(folder: Path) -> None:
+    with Fleet.open(folder) as fleet:
+        for act in (fleet.activate, fleet.install_key, fleet.restore, fleet.remove):
+            with pytest.raises(WholeFleetError):
+                act()
+        with pytest.raises(WholeFleetError):
+            fleet.make_job("activate", {})
+        assert fleet.activate(all=True, wait=False).total == 2
+        assert fleet.refresh(wait=False).total == 2

@@ -7,14 +7,12 @@ the tool, at a moment of its choice (``before``).
 
 import io
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
 from typing import Any
 
-from support import postgresql
 from support.processes import Done, good, volact
 from support.site import RealPublisher
 from volact.cli.environment import Environment
@@ -184,23 +182,6 @@ class Lab:
 
     def close(self) -> None:
         self.store.close()
-
-
-@contextmanager
-def new_databases(kind: str, pick_port: Callable[[], int]) -> Iterator[Callable[[], str | None]]:
-    """Gives another empty database at each call; none for SQLite, whose file the lab makes itself."""
-    if kind == "sqlite":
-        yield lambda: None
-        return
-    numbers = count()
-    with postgresql.server(pick_port()) as address:
-
-        def make() -> str:
-            name = f"fleet{next(numbers)}"
-            postgresql.execute(address, f"CREATE DATABASE {name}")
-            return address + name
-
-        yield make
 
 
 def issue(site: RealPublisher, activations: int = 10, kind: str = "mak") -> str:

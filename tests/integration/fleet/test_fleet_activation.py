@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from support.fleet_folders import EDITION, Lab, Online, issue, new_databases, used
+from support.fleet_folders import EDITION, Lab, Online, issue, used
 from support.site import RealPublisher
 from volact.core.errors import VolactError
 from volact.core.product_key import ProductKey
@@ -22,15 +22,6 @@ from volact.fleet.reach.errors import ConnectionLostError
 
 START = 1_800_000_000
 DAY = 86400
-
-
-BOTH = ["sqlite", pytest.param("postgresql", marks=pytest.mark.needs("postgresql"))]
-
-
-@pytest.fixture(scope="module", params=BOTH)
-def databases(request: pytest.FixtureRequest, pick_port: Callable[[], int]) -> Iterator[Callable[[], str | None]]:
-    with new_databases(request.param, pick_port) as made:
-        yield made
 
 
 class Clock:

@@ -2,7 +2,7 @@
 """The fleet in numbers and every report: alike on SQLite and PostgreSQL, and held against a plain count of the rows."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +32,15 @@ def sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FleetStore]:
 
 
 @pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.needs("postgresql"))])
-def store(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, pick_port: Callable[[], int]
-) -> Iterator[FleetStore]:
+def store(request: pytest.FixtureRequest) -> Iterator[FleetStore]:
     if request.param == "sqlite":
         yield request.getfixturevalue("sqlite")
         return
-    with postgresql.server(pick_port()) as address:
-        postgresql.execute(address, "CREATE DATABASE figures")
-        with FleetStore.open(f"{address}figures") as store:
-            fill(store, MACHINES_FILLED)
-            yield store
+    address = request.getfixturevalue("fleet_postgresql")
+    postgresql.execute(address, "CREATE DATABASE figures")
+    with FleetStore.open(f"{address}figures") as store:
+        fill(store, MACHINES_FILLED)
+        yield store
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, update
 
-from support.fleet_folders import EDITION, PASSPHRASE, Lab, Online, issue, new_databases, used
+from support.fleet_folders import EDITION, PASSPHRASE, Lab, Online, issue, used
 from support.site import RealPublisher
 from volact.core.errors import MalformedError
 from volact.core.product_key import ProductKey
@@ -35,15 +35,6 @@ DAY = 86400
 NAMES = ("accounting-01", "reception-02", "mueller-laptop-03")
 OWN = LocalKey.generate()
 OTHER = LocalKey.generate()
-
-
-BOTH = ["sqlite", pytest.param("postgresql", marks=pytest.mark.needs("postgresql"))]
-
-
-@pytest.fixture(scope="module", params=BOTH)
-def databases(request: pytest.FixtureRequest, pick_port: Callable[[], int]) -> Iterator[Callable[[], str | None]]:
-    with new_databases(request.param, pick_port) as made:
-        yield made
 
 
 class Clock:
