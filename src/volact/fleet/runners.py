@@ -8,7 +8,8 @@ import socket
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, select
+from sqlalchemy.dialects import postgresql, sqlite
 
 from volact.fleet.schema import RUNNERS
 
@@ -37,11 +38,11 @@ class Runner:
 
 
 def sign(conn: Connection, program: Program, now: int) -> None:
-    r, computer = RUNNERS.c, socket.gethostname()
-    conn.execute(delete(RUNNERS).where(r.seen_at < now - KEPT_SECONDS))
-    mine = update(RUNNERS).where(r.program == program, r.computer == computer)
-    if not conn.execute(mine.values(seen_at=now)).rowcount:
-        conn.execute(insert(RUNNERS).values(program=str(program), computer=computer, seen_at=now))
+    """Two of a kind may begin at once: one row is both's."""
+    conn.execute(delete(RUNNERS).where(RUNNERS.c.seen_at < now - KEPT_SECONDS))
+    insert = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
+    row = insert(RUNNERS).values(program=str(program), computer=socket.gethostname(), seen_at=now)
+    conn.execute(row.on_conflict_do_update(index_elements=["program", "computer"], set_={"seen_at": now}))
 
 
 def leave(conn: Connection, program: Program) -> None:

@@ -3,7 +3,8 @@
 
 import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -31,8 +32,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def fleet(tmp_path: Path, clock: Clock) -> Iterator[Fleet]:
-    with Fleet.init(tmp_path / "fleet", who="tester", clock=clock) as made:
+def fleet(tmp_path: Path, clock: Clock, databases: Callable[[], str | None]) -> Iterator[Fleet]:
+    with Fleet.init(tmp_path / "fleet", databases(), who="tester", clock=clock) as made:
         yield made
 
 
@@ -56,6 +57,16 @@ def test_who_serves_is_seen_while_it_serves_and_says_when_it_ends(fleet: Fleet) 
 
     assert asyncio.run(serve()) == [("console", HERE)]
     assert seen(fleet) == []
+
+
+def test_two_programs_of_a_kind_on_one_computer_may_begin_at_once(fleet: Fleet, clock: Clock) -> None:
+    def sign(_: int) -> None:
+        with fleet.store.write() as conn:
+            runners.sign(conn, Program.CONSOLE, clock())
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(sign, range(40)))
+    assert seen(fleet) == [("console", HERE)]
 
 
 def test_who_died_is_not_believed_to_live(fleet: Fleet, clock: Clock) -> None:
