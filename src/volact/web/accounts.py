@@ -237,7 +237,7 @@ class Accounts:
 
     def reset_totp(self, name: str, actor: str, caller: Caller = CONSOLE) -> None:
         """The next login sets up another authenticator."""
-        self._known(name)
+        self.check_own_factor(self._known(name))
         entry = self._entry(actor, caller, "account-totp-reset", name, "done")
         self.store.change_account(name, {"totp": None, "totp_step": 0, "recovery": "[]"}, entry, end=True)
         self.store.forget_failures([f"code:{name}"])

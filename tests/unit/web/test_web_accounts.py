@@ -320,3 +320,5 @@ def test_an_account_that_is_kept_elsewhere_gets_no_way_in_around_it(accounts):
         accounts.set_role("olga", "administrator", "tests")
     with pytest.raises(AccountForeignError):
         accounts.set_password("olga", NEW, "tests")
+    with pytest.raises(AccountForeignError):
+        accounts.reset_totp("olga", "tests")
