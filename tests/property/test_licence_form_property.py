@@ -64,3 +64,9 @@ def test_a_form_writes_each_licence_of_its_edition_as_the_licence_itself_would_b
 def test_what_a_form_writes_reads_as_the_licence(sample):
     claims = Fields(parse_object(filled(LicenceForm(sample), sample), "licence"), "licence")
     assert Licence.from_claim(claims) == sample
+
+
+def test_no_name_of_a_trait_is_taken_for_a_place_to_fill():
+    odd = Fingerprint({"%s": bytes(HASH_BYTES), "100%": b"1" * HASH_BYTES})
+    sample = Licence("i", bytes(32), "p", "e", 1, Channel.VOLUME, "k", bytes(16), 1, 2, odd, count=3)
+    assert filled(LicenceForm(sample), sample) == dump_object(sample.to_claim())

@@ -203,8 +203,8 @@ class Batch:
         self._counters[scope_id, STATE + state] += 1
         self._at = at
         data = (  # written out: twice as fast as encoding a dictionary
-            f'{{"name":{to_json(name)},"product":{to_json(product)},"edition":{to_json(edition)},'
-            f'"state":{to_json(state)},"count":{count}}}'
+            f'{{"name":{_quoted(name)},"product":{_quoted(product)},"edition":{_quoted(edition)},'
+            f'"state":{_quoted(state)},"count":{count}}}'
         )
         self._events.append((at, INFO, event_code, scope_id, machine_id, data))
         if verdict in VERDICT_EVENTS:
@@ -340,4 +340,5 @@ def _marks(values: Sequence[object]) -> str:
     return ",".join("?" * len(values))
 
 
+_quoted = json.encoder.encode_basestring_ascii  # what the encoder below comes to for text
 to_json = json.JSONEncoder(separators=(",", ":")).encode

@@ -138,8 +138,8 @@ class HostService:
         # (4) count the accepted and note the refused, in one durable transaction
         recorded = await self._record(batch, now)
         # (5) write the licences, (6) sign, (7) seal and answer
-        claims = [self._write(waiting, recorded, now) for waiting in batch]
-        tokens = [self._sign(waiting, said, now) for waiting, said in zip(batch, claims, strict=True)]
+        inputs = [self._write(waiting, recorded, now) for waiting in batch]
+        tokens = [self._sign(waiting, written, now) for waiting, written in zip(batch, inputs, strict=True)]
         for waiting, token in zip(batch, tokens, strict=True):
             _answer(waiting, token)
 
@@ -194,18 +194,19 @@ class HostService:
         self._noted = (minute, number + 1)
         return number < UNPROVEN_EVENTS
 
-    def _write(self, waiting: _Waiting, recorded: dict[int, Recorded], now: int) -> bytes:
-        """What an accepted request's licence says; empty where there is none to give, or nobody left to take it."""
+    def _write(self, waiting: _Waiting, recorded: dict[int, Recorded], now: int) -> str:
+        """What is to be signed of a licence; empty where there is none to give, or nobody left to take it."""
         decision = waiting.decision
         if waiting.error is not None or waiting.future.done() or not isinstance(decision, Accepted):
-            return b""
+            return ""
         try:
-            return self._claims(waiting, decision, recorded[id(waiting)].count, now)
+            claims = self._claims(waiting, decision, recorded[id(waiting)].count, now)
+            return waiting.serving.issuer.licence_input(claims)
         except Exception as exc:
             waiting.error = _unexpected(exc)
-            return b""
+            return ""
 
-    def _sign(self, waiting: _Waiting, claims: bytes, now: int) -> str:
+    def _sign(self, waiting: _Waiting, signing_input: str, now: int) -> str:
         """The answer's token; empty where there is an error to tell, or nobody left to tell it."""
         proven, issuer, decision = waiting.proven, waiting.serving.issuer, waiting.decision
         if waiting.error is not None or proven is None or waiting.future.done():
@@ -213,7 +214,7 @@ class HostService:
         try:
             if isinstance(decision, Refusal):
                 return issuer.refusal(SignedRefusal(waiting.serving.opening.id, proven.request.nonce, now, decision))
-            return issuer.licence_payload(claims)
+            return issuer.sign(signing_input)
         except Exception as exc:
             waiting.error = _unexpected(exc)
             return ""

@@ -120,12 +120,16 @@ def header(typ: str, *, x5c: tuple[bytes, ...] = (), jwk: dict[str, str] | None 
 
 def sign(encoded_header: str, claims: dict[str, Any], key: SigningKey) -> str:
     """Sign claims under a header from :func:`header`."""
-    return sign_payload(encoded_header, dump_object(claims), key)
+    return sign_input(signing_input(encoded_header, dump_object(claims)), key)
 
 
-def sign_payload(encoded_header: str, payload: bytes, key: SigningKey) -> str:
-    """Sign claims that are JSON already, as ``dump_object`` writes it."""
-    signing_input = f"{encoded_header}.{b64encode(payload)}"
+def signing_input(encoded_header: str, payload: bytes) -> str:
+    """What is signed (RFC 7515 §5.1); ``payload`` is as ``dump_object`` writes it."""
+    return f"{encoded_header}.{b64encode(payload)}"
+
+
+def sign_input(signing_input: str, key: SigningKey) -> str:
+    """The whole token over what :func:`signing_input` gave."""
     return f"{signing_input}.{b64encode(key.sign(signing_input.encode()))}"
 
 

@@ -7,6 +7,7 @@ thing at a time: on a busy host that is a sixth of an activation's cost.  Spec: 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -47,8 +48,7 @@ def verify_requests(tokens: Sequence[str]) -> list[ProvenRequest | VolactError]:
     return [_read(one) if isinstance(one, _Claimed) else one for one in proofs]
 
 
-@dataclass(frozen=True, slots=True)
-class _Claimed:
+class _Claimed(NamedTuple):
     """A request taken apart, with the key that it names."""
 
     parsed: jws.Parsed

@@ -44,9 +44,12 @@ class Issuer:
     def licence(self, licence: Licence) -> str:
         return jws.sign(self._licence, licence.to_claim(), self.key)
 
-    def licence_payload(self, payload: bytes) -> str:
-        """A licence whose claims are JSON already."""
-        return jws.sign_payload(self._licence, payload, self.key)
+    def licence_input(self, payload: bytes) -> str:
+        """What is to be signed of a licence whose claims are JSON already; :meth:`sign` goes on with it."""
+        return jws.signing_input(self._licence, payload)
+
+    def sign(self, signing_input: str) -> str:
+        return jws.sign_input(signing_input, self.key)
 
     def refusal(self, refusal: SignedRefusal) -> str:
         return jws.sign(self._refusal, refusal.to_claim(), self.key)
