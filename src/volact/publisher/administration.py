@@ -15,13 +15,13 @@ from typing import Self
 
 from volact.core.definition import ProductDefinition
 from volact.core.errors import InputError
-from volact.core.issuer import IssuerDescriptor
 from volact.core.licence import Checkpoint
 from volact.core.phone import INSTALLATION_BYTES
 from volact.core.phone_site import SiteInstallationId, name_of_host
 from volact.core.product_key import SECRET_BYTES, Channel, ProductKey, publisher_tag
 from volact.core.returning import Receipt
 from volact.publisher import catalogue, issuing
+from volact.publisher.descriptor import describe
 from volact.publisher.errors import (
     AgreementDatesError,
     AgreementGroupError,
@@ -395,29 +395,6 @@ class Publisher:
             tuple(map(certificates.der, self.folder.roots)) if self.folder.links else (),
             tuple(map(certificates.der, self.folder.links)),
         )
-
-
-def describe(
-    folder: PublisherFolder,
-    keys: PublisherKeys,
-    status: str,
-    now: int,
-    *,
-    nonce: bytes = b"",
-    lifetime: int | None = None,
-) -> IssuerDescriptor:
-    """The publisher as an issuer: to which key requests are sealed.  Never outlives its certificate."""
-    ends_at = keys.issuer.ends_at
-    return IssuerDescriptor(
-        id=keys.sealing.id,
-        name=folder.name,
-        suite=keys.sealing.suite,
-        public_key=keys.sealing.public,
-        issued_at=now,
-        expires_at=ends_at if lifetime is None else min(ends_at, now + lifetime),
-        nonce=nonce,
-        status=status,
-    )
 
 
 def _key_ids(keys: Sequence[ProductKey], done: Callable[[int], None]) -> Iterator[str]:

@@ -26,8 +26,8 @@ from volact.core.product_key import ProductKey
 from volact.core.refusal import Refusal, SignedRefusal
 from volact.core.request import ActivationRequest
 from volact.core.returning import Inquiry, Receipt, ReturnProof
-from volact.publisher.administration import describe
 from volact.publisher.change import Change
+from volact.publisher.descriptor import describe
 from volact.publisher.folder import PublisherFolder, PublisherKeys
 from volact.publisher.forests import BoundForest
 from volact.publisher.issuing import Kind
