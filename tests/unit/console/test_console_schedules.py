@@ -148,3 +148,17 @@ def test_a_job_that_somebody_else_works_on_is_not_offered_to_be_gone_on_with(fle
                 conn.execute(update(TASKS).values(**held))
                 conn.execute(update(JOBS).values(state="running"))
             assert (">Go on<" in client.get(f"/fleet/jobs/{job.id}").text) is offered
+
+
+def test_who_ran_what_is_told_in_words(fleet: Fleet, tmp_path: Path) -> None:
+    fleet.discover(["pc1"])
+    fleet.as_("schedule nightly 1795522101").refresh(names=["pc1"], wait=False)
+    fleet.note(
+        "scheduled-refresh", "nightly", {"planned": 1_795_522_101, "selection": {"names": [], "filter": "tag=x"}}
+    )
+    with Console(tmp_path).client("victor") as client:
+        for path in ("/fleet/jobs", "/fleet/jobs/1", "/events?source=fleet"):
+            shown = re.sub(r"<[^>]*>", "", client.get(path).text)
+            assert "schedule nightly" in shown, path
+            assert "1795522101" not in shown, path
+        assert "nightly planned 2026-11-24T12:08:21Z, selection filter tag=x" in shown

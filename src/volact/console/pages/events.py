@@ -9,11 +9,12 @@ from urllib.parse import urlencode
 
 from starlette.responses import Response
 
-from volact.console.pages.parts import group_names, site_of
+from volact.console.pages.parts import by_whom, group_names, site_of
 from volact.core.count import SECONDS_PER_DAY
 from volact.host.recording import ACTIVATED
 from volact.host.store import EventSearch
 from volact.web.form import Form
+from volact.web.renderer import iso
 from volact.web.roles import VIEW
 from volact.web.visit import Page, Visit
 
@@ -117,7 +118,7 @@ def _fleet(visit: Visit, search: EventSearch, since: int, code: str) -> list[Row
     found = role.store.audit(MOST_VM, search.before)
     rows = [
         Row(
-            one.id, one.at, "info" if one.result == "ok" else "warning", one.act, one.who,
+            one.id, one.at, "info" if one.result == "ok" else "warning", one.act, by_whom(one.who),
             " ".join((one.object, _told(one.detail, ""))).strip(),
         )
         for one in found
@@ -150,10 +151,20 @@ def _told(data: Mapping[str, Any], group: str) -> str:
         told = f"{data.get('edition')} was {str(data.get('state')).replace('-', ' ')}"
         return f"{told}; {group or 'its group'} counts {data['count']}"
     return ", ".join(
-        f"{name.replace('_', ' ')} {value if isinstance(value, str) else json.dumps(value)}"
+        f"{name.replace('_', ' ')} {iso(value) if name == 'planned' and isinstance(value, int) else _words(value)}"
         for name, value in data.items()
         if name != "name"
     )
+
+
+def _words(value: Any) -> str:
+    """What a log keeps as JSON, read by people: lists and what is named in them, without what is empty."""
+    if isinstance(value, Mapping):
+        told = ((name.replace("_", " "), one) for name, one in value.items() if one not in (None, "", []))
+        return ", ".join(f"{name} {_words(one)}" for name, one in told)
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_words, value))
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 PAGES = (

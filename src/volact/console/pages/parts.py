@@ -47,6 +47,12 @@ def counted(number: int, noun: str, one: str = "was", several: str = "were") -> 
     return f"{number} {noun} {one}" if number == 1 else f"{number} {noun}s {several}"
 
 
+def by_whom(name: str) -> str:
+    """Who did something, without the second by which a schedule's run is told from its others."""
+    words = name.split(" ")
+    return " ".join(words[:2]) if len(words) == 3 and words[0] == "schedule" and words[2].isdecimal() else name
+
+
 def besides(known: int) -> str:
     """What of a list was there before, where any was."""
     return f", {known} known already" if known else ""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from starlette.responses import Response
 
-from volact.console.pages.parts import fleet_of, runner_of
+from volact.console.pages.parts import by_whom, fleet_of, runner_of
 from volact.core.errors import VolactError
 from volact.fleet.api import Fleet
 from volact.fleet.jobs import store as job_rows
@@ -21,7 +21,7 @@ MOST_TASKS = 100
 def jobs(visit: Visit) -> Response:
     listing = visit.listing(size=50)
     listing.slice(fleet_of(visit).jobs(MOST_JOBS))
-    return visit.render("fleet/jobs.html", listing=listing)
+    return visit.render("fleet/jobs.html", listing=listing, by_whom=by_whom)
 
 
 def job(visit: Visit) -> Response:
@@ -73,9 +73,8 @@ def _move(visit: Visit, act: Callable[[Fleet, int], object], done: str) -> Respo
 def _show(visit: Visit, form: Form) -> Response:
     fleet = fleet_of(visit)
     found = fleet.job(_number(visit))
-    return visit.render(
-        "fleet/job.html", 200 if form.valid else 422, job=found, form=form, live=_state(visit, fleet, found)
-    )
+    shown = {"job": found, "form": form, "live": _state(visit, fleet, found), "by_whom": by_whom}
+    return visit.render("fleet/job.html", 200 if form.valid else 422, **shown)
 
 
 def _state(visit: Visit, fleet: Fleet, found: Job) -> tuple[object, ...]:
