@@ -47,7 +47,7 @@ T = TypeVar("T")
 class NoBackupError(ConfigError):
     code = "fleet-no-backup"
     fmt = "there is no backup of {machine} to put back"
-    remedy = "activate it anew; `volact fleet activate --keep` makes a backup for the next time"
+    remedy = "activate it anew; `volact fleet activate --keep {machine}` makes a backup for the next time"
 
 
 class NoAnswerError(ConfigError):
