@@ -13,6 +13,7 @@ import contextlib
 import functools
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -29,6 +30,9 @@ SYSTEMD = Path("/lib/systemd/systemd")
 PREFIX = Path("/opt/volact")
 PYTHON = Path("/opt/python")  # in place of an interpreter in somebody's home, which hardened services do not see
 PROGRAM = PREFIX / "bin" / "volact"
+UNITS = Path("/etc/systemd/system")
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGING = ROOT / "packaging" / "systemd"
 BOOT_SECONDS = 60.0
 STOP_SECONDS = 30.0
 COMMAND_SECONDS = 120.0
@@ -232,6 +236,40 @@ class Computer:
         """Process 1, by its ID on this machine: below the shell, and ``unshare``."""
         assert self._process is not None
         return [first for boot in _children(self._process.pid) for first in _children(boot)]
+
+
+def place_unit(computer: Computer, shipped: Path) -> None:
+    """As an administrator does it who writes this computer's program into the unit."""
+    computer.path(UNITS / shipped.name).write_text(with_program(shipped.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def with_program(unit: str) -> str:
+    return re.sub(r"^ExecStart=\S+", f"ExecStart={PROGRAM}", unit, flags=re.MULTILINE)
+
+
+def drop_in(computer: Computer, unit: str, name: str, text: str) -> Path:
+    file = computer.path(UNITS / f"{unit}.d" / f"{name}.conf")
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+    computer.good("systemctl", "daemon-reload")
+    return file
+
+
+def units_of_guide(name: str) -> list[str]:
+    """What a guide shows as parts of units, in order."""
+    text = (ROOT / "docs" / "guide" / name).read_text(encoding="utf-8")
+    return re.findall(r"```ini\n(.*?)```", text, re.DOTALL)
+
+
+def is_active(computer: Computer, unit: str) -> bool:
+    return computer.run("systemctl", "is-active", unit).out == "active\n"
+
+
+def rights_of(computer: Computer, unit: str) -> set[str]:
+    """The sets of capabilities of a running service, as the kernel writes them."""
+    status = computer.path(f"/proc/{computer.show(unit, 'MainPID')}/status").read_text()
+    assert "NoNewPrivs:\t1\nSeccomp:\t2\n" in status
+    return set(re.findall(r"^Cap(?!Inh)\w+:\t(\w+)$", status, re.MULTILINE))
 
 
 @contextmanager

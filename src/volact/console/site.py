@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The site that the console shows: the roles' folders on this machine, opened when a page first asks for them.
 
-A role that is not set up here is ``None``, and its pages say how to set it up.  Stores stay open: a page has
-milliseconds.  What is read of each role is in ``snapshots``.
+A role that is not set up here, or in a folder that is closed to the console, is ``None``, and its pages say how to set
+it up.  Stores stay open: a page has milliseconds.  What is read of each role is in ``snapshots``.
 """
 
 import sqlite3
@@ -92,7 +92,7 @@ class ConsoleSite:
 
 def _open_host(path: Path) -> HostRole | None:
     folder = HostFolder(path)
-    if not (path / "keys").is_dir():
+    if not _is_there(path / "keys"):
         return None
     folder.check()
     return HostRole(folder, open_store(folder))
@@ -100,20 +100,28 @@ def _open_host(path: Path) -> HostRole | None:
 
 def _open_vm(path: Path) -> VmRole | None:
     folder = VmFolder(path)
-    if not (path / "keys").is_dir():
+    if not _is_there(path / "keys"):
         return None
     folder.check()
     return VmRole(folder, open_vm_store(folder))
 
 
 def _open_fleet(path: Path) -> FleetRole | None:
-    if not (path / FLEET_FILE).is_file():
+    if not _is_there(path / FLEET_FILE):
         return None
     folder = FleetFolder.open(path)
     store = folder.store()
     event.listen(store.engine, "connect", _read_ahead)
     store.engine.dispose()  # its first connection was made before
     return FleetRole(folder, store)
+
+
+def _is_there(path: Path) -> bool:
+    """A folder of another user, as a VM host's can be, is none that this console manages."""
+    try:
+        return path.exists()
+    except PermissionError:
+        return False
 
 
 def _read_ahead(connection: Any, _record: object) -> None:

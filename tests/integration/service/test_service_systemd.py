@@ -41,8 +41,9 @@ def test_the_units_are_good_in_systemd_s_own_eyes(units: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_the_kms_host_s_unit_is_good_and_hardened_too(tmp_path: Path) -> None:
-    unit = tmp_path / "volact-host.service"
+@pytest.mark.parametrize("server", ["host", "publisher", "console", "fleet"])
+def test_a_server_s_unit_is_good_and_hardened_too(tmp_path: Path, server: str) -> None:
+    unit = tmp_path / f"volact-{server}.service"
     text = (PACKAGING / unit.name).read_text(encoding="utf-8")
     unit.write_text(text.replace("/usr/bin/volact", str(Path(sys.executable).with_name("volact"))), encoding="utf-8")
     assert analyze("verify", "--man=no", unit).stderr == ""
