@@ -42,6 +42,7 @@ def _variables(home: Path, more: dict[str, str]) -> dict[str, str]:
     return {**kept, "HOME": str(home), "VOLACT_CLIENT_DIR": str(home / "client"), **more}
 
 
+NO_FOLDER = "argument --dir: an empty text names no folder"
 MACHINES = "is not a whole number from 1 to 999"
 TYPED_WRONGLY = [
     ("volact", "hots", "unknown group 'hots'; did you mean 'host'?"),
@@ -53,6 +54,8 @@ TYPED_WRONGLY = [
     ("volact client activate", "--hst=x", "unknown option '--hst=x'; did you mean '--host'?"),
     ("volact client status", "acme-cad", "unknown argument 'acme-cad'"),
     ("volact client info", "", "the following arguments are required: PRODUCT"),
+    ("volact publisher product list", "--dir=", NO_FOLDER),
+    ("volact demo", "--dir=", NO_FOLDER),
     ("volact demo", "--machines 0", f"argument --machines: 0 {MACHINES}"),
     ("volact demo", "--machines 1000", f"argument --machines: 1000 {MACHINES}"),
     ("volact demo", "--machines many", f"argument --machines: many {MACHINES}"),

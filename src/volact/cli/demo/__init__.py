@@ -19,7 +19,7 @@ from typing import Any
 
 from volact.cli.demo.site import MEMO, DemoSite, Machine, PartFailedError
 from volact.cli.environment import Environment, FolderError
-from volact.cli.options import between
+from volact.cli.options import between, path
 from volact.core.errors import ConfigError, VolactError
 
 RETRY_SECONDS = 120 * 60  # the policy's activation interval
@@ -45,7 +45,9 @@ def build(parser: argparse.ArgumentParser) -> None:
     )
     machines = between(1, MOST_MACHINES)
     parser.add_argument("--machines", type=machines, default=30, metavar="N", help="how many (default: %(default)s)")
-    parser.add_argument("--dir", metavar="DIR", help="where the roles' folders go and stay (default: a temporary one)")
+    parser.add_argument(
+        "--dir", type=path, metavar="DIR", help="where the roles' folders go and stay (default: a temporary one)"
+    )
     parser.add_argument("--exit", action="store_true", help="end when everything is activated")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object, as the last line")
     parser.set_defaults(run=run)

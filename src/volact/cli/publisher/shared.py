@@ -11,6 +11,7 @@ from typing import Any
 
 from volact.cli.environment import Environment
 from volact.cli.options import add_family as add_family
+from volact.cli.options import path
 from volact.core.errors import ConfigError
 from volact.publisher.administration import Publisher
 from volact.sealing import keys
@@ -43,7 +44,7 @@ def add_verb(
     parser: argparse.ArgumentParser = verbs.add_parser(
         name, help=help_text, description=help_text[0].upper() + help_text[1:] + ".", epilog=epilog
     )
-    parser.add_argument("--dir", metavar="DIR", help="the publisher's folder (else VOLACT_PUBLISHER_DIR)")
+    parser.add_argument("--dir", type=path, metavar="DIR", help="the publisher's folder (else VOLACT_PUBLISHER_DIR)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     # Taken by every verb, so that a script may give the same options to each; shown where it is used.
     shown = f"first line: the keys' passphrase (else {PASSPHRASE_VARIABLE})" if passphrase else argparse.SUPPRESS
