@@ -21,9 +21,10 @@ folder's lock; readers need none.
 
 import os
 import re
+import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -52,6 +53,7 @@ TPM_KEY = "machine.tpm"  # the machine's key as its TPM wrapped it, instead of m
 PHONE_REQUEST, PHONE_LICENCE = "request", "licence"  # the two files of an activation by telephone
 CARRIED_REQUEST = "carried.json"
 SECRET, PUBLIC, FOLDER = 0o600, 0o644, 0o755  # products run as any user: they read all but the two keys
+PRIVATE_FOLDER = 0o700
 
 _PRODUCT_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
@@ -456,6 +458,8 @@ class ClientStore:
 
     def _make_folder(self, folder: Path) -> None:
         """Open to every user from the client's folder down: an administrator's umask must not take licences away."""
+        if self.folder == SYSTEM_FOLDER:
+            _open(SYSTEM_FOLDER.parent)
         if folder.is_dir():
             return
         top = SYSTEM_FOLDER.parent if self.folder == SYSTEM_FOLDER else self.folder
@@ -491,9 +495,16 @@ def find_folder(variables: Mapping[str, str], given: str | os.PathLike[str] | No
     if variables.get("VOLACT_CLIENT_DIR"):
         return Path(variables["VOLACT_CLIENT_DIR"])
     system = platform.here()
-    if system.is_administrator() or SYSTEM_FOLDER.is_dir():
+    if system.is_administrator() or platform.has_folder(SYSTEM_FOLDER):
         return SYSTEM_FOLDER
     return system.user_folder(variables)
+
+
+def _open(folder: Path) -> None:
+    """What an earlier version's host made for itself alone is the way to the client's folder, which is everybody's."""
+    with suppress(OSError):  # another's, or not there yet, or a service's that may not change it
+        if stat.S_IMODE(folder.stat().st_mode) == PRIVATE_FOLDER:
+            folder.chmod(FOLDER)
 
 
 # ---- the two ways in which this room changes files; each leaves the old or the new state, nothing between

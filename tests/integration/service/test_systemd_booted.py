@@ -279,6 +279,19 @@ def test_the_kms_host_answers_from_when_systemd_says_so_and_stops_cleanly(comput
     assert (row["state"], row["error"]) == ("licensed", None)
 
 
+def test_a_way_to_the_licences_that_is_closed_to_users_is_named_to_them_and_opened_by_root_s_next_command(
+    computer: Computer, vendor: Vendor
+) -> None:
+    """As an earlier version's `host init` left it."""
+    check = ("client", "check", PRODUCT, "--root", vendor.root)
+    computer.path("/var/lib/volact").chmod(0o700)
+    closed = computer.volact(*check, user=PLAIN)
+    assert (closed.code, closed.hints[0][:45]) == (1, "open it to everybody as root: `chmod 755 /var")
+    computer.good("systemctl", "start", HOST)
+    computer.good("volact", "client", "activate", PRODUCT)
+    assert computer.good("volact", *check, user=PLAIN).out.startswith(f"{PRODUCT}: licensed")
+
+
 def test_a_kms_host_that_cannot_start_is_no_started_unit(computer: Computer) -> None:
     computer.path(PASSPHRASE).rename(computer.path(PASSPHRASE).with_name("elsewhere"))
     try:

@@ -3,6 +3,7 @@
 
 import multiprocessing
 import os
+import stat
 
 import pytest
 
@@ -150,3 +151,14 @@ def test_the_folder_is_the_given_one_then_the_variables_then_the_systems_then_th
     assert str(find_folder(variables)) == "/home/x/state/volact/client"
     (tmp_path / "system").mkdir()
     assert find_folder(variables) == tmp_path / "system"
+
+
+@pytest.mark.parametrize(("found", "left"), [(0o700, 0o755), (0o750, 0o750)])
+def test_a_way_to_the_systems_folder_that_a_host_made_private_is_opened_and_an_administrators_mode_is_kept(
+    tmp_path, monkeypatch, found, left
+):
+    folder = tmp_path / "volact" / "client"
+    folder.parent.mkdir(mode=found)
+    monkeypatch.setattr(store, "SYSTEM_FOLDER", folder)
+    ClientStore(folder).save_latest_time(7)
+    assert stat.S_IMODE(folder.parent.stat().st_mode) == left

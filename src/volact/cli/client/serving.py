@@ -76,7 +76,7 @@ def _folder(args: argparse.Namespace, env: Environment) -> Path:
     if env.variables.get("VOLACT_CLIENT_DIR"):
         return Path(env.variables["VOLACT_CLIENT_DIR"])
     system = platform.here()
-    if system.is_administrator() or system.SYSTEM_FOLDER.is_dir():
+    if system.is_administrator() or platform.has_folder(system.SYSTEM_FOLDER):
         return system.SYSTEM_FOLDER
     return system.user_folder(env.variables)
 

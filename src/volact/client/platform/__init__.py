@@ -11,7 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from volact.core.errors import StoreError
 from volact.core.fingerprint import Trait
+
+
+class ClientFolderClosedError(StoreError):
+    code = "client-folder-closed"
+    fmt = "{folder} cannot be entered, and the licences of this computer are in it"
+    remedy = "open it to everybody as root: `chmod 755 {folder}`; its secrets are in files that only root reads"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +65,14 @@ class Platform(Protocol):
 
     def service_plan(self, program: tuple[str, ...]) -> ServicePlan:
         """``program`` is how ``volact`` is started."""
+
+
+def has_folder(path: Path) -> bool:
+    """Whether the system's folder is there; raises :class:`ClientFolderClosedError` where that cannot be seen."""
+    try:
+        return path.is_dir()
+    except PermissionError:
+        raise ClientFolderClosedError(folder=str(path.parent)) from None
 
 
 def here() -> Platform:
