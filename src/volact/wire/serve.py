@@ -27,7 +27,7 @@ BACKLOG = 4096  # half-open connections cost the kernel little, refused machines
 READY_SECONDS = 0.05  # between looks whether a worker listens by now
 ANSWER_SECONDS = 5.0  # for a look at this machine's own port, which the kernel answers at once
 RESTART_SECONDS = 1.0  # before a server that died is started again
-COLLECT_AFTER = 20_000  # more objects made than gone; Python's own 700 is a dozen requests under way
+COLLECT_AFTER = 20_000  # more objects made than gone; Python's own 700 come together in a batch of some fifty requests
 DESCRIPTORS = 65_536  # a service starts with 1,024, which is as many connections as one attacker opens in a second
 
 
@@ -176,7 +176,7 @@ class _Guarded:
 
 def _relieve_collector() -> None:
     """What was loaded stays, and what requests make goes by its reference counts: only rare errors leave cycles, so the
-    collector need not look through the requests under way hundreds of times a second."""
+    collector need not look through the requests under way with every batch."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER)
