@@ -36,7 +36,7 @@ def clock() -> int:
 class ConsoleRun:
     """What the worker needs to start by itself, picklable.  ``subtitle``: whose console it is, under its name.
     ``logins``: the file that says who else vouches for people, see ``web.logins``.  ``schedules``: whether the fleet's
-    are run here."""
+    are run here.  ``vault``: the file with the passphrase of the fleet's key vault, where its folder keeps none."""
 
     folder: Path
     folders: Mapping[str, Path]
@@ -46,6 +46,7 @@ class ConsoleRun:
     totp_required: bool = False
     logins: Path | None = None
     schedules: bool = True
+    vault: Path | None = None
 
     def load(self) -> Any:
         """Makes the application; runs inside the worker."""
@@ -60,7 +61,7 @@ def open_accounts(folder: ConsoleFolder, *, login: bool = False, totp_required: 
 
 def load_application(run: ConsoleRun) -> Any:
     folder = ConsoleFolder.open(run.folder)
-    site = ConsoleSite(folder, run.folders, run.program, clock)
+    site = ConsoleSite(folder, run.folders, run.program, clock, run.vault)
     runner = JobRunner()
     schedules = ScheduleRunner(site) if run.schedules else None
     local = open_accounts(folder, login=True, totp_required=run.totp_required)

@@ -16,7 +16,6 @@ from typing import Any
 
 from volact.console.site import ConsoleSite, FleetRole
 from volact.core.errors import VolactError
-from volact.fleet.api import Fleet
 from volact.fleet.automation import LOOK_SECONDS, Automation
 from volact.fleet.runners import Program
 
@@ -69,8 +68,7 @@ class ScheduleRunner:
         self._said = text
 
     def _automation(self, role: FleetRole) -> Coroutine[Any, Any, None]:
-        fleet = Fleet(role.folder, role.store, WHO, self._site.clock)
-        return Automation(fleet, program=Program.CONSOLE).serve_schedules(asyncio.Event())
+        return Automation(self._site.fleet_tool(role, WHO), program=Program.CONSOLE).serve_schedules(asyncio.Event())
 
 
 def _run(loop: asyncio.AbstractEventLoop, work: asyncio.Task[None]) -> None:

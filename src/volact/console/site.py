@@ -5,6 +5,7 @@ A role that is not set up here, or in a folder that is closed to the console, is
 it up.  Stores stay open: a page has milliseconds.  What is read of each role is in ``snapshots``.
 """
 
+import functools
 import sqlite3
 import threading
 from collections.abc import Callable, Mapping
@@ -16,12 +17,14 @@ from sqlalchemy import event
 
 from volact.console.folder import ConsoleFolder
 from volact.console.targets import ThisMachine
+from volact.fleet.api import Fleet
 from volact.fleet.folder import FILE as FLEET_FILE
 from volact.fleet.folder import FleetFolder
 from volact.fleet.store import FleetStore
 from volact.host.application import open_store
 from volact.host.folder import HostFolder
 from volact.host.store import HostStore
+from volact.sealing import keys
 from volact.vm.application import VmFolder
 from volact.vm.application import open_store as open_vm_store
 from volact.vm.store import VmStore
@@ -51,12 +54,14 @@ class FleetRole:
 
 @dataclass(slots=True)
 class ConsoleSite:
-    """``folders``: where each role's folder is; ``program``: what runs ``volact``."""
+    """``folders``: where each role's folder is; ``program``: what runs ``volact``; ``vault``: the file with the
+    passphrase of the fleet's key vault, where its folder does not keep it."""
 
     folder: ConsoleFolder
     folders: Mapping[str, Path]
     program: tuple[str, ...]
     clock: Callable[[], int]
+    vault: Path | None = None
     _opened: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
@@ -72,6 +77,11 @@ class ConsoleSite:
 
     def fleet(self) -> FleetRole | None:
         return self._role("fleet", _open_fleet)
+
+    def fleet_tool(self, role: FleetRole, who: str) -> Fleet:
+        """The fleet tool, acting as somebody."""
+        passphrase = None if self.vault is None else functools.partial(keys.read_passphrase, self.vault)
+        return Fleet(role.folder, role.store, who, self.clock, passphrase)
 
     def close(self) -> None:
         for role in self._opened.values():

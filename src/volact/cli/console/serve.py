@@ -12,6 +12,7 @@ from volact.cli.options import add_verb, between
 from volact.client import systemd
 from volact.console.application import ConsoleRun, open_accounts
 from volact.console.folder import ROLES, ConsoleFolder
+from volact.fleet.api import PASSPHRASE_VARIABLE
 from volact.web.logins import check_logins
 from volact.web.site import WebListener
 from volact.wire.serve import Listener, serve
@@ -73,7 +74,7 @@ def run(args: argparse.Namespace, env: Environment) -> int:
     logins = Path(args.web_logins).absolute() if args.web_logins else None
     console = ConsoleRun(
         folder.path.absolute(), folders, program, listener, args.title, args.require_totp, logins,
-        schedules=not args.no_schedules,
+        schedules=not args.no_schedules, vault=_vault(env),
     )  # fmt: skip
     check_logins(console.logins, open_accounts(folder))
     first = _first_login(folder, listener, private=not systemd.is_listening(env.variables))
@@ -97,6 +98,12 @@ def run(args: argparse.Namespace, env: Environment) -> int:
 def _listener(args: argparse.Namespace) -> WebListener:
     certificate, key = (Path(path) if path else None for path in (args.tls_certificate, args.tls_key))
     return WebListener(args.listen, args.port, certificate, key, tuple(args.trust_proxy), tuple(args.name))
+
+
+def _vault(env: Environment) -> Path | None:
+    """What the fleet's own commands take, too."""
+    file = env.variables.get(PASSPHRASE_VARIABLE)
+    return Path(file).absolute() if file else None
 
 
 def _first_login(folder: ConsoleFolder, listener: WebListener, *, private: bool) -> str:

@@ -39,7 +39,7 @@ def fleet_of(visit: Visit) -> Fleet:
     role = site_of(visit).fleet()
     if role is None:
         raise NoFleetHereError()
-    return Fleet(role.folder, role.store, visit.actor, site_of(visit).clock)
+    return site_of(visit).fleet_tool(role, visit.actor)
 
 
 def counted(number: int, noun: str, one: str = "was", several: str = "were") -> str:
