@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, insert, select, tuple_, update
+from sqlalchemy import ARRAY, ColumnElement, Connection, bindparam, func, insert, literal, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from volact.core.fingerprint import Fingerprint
@@ -66,7 +66,8 @@ class Activations:
         wanted = set(self._load_traits(traits)) | set(self._requests.values())
         machines = sorted({(ask.key_id, name) for ask in asks for name in (ask.machine, name_of(ask.machine))})
         for some in _chunks(machines):
-            self._keep(select(*_COLUMNS).where(tuple_(ACTIVATION.c.key_id, ACTIVATION.c.machine_id).in_(some)))
+            row = ACTIVATION.c
+            self._keep(select(*_COLUMNS).where(_among(self._conn.dialect.name, row.key_id, row.machine_id, some)))
         for ids in _chunks(sorted(wanted - set(self._by_id))):
             self._keep(select(*_COLUMNS).where(ACTIVATION.c.id.in_(ids)))
         self._next = (self._conn.execute(select(func.max(ACTIVATION.c.id))).scalar() or 0) + 1
@@ -186,8 +187,9 @@ class Activations:
     def _load_traits(self, traits: Sequence[tuple[str, bytes]]) -> Iterable[int]:
         row = ACTIVATION_TRAIT.c
         for some in _chunks(traits):
-            statement = select(row.key_id, row.trait, row.activation_id).where(tuple_(row.key_id, row.trait).in_(some))
-            for key_id, trait, activation in self._conn.execute(statement):
+            statement = select(row.key_id, row.trait, row.activation_id)
+            among = _among(self._conn.dialect.name, row.key_id, row.trait, some)
+            for key_id, trait, activation in self._conn.execute(statement.where(among)):
                 self._by_trait[key_id, bytes(trait)] = activation
         return self._by_trait.values()
 
@@ -265,6 +267,18 @@ def _row(activation: Activation) -> dict[str, Any]:
 
 def _renamed(row: Mapping[str, Any]) -> dict[str, Any]:
     return {f"b_{name}": value for name, value in row.items()}
+
+
+def _among(
+    dialect: str, first: ColumnElement[Any], second: ColumnElement[Any], pairs: Sequence[tuple[str, bytes]]
+) -> ColumnElement[bool]:
+    """Whether two columns are one of the pairs.  PostgreSQL takes a list of pairs for hundreds of alternatives, and
+    plans them for longer than it looks them up: it is given arrays."""
+    pair = tuple_(first, second)
+    if dialect != "postgresql":
+        return pair.in_(pairs)
+    columns = zip((first, second), zip(*pairs, strict=True), strict=True)
+    return pair.in_(select(*(func.unnest(literal(list(values), ARRAY(column.type))) for column, values in columns)))
 
 
 def _chunks(values: Sequence[Any]) -> Iterable[Sequence[Any]]:
