@@ -20,7 +20,7 @@ import dns.resolver
 ADDRESS = "127.0.0.1"
 KEY = "volact-host"  # the key that the update policy names
 STRANGER = "stranger"  # a key the server knows and grants nothing
-START_SECONDS = 20
+START_SECONDS = 60
 ATTEMPTS = 5  # another process can take the port between our look and named's bind
 
 

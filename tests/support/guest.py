@@ -34,7 +34,7 @@ from volact.vm.store import VmStore
 
 PRODUCT, EDITION, OTHER_EDITION = "acme-cad", "professional", "render-server"
 GROUP, OTHER_GROUP = "acme-clients", "acme-servers"
-START_SECONDS = 20.0
+START_SECONDS = 60.0
 
 TOML = """\
 product = "acme-cad"

@@ -29,8 +29,8 @@ from volact.cli.environment import Environment
 from volact.cli.main import main
 from volact.testing.machines import simulated_environment
 
-START_SECONDS = 30.0
-STOP_SECONDS = 25.0
+START_SECONDS = 90.0
+STOP_SECONDS = 60.0
 ADDRESS = "127.0.0.1"
 
 

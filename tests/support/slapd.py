@@ -28,7 +28,7 @@ BASE = "dc=example,dc=test"
 ADMINISTRATOR, PASSWORD = f"cn=admin,{BASE}", "Passw0rd.for.tests"
 MACHINES, GROUP = 30, f"cn=kiosks,{BASE}"
 USER = f"cn=anna,{BASE}"
-START_SECONDS = 20.0
+START_SECONDS = 60.0
 NOBODY = 65534
 
 

@@ -45,5 +45,5 @@ def ask(port: int, secret: str, method: str, path: str, body: dict[str, Any] | N
     request.add_header("Authorization", f"Bearer {secret}")
     request.add_header("Content-Type", "application/json")
     data = None if body is None else json.dumps(body).encode()
-    with urllib.request.urlopen(request, data, timeout=20) as answer:
+    with urllib.request.urlopen(request, data, timeout=120) as answer:
         return json.load(answer)

@@ -202,7 +202,7 @@ def test_who_sends_a_body_slowly_holds_no_place_that_others_wait_for(api, portal
 
     sent = [ask("POST", "/keys/refresh", content=slow()) for _ in range(2 * THREADS)]
     try:
-        assert ask("GET", "/whoami").result(timeout=20).status_code == 200
+        assert ask("GET", "/whoami").result(timeout=120).status_code == 200
     finally:
         portal.call(rest.set)
-    assert {one.result(timeout=20).status_code for one in sent} == {200}
+    assert {one.result(timeout=120).status_code for one in sent} == {200}

@@ -241,8 +241,8 @@ def test_a_failing_domain_is_reported_and_retried_with_growing_pauses():
     domain = DnsDomain("example.com", server="127.0.0.1", port=_closed_port())
     publisher = DnsPublisher([domain], "kms1.example.com", 1688, events.put, clock=timetable.now, wait=timetable.wait)
     publisher.start()
-    seen = [events.get(timeout=10) for _ in range(4)]
-    assert publisher.stop(timeout=10)
+    seen = [events.get(timeout=60) for _ in range(4)]
+    assert publisher.stop(timeout=60)
     assert {event.code for event in seen} == {"dns-publish-failed"}
     assert [event.fields["retry_in"] for event in seen] == [300, 600, 1200, 2400]
     assert {event.fields["cause"] for event in seen} == {"dns-server-unreachable"}
@@ -262,8 +262,8 @@ def test_an_event_log_that_fails_does_not_end_the_publishing(caplog):
     publisher = DnsPublisher([domain], "kms1.example.com", 1688, full_disk, clock=timetable.now, wait=timetable.wait)
     publisher.start()
     for _ in range(2):
-        calls.get(timeout=10)
-    assert publisher.stop(timeout=10)
+        calls.get(timeout=60)
+    assert publisher.stop(timeout=60)
     assert "could not be written" in caplog.text
 
 
