@@ -79,7 +79,8 @@ def test_a_mak_laid_into_an_image_activates_at_the_first_start_and_is_changed_by
     )
     first, second = (publisher.run(*issue, "--activations", "5").json["key"] for _ in range(2))
     with served(publisher) as port:
-        settings = f'key = "{first}"\nedition = "professional"\n[settings]\npublisher = "http://127.0.0.1:{port}"\nmdns = true\n'
+        keyed = f'key = "{first}"\nedition = "professional"\n'
+        settings = f'{keyed}[settings]\npublisher = "http://127.0.0.1:{port}"\nmdns = true\n'
         folder = answer(tmp_path / "answer", publisher.file, publisher.root, settings)
         done = volact("client", "prepare", folder, "--image", image, "--json")
         assert done.code == 0, done.out
