@@ -8,6 +8,9 @@ ARGS ?=
 BENCH ?= host_storm
 INSTALLED_BY := pyproject.toml constraints.txt tools/venv
 
+# A third of a test's time is waiting for real parts, so there is one worker more than cores.
+TEST_WORKERS ?= $(shell echo $$(( $$(nproc 2>/dev/null || echo 2) + 1 )))
+
 # Fast tests: no real parts, so they run anywhere and again after every edit.
 FAST_TESTS := $(wildcard tests/unit tests/property tests/cli tests/docs/test_error_pages.py tests/docs/test_links.py \
 	tests/docs/test_cli_reference.py)
@@ -25,7 +28,7 @@ demo: .venv/.demo  ## a whole site on this machine; ARGS="--exit --json" ends by
 test: .venv/.dev  ## all tests with real parts; ARGS="tests/integration/dns" runs a part
 	@set -e; required=1; tools/setup || { [ $$? -eq 3 ] || exit 1; required=0; }; \
 	export VOLACT_REQUIRE_PARTS=$${VOLACT_REQUIRE_PARTS:-$$required} HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-ci}; \
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)  # slow ones first: the quick fill both workers' ends
+	$(BIN)/pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)  # slow ones first, quick ones fill up
 
 check: .venv/.dev  ## format, lint, types and the fast tests, in about a minute
 	@$(BIN)/ruff format --check .
