@@ -54,10 +54,15 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A real part of the machine: how to see that it is there, and where it comes from."""
+    """A real part of the machine: how to see that it is there, and where it comes from.
+
+    ``allowed``: whether this computer lets it run.  Nothing that could be installed changes that, so where it does not,
+    a test is skipped with the reason, whatever is required.
+    """
 
     probe: Callable[[], bool]
     source: str
+    allowed: Callable[[], bool] = lambda: True
 
 
 def _command(name: str) -> Callable[[], bool]:
@@ -108,7 +113,9 @@ PARTS: dict[str, Part] = {
     "notify-send": Part(_command("notify-send"), "Debian package libnotify-bin"),
     "systemd": Part(_command("systemd-analyze"), "Debian package systemd"),
     "booted-systemd": Part(
-        booted_systemd.is_present, "Debian package systemd, and root that may make namespaces and mount in them"
+        booted_systemd.is_installed,
+        "Debian package systemd, and root that may make namespaces and mount in them",
+        booted_systemd.is_allowed,
     ),
     "go": Part(_command("go"), "Debian package golang-go"),
     "mono": Part(lambda: all(map(_which, ("mcs", "mono"))), "Debian packages mono-mcs and mono-runtime"),
@@ -119,13 +126,21 @@ PARTS: dict[str, Part] = {
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    missing = [name for marker in item.iter_markers("needs") for name in marker.args if not _part(name).probe()]
+    needed = [name for marker in item.iter_markers("needs") for name in marker.args]
+    missing = [name for name in needed if not _part(name).probe()]
     if not missing:
+        _skip_what_is_not_allowed(needed)
         return
     reason = "missing: " + ", ".join(f"{name} ({_part(name).source}; see tools/setup)" for name in missing)
     if os.environ.get("VOLACT_REQUIRE_PARTS") == "1":
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
+
+
+def _skip_what_is_not_allowed(needed: list[str]) -> None:
+    refused = [name for name in needed if not _part(name).allowed()]
+    if refused:
+        pytest.skip("this computer does not allow: " + ", ".join(f"{name} ({_part(name).source})" for name in refused))
 
 
 @pytest.fixture(scope="session")

@@ -282,10 +282,14 @@ def booted(folder: Path) -> Iterator[Computer]:
         computer.close()
 
 
+def is_installed() -> bool:
+    return SYSTEMD.exists() and all(map(shutil.which, ("unshare", "nsenter", "setpriv")))
+
+
 @functools.cache
-def is_present() -> bool:
+def is_allowed() -> bool:
     """Everything that a boot needs is allowed here?  In many a container it is not."""
-    if os.geteuid() != 0 or not SYSTEMD.exists() or not all(map(shutil.which, ("unshare", "nsenter", "setpriv"))):
+    if os.geteuid() != 0:
         return False
     tried = (
         "set -e; mount -t tmpfs x /mnt; mkdir /mnt/u /mnt/w /mnt/r; "

@@ -23,7 +23,11 @@ def _load() -> ModuleType:
 
 
 conftest = _load()
-GONE = {"gone": conftest.Part(lambda: False, "nowhere"), "here": conftest.Part(lambda: True, "everywhere")}
+GONE = {
+    "gone": conftest.Part(lambda: False, "nowhere"),
+    "here": conftest.Part(lambda: True, "everywhere"),
+    "forbidden": conftest.Part(lambda: True, "a right", lambda: False),
+}
 
 
 def test_a_missing_part_skips_with_its_name_and_source(
@@ -40,6 +44,16 @@ def test_a_missing_part_fails_where_parts_are_required(
     monkeypatch.setenv("VOLACT_REQUIRE_PARTS", "1")
     with pytest.raises(pytest.fail.Exception, match=r"missing: gone"):
         _set_up_with_needs(request, monkeypatch, "gone")
+
+
+def test_a_part_that_the_computer_does_not_allow_is_no_fault_of_what_is_installed(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VOLACT_REQUIRE_PARTS", "1")
+    with pytest.raises(pytest.skip.Exception, match=r"does not allow: forbidden \(a right"):
+        _set_up_with_needs(request, monkeypatch, "here", "forbidden")
+    with pytest.raises(pytest.fail.Exception, match=r"missing: gone"):
+        _set_up_with_needs(request, monkeypatch, "gone", "forbidden")
 
 
 def test_a_part_that_is_there_lets_the_test_run(
