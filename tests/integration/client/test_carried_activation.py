@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from support.clock import Clock
 from support.processes import good, volact
 from support.site import RealPublisher
 from volact.core.exchange import AnswerFile, RequestFile
@@ -15,14 +16,6 @@ from volact.sealing.recipient import RecipientKey
 
 DAY = 86400
 START = 1_800_000_000
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = START
-
-    def __call__(self) -> int:
-        return self.now
 
 
 class Computer:
@@ -58,7 +51,7 @@ class Computer:
 
 @pytest.fixture(scope="module")
 def clock() -> Clock:
-    return Clock()
+    return Clock(START)
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from support.clock import Clock
 from support.fleet_folders import EDITION, Lab, Online, issue, used
 from support.site import RealPublisher
 from volact.core.errors import VolactError
@@ -24,16 +25,9 @@ START = 1_800_000_000
 DAY = 86400
 
 
-class Clock:
-    now = START
-
-    def __call__(self) -> int:
-        return self.now
-
-
 @pytest.fixture(scope="module")
 def clock() -> Clock:
-    return Clock()
+    return Clock(START)
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, update
 
+from support.clock import Clock
 from support.fleet_folders import EDITION, PASSPHRASE, Lab, Online, issue, used
 from support.site import RealPublisher
 from volact.core.errors import MalformedError
@@ -37,16 +38,9 @@ OWN = LocalKey.generate()
 OTHER = LocalKey.generate()
 
 
-class Clock:
-    now = START
-
-    def __call__(self) -> int:
-        return self.now
-
-
 @pytest.fixture(scope="module")
 def clock() -> Clock:
-    return Clock()
+    return Clock(START)
 
 
 @pytest.fixture(scope="module")

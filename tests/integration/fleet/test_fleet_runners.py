@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from support.clock import Clock
 from volact.fleet import runners
 from volact.fleet.api import Fleet
 from volact.fleet.automation import Automation
@@ -16,14 +17,6 @@ from volact.fleet.runners import Program
 
 NOW = 1_900_000_000
 HERE = socket.gethostname()
-
-
-class Clock:
-    def __init__(self, now: int) -> None:
-        self.now = now
-
-    def __call__(self) -> int:
-        return self.now
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from aiosmtpd.smtp import AuthResult, Envelope, Session
 from cryptography.hazmat.primitives import serialization
 from sqlalchemy import update
 
+from support.clock import Clock
 from support.fleet_rows import NOW, fill
 from volact.core.errors import InputError, VolactError
 from volact.fleet import schedule
@@ -53,14 +54,6 @@ class Postbox:
         assert isinstance(found, EmailMessage)
         self.messages.append(found)
         return "250 taken"
-
-
-class Clock:
-    def __init__(self, now: int) -> None:
-        self.now = now
-
-    def __call__(self) -> int:
-        return self.now
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from support import postgresql
+from support.clock import Clock
 from volact.core.binding import NONCE_SIZE, RESPONSE_KEY_SIZE
 from volact.core.exchange import AnswerFile, RequestFile
 from volact.core.fingerprint import Fingerprint, Trait
@@ -45,14 +46,6 @@ PASSPHRASE = b"a passphrase for tests"
 NOW = 1_800_000_000
 YEAR, DAY, HOUR = 365 * 86400, 86400, 3600
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "acme-cad.toml"
-
-
-@dataclass
-class Clock:
-    now: int = NOW
-
-    def __call__(self) -> int:
-        return self.now
 
 
 @dataclass
@@ -276,7 +269,7 @@ def finished(finish: Callable[[int], Finished]) -> Finished:
 @pytest.fixture
 def site(finished: Finished, tmp_path: Path) -> Iterator["Site"]:
     with finished.copy(tmp_path / "acme") as path, Publisher.open(path) as publisher:
-        yield open_site(publisher, Clock())
+        yield open_site(publisher, Clock(NOW))
 
 
 def open_site(publisher: Publisher, clock: Clock) -> Site:
