@@ -17,7 +17,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from fastapi import FastAPI
 
 from integration.publisher.conftest import (  # noqa: F401 - fixtures
-    Clock,
+    NOW,
     Finished,
     Site,
     finish,
@@ -27,6 +27,7 @@ from integration.publisher.conftest import (  # noqa: F401 - fixtures
     postgresql_address,
     together,
 )
+from support.clock import Clock
 from volact.publisher import tokens
 from volact.publisher.administration import Publisher
 from volact.publisher.api.access import Role, Scope
@@ -122,7 +123,7 @@ def _scope(request: Any) -> dict[str, Any]:
 @pytest.fixture
 def site(finished: Finished, tmp_path: Path) -> Iterator[Site]:  # noqa: F811
     with finished.copy(tmp_path / "acme") as path, Publisher.open(path) as publisher:
-        yield open_site(publisher, Clock())
+        yield open_site(publisher, Clock(NOW))
 
 
 @pytest.fixture(scope="session")
