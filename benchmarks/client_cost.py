@@ -22,11 +22,12 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from volact.client import activation, products
+from volact.client.activation import online
 from volact.client.check import World, check
+from volact.client.discovery.routes import Route
+from volact.client.folder.store import ClientStore
 from volact.client.machine import LocalMachine
-from volact.client.routes import Route
-from volact.client.store import ClientStore
+from volact.client.products import installing
 from volact.testing import Site
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -62,12 +63,12 @@ def licensed_folder(folder: Path) -> str:
     """This machine, licensed by a host in memory; returns the publisher's root."""
     site = Site.make(now=int(time.time()))
     root, store = site.publisher.fingerprint, ClientStore(folder)
-    products.add_product(store, site.token, root, 0, site.clock())
-    products.install_generic_key(store, PRODUCT, "client")
+    installing.add_product(store, site.token, root, 0, site.clock())
+    installing.install_generic_key(store, PRODUCT, "client")
     host = site.kms_host()
     host.fill(101, 24)
     route = Route(host, "kms.example.test:1688", "given")
-    outcome = activation.activate(PRODUCT, store, [route], LocalMachine.of_system(), site.clock, Random())
+    outcome = online.activate(PRODUCT, store, [route], LocalMachine.of_system(), site.clock, Random())
     assert outcome.evaluation.licensed
     return root
 

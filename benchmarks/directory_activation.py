@@ -95,12 +95,12 @@ def environment(domain: Domain) -> dict[str, str]:
 
 def run_client(kind: str, folders: list[Path]) -> float:
     """One client process: each folder's machine activates; the seconds that took."""
-    from volact.client import activation
+    from volact.client.activation import online
+    from volact.client.discovery.resolver import DnsResolver
+    from volact.client.discovery.routes import find_routes
+    from volact.client.folder.store import ClientStore
     from volact.client.machine import LocalMachine
-    from volact.client.products import load_product
-    from volact.client.resolver import DnsResolver
-    from volact.client.routes import find_routes
-    from volact.client.store import ClientStore
+    from volact.client.products.loading import load_product
     from volact.directory import plug
     from volact.testing.machines import simulated_traits
 
@@ -112,7 +112,7 @@ def run_client(kind: str, folders: list[Path]) -> float:
         door = plug.open_door(folder, print) if kind == "directory" else None
         loaded = load_product(store, PRODUCT)
         routes = find_routes(loaded, store.settings(), store.issuer(PRODUCT), DnsResolver(None), random)
-        outcome = activation.activate(PRODUCT, store, routes, machine, clock, random, door)
+        outcome = online.activate(PRODUCT, store, routes, machine, clock, random, door)
         assert outcome.evaluation.licensed
         assert (outcome.source == "directory") == (kind == "directory")
     return time.monotonic() - began

@@ -15,11 +15,12 @@ import pytest
 import volact
 from support.processes import volact as run
 from support.site import Vendor, served
-from volact.client import activation, products
+from volact.client.activation import online
 from volact.client.check import World
+from volact.client.discovery.routes import Route
+from volact.client.folder.store import ClientStore
 from volact.client.machine import LocalMachine
-from volact.client.routes import Route
-from volact.client.store import ClientStore
+from volact.client.products import installing
 from volact.core.states import Enforcement
 from volact.testing import FakeClock, Site, simulated_traits
 
@@ -33,8 +34,8 @@ def site() -> Site:
 
 def prepare(folder: Path, site: Site) -> ClientStore:
     store = ClientStore(folder)
-    products.add_product(store, site.token, site.publisher.fingerprint, 0, site.clock())
-    products.install_generic_key(store, PRODUCT, "client")
+    installing.add_product(store, site.token, site.publisher.fingerprint, 0, site.clock())
+    installing.install_generic_key(store, PRODUCT, "client")
     return store
 
 
@@ -43,7 +44,7 @@ def license_here(store: ClientStore, site: Site, machine: LocalMachine | None = 
     host.fill(101, 24)
     machine = machine or LocalMachine.of_system()
     route = Route(host, "kms.example.test:1688", "given")
-    assert activation.activate(PRODUCT, store, [route], machine, site.clock, Random(1)).evaluation.licensed
+    assert online.activate(PRODUCT, store, [route], machine, site.clock, Random(1)).evaluation.licensed
 
 
 def command(folder: Path, site: Site, *words: str) -> subprocess.CompletedProcess[str]:

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from support.client_machine import PRODUCT, ClientMachine
-from volact.client import products
-from volact.client.activation import Outcome
+from volact.client.activation.online import Outcome
+from volact.client.products import installing, loading
 from volact.core.errors import TransportError, TrustError
 from volact.core.policy import DAY
 from volact.core.refusal import RefusedError
@@ -76,7 +76,7 @@ class Life(RuleBasedStateMachine):
     def a_machine_activates(self, n: int, h: int) -> None:
         try:
             outcome = self.machines[n].activate(self.hosts[h])
-        except (RefusedError, TrustError, TransportError, products.NoKeyError):
+        except (RefusedError, TrustError, TransportError, loading.NoKeyError):
             self.look(Event.ISSUER_REVOKED, Event.TIME_PASSED, only=n)
         else:
             self.answered(n, h, outcome)
@@ -118,7 +118,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(n=st.integers(0, MACHINES - 1))
     def a_key_is_removed(self, n: int) -> None:
-        products.remove_key(self.machines[n].store, PRODUCT)
+        installing.remove_key(self.machines[n].store, PRODUCT)
         self.look(Event.KEY_REMOVED, only=n)
 
     @precondition(lambda self: any(model.state is State.UNLICENSED for model in self.models))
@@ -126,7 +126,7 @@ class Life(RuleBasedStateMachine):
     def keys_come_back(self) -> None:
         for n, model in enumerate(self.models):
             if model.state is State.UNLICENSED:
-                products.install_generic_key(self.machines[n].store, PRODUCT, "client")
+                installing.install_generic_key(self.machines[n].store, PRODUCT, "client")
                 self.look(Event.KEY_INSTALLED, only=n)
 
     @rule(h=st.integers(0, HOSTS - 1))
@@ -156,7 +156,7 @@ class Life(RuleBasedStateMachine):
         before = self.machines[n].licences()
         try:
             self.machines[n].activate(server)
-        except (TrustError, SealError, TransportError, products.NoKeyError, RefusedError):
+        except (TrustError, SealError, TransportError, loading.NoKeyError, RefusedError):
             pass
         else:
             raise AssertionError("the attack worked")

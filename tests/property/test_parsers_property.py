@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from volact.client import firmware
-from volact.client.discovery import HostMalformedError, parse_host_port, parse_resolver_address
+from volact.client.folder.settings import HostMalformedError, parse_host_port, parse_resolver_address
+from volact.client.platform import firmware
 from volact.core import encoding
 from volact.core.counter import Attested, Counter, CounterOffer, CounterProof, CounterReading
 from volact.core.definition import ProductDefinition

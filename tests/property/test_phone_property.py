@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from volact.client.phone_licence import PhoneLicence, PhoneRequest
+from volact.client.products.phone_licence import PhoneLicence, PhoneRequest
 from volact.core import phone
 from volact.core.errors import InputError, MalformedError
 from volact.core.fingerprint import Fingerprint

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from support.client_machine import PRODUCT, ClientMachine
-from volact.client.events import Log
-from volact.client.rounds import LONGEST_SLEEP, SHORTEST_SLEEP, run_round
+from volact.client.service.events import Log
+from volact.client.service.rounds import LONGEST_SLEEP, SHORTEST_SLEEP, run_round
 from volact.core.evaluation import trusted_time
 from volact.core.states import State
 from volact.testing import Site

@@ -9,11 +9,12 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from volact.client import activation, products
+from volact.client.activation import online
 from volact.client.check import Check, World, check
+from volact.client.discovery.routes import Route
+from volact.client.folder.store import ClientStore
 from volact.client.machine import LocalMachine
-from volact.client.routes import Route
-from volact.client.store import ClientStore
+from volact.client.products import installing, loading
 from volact.core.evaluation import Evaluation
 from volact.testing import Site, simulated_traits
 
@@ -34,7 +35,7 @@ class ClientMachine:
         """With the site's product added and its generic key installed."""
         machine = cls(folder, site, number, **kwargs)
         machine.add()
-        products.install_generic_key(machine.store, PRODUCT, edition)
+        installing.install_generic_key(machine.store, PRODUCT, edition)
         return machine
 
     @property
@@ -45,13 +46,13 @@ class ClientMachine:
     def local(self) -> LocalMachine:
         return LocalMachine(lambda: self.hardware, lambda: f"machine-{self.number}")
 
-    def add(self, token: str | None = None, min_version: int = 0) -> products.LoadedProduct:
+    def add(self, token: str | None = None, min_version: int = 0) -> loading.LoadedProduct:
         root = self.site.publisher.fingerprint
-        return products.add_product(self.store, token or self.site.token, root, min_version, self.clock())
+        return installing.add_product(self.store, token or self.site.token, root, min_version, self.clock())
 
-    def activate(self, *servers: Any) -> activation.Outcome:
+    def activate(self, *servers: Any) -> online.Outcome:
         routes = [Route(server, self.address(server), "given") for server in servers]
-        return activation.activate(PRODUCT, self.store, routes, self.local, self.clock, self.random)
+        return online.activate(PRODUCT, self.store, routes, self.local, self.clock, self.random)
 
     def address(self, server: Any) -> str:
         """One for each host; whoever sits between the machine and a host (``server.host``) has the host's."""
@@ -65,9 +66,9 @@ class ClientMachine:
     def evaluate(self) -> Evaluation:
         """As ``volact client status`` does: what was observed is recorded."""
         store, now = self.store, self.clock()
-        loaded = products.load_product(store, PRODUCT)
+        loaded = loading.load_product(store, PRODUCT)
         evaluation = loaded.evaluate(self.local.fingerprint(loaded.trust.fingerprint), now)
-        products.record(store, loaded, evaluation, now)
+        loading.record(store, loaded, evaluation, now)
         return evaluation
 
     def check(self, root: str | None = None, min_version: int = 0) -> Check:

@@ -8,9 +8,10 @@ from types import SimpleNamespace
 from typing import Any
 
 from support.client_machine import ClientMachine
-from volact.client import activation, phone, products
-from volact.client.phone_licence import PhoneRequest
-from volact.client.routes import Route
+from volact.client.activation import online, phone
+from volact.client.discovery.routes import Route
+from volact.client.products import installing
+from volact.client.products.phone_licence import PhoneRequest
 from volact.core.phone import ConfirmationId, InstallationId
 from volact.core.product_key import Channel
 from volact.publisher import phone_key
@@ -80,7 +81,7 @@ class Desk:
     def machine(self, folder: Path, key: NewKey, number: int = 1) -> ClientMachine:
         machine = ClientMachine(folder, self.site(), number)
         machine.add()
-        products.install_key(machine.store, "acme-cad", str(key.key), self.edition.id)
+        installing.install_key(machine.store, "acme-cad", str(key.key), self.edition.id)
         return machine
 
     @property
@@ -131,6 +132,6 @@ def apply(machine: ClientMachine, confirmation: ConfirmationId | str) -> phone.A
     return phone.apply(machine.store, "acme-cad", parsed, machine.local, machine.clock())
 
 
-def activate_online(machine: ClientMachine, online: Online) -> activation.Outcome:
-    routes = [Route(online, "https://publisher.example.test", "given")]
-    return activation.activate("acme-cad", machine.store, routes, machine.local, machine.clock, machine.random)
+def activate_online(machine: ClientMachine, publisher: Online) -> online.Outcome:
+    routes = [Route(publisher, "https://publisher.example.test", "given")]
+    return online.activate("acme-cad", machine.store, routes, machine.local, machine.clock, machine.random)

@@ -5,8 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from support.client_machine import PRODUCT, ClientMachine
-from volact.client import phone, products
-from volact.client.phone_licence import PhoneRequest
+from volact.client.activation import phone
+from volact.client.products import installing
+from volact.client.products.phone_licence import PhoneRequest
 from volact.core.phone import ConfirmationId, Subject, message
 from volact.core.product_key import Channel, ProductKey, publisher_tag
 from volact.sealing.confirmation import PhoneKey
@@ -30,7 +31,7 @@ def caller(folder: Path, site: Site, number: int = 1, key: ProductKey | None = N
     """A machine with the product and a MAK."""
     machine = ClientMachine(folder, site, number)
     machine.add()
-    products.install_key(machine.store, PRODUCT, str(key or mak(site)))
+    installing.install_key(machine.store, PRODUCT, str(key or mak(site)))
     return machine
 
 

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from volact.client.folder.files import find_folder
+from volact.client.folder.store import ClientStore
 from volact.client.machine import LocalMachine
-from volact.client.products import LoadedProduct, load_under_root, record
-from volact.client.store import ClientStore, find_folder
+from volact.client.products.loading import LoadedProduct, load_under_root, record
 from volact.core.definition import parse_root
 from volact.core.errors import ConfigError, StoreError, VolactError
 from volact.core.evaluation import Evaluation, trusted_time

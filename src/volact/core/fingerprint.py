@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fingerprints: what a machine looks like, as one salted hash a trait, and how much of it may change.
 
-Pure: raw values come from ``client.traits``.  A fingerprint tells machines apart and notices copies; it is not the
-machine's identity (that is the hash of its key) and not anonymous to the publisher whose salt made it.
+Pure: raw values come from ``client.platform.traits``.  A fingerprint tells machines apart and notices copies; it is not
+the machine's identity (that is the hash of its key) and not anonymous to the publisher whose salt made it.
 Spec: docs/spec/fingerprint.md.
 """
 

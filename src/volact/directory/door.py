@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The door of a member computer: reads the forest's activation objects and says which one licenses it.
 
-What the licensing service does with it is the client's (:mod:`volact.client.directory`): the door only reads, as the
+What the licensing service does with it is the client's (``client.activation.directory``): the door only reads, as the
 computer's own account, and nothing is written back.  Controllers are tried in turn, so that one that is down costs
 seconds.  Whether the computer is a member at all is a fact of this machine: its keytab, or its settings for a plain
 LDAP directory.  Spec: docs/spec/activation-object.md §6.

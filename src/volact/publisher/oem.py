@@ -37,7 +37,7 @@ from volact.sealing.verify import Trust
 
 FORMAT = 1
 MAX_REQUEST = 16 * 1024
-SIGNATURE, PREFIX = b"VLCT", "volact:"  # as volact.client.firmware reads them
+SIGNATURE, PREFIX = b"VLCT", "volact:"  # as volact.client.platform.firmware reads them
 OEM_ID_BYTES, OEM_TABLE_BYTES = 6, 8
 CREATOR = b"VLCT"
 _HEADER = struct.Struct("<4sIBB6s8sI4sI")  # ACPI 6.5, 5.2.6

@@ -193,7 +193,7 @@ _ANY = RecipientKey.generate().text
 
 
 def _open(vault: RecipientKey, made: dict[str, Any]) -> str:
-    from volact.client.backup import PURPOSE
+    from volact.client.deployment.backup import PURPOSE
     from volact.core.encoding import b64decode
 
     opened = vault.open(b64decode(made["sealed"]), PURPOSE).decode()

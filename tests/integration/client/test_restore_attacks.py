@@ -8,7 +8,7 @@ import pytest
 
 from support.client_machine import ClientMachine
 from support.tpm import running
-from volact.client.backup import TPM, Backup, restore
+from volact.client.deployment.backup import TPM, Backup, restore
 from volact.core.errors import MalformedError
 from volact.sealing.tpm import TpmKey, TpmOtherError
 from volact.testing import Site

@@ -10,15 +10,9 @@ from random import Random
 import pytest
 
 from support.bind import Bind, bind
-from volact.client.discovery import (
-    Candidate,
-    DiscoveryTrace,
-    NoHostFoundError,
-    Settings,
-    Source,
-    candidates,
-)
-from volact.client.resolver import DnsResolver
+from volact.client.discovery.hosts import Candidate, DiscoveryTrace, NoHostFoundError, Source, candidates
+from volact.client.discovery.resolver import DnsResolver
+from volact.client.folder.settings import Settings
 from volact.host.dns import DnsDomain, publish, withdraw
 
 pytestmark = pytest.mark.needs("bind")

@@ -20,16 +20,9 @@ import pytest
 from support.netns import Network, Shell, end, network
 from support.processes import wait_for
 from support.site import Vendor
-from volact.client import mdns
-from volact.client.discovery import (
-    DiscoveryTrace,
-    NoHostFoundError,
-    Outcome,
-    Settings,
-    Source,
-    SrvRecord,
-    candidates,
-)
+from volact.client.discovery import mdns
+from volact.client.discovery.hosts import DiscoveryTrace, NoHostFoundError, Outcome, Source, SrvRecord, candidates
+from volact.client.folder.settings import Settings
 from volact.host.dns.mdns import MdnsInterfaceError, check_interfaces
 
 

@@ -19,10 +19,10 @@ import pytest
 from support.processes import ADDRESS, Server, serving, volact
 from support.proxy import Attack, Call, attacked, ok, reply
 from support.site import PRODUCT, Machine, Vendor, make_request, now, served
-from volact.client import activation
+from volact.client.activation import online
+from volact.client.discovery.routes import GIVEN, Route
+from volact.client.folder.store import ClientStore
 from volact.client.machine import LocalMachine
-from volact.client.routes import GIVEN, Route
-from volact.client.store import ClientStore
 from volact.core.errors import VolactError
 from volact.core.licence import Licence
 from volact.core.product_key import Channel
@@ -454,10 +454,10 @@ def _old_host_of(wire: Wire) -> KmsHostSimulator:
         clock.shift = 0
 
 
-def _activate(machine: Machine, port: int, timeout: float) -> activation.Outcome:
+def _activate(machine: Machine, port: int, timeout: float) -> online.Outcome:
     local = LocalMachine(lambda: simulated_traits(machine.number), lambda: machine_name(machine.number))
     route = Route(HostAddress(ADDRESS, port, timeout=timeout), f"{ADDRESS}:{port}", GIVEN)
-    return activation.activate(PRODUCT, ClientStore(machine.folder), [route], local, now, Random(1))
+    return online.activate(PRODUCT, ClientStore(machine.folder), [route], local, now, Random(1))
 
 
 def _count(wire: Wire) -> int:

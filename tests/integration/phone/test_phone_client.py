@@ -8,13 +8,13 @@ import pytest
 
 from support.client_machine import PRODUCT
 from support.telephone import OTHER_PHONE_KEY, PHONE_KEY, apply, caller, confirm, mak, phone_site, show
-from volact.client import products
-from volact.client.phone import (
+from volact.client.activation.phone import (
     InstallationChangedError,
     NoInstallationIdError,
     PhoneChannelError,
 )
-from volact.client.phone_licence import PhoneLicence, PhoneNotOfferedError
+from volact.client.products import installing, loading
+from volact.client.products.phone_licence import PhoneLicence, PhoneNotOfferedError
 from volact.core.encoding import b64encode
 from volact.core.errors import MalformedError
 from volact.core.phone import ConfirmationId, InstallationId, PhoneDayError, PhoneReferenceError
@@ -87,7 +87,7 @@ def test_other_hardware_and_another_key_get_other_digits(machine, site):
     machine.hardware = simulated_traits(7)
     second = show(machine)
     assert second.installation.fingerprint != first.installation.fingerprint
-    products.install_key(machine.store, PRODUCT, str(mak(site, secret=2)))
+    installing.install_key(machine.store, PRODUCT, str(mak(site, secret=2)))
     assert show(machine).installation.key_tag != second.installation.key_tag
 
 
@@ -123,14 +123,14 @@ def test_hardware_out_of_tolerance_is_seen_as_with_every_licence(licensed):
 
 
 def test_generic_keys_are_not_activated_by_telephone(machine):
-    products.install_generic_key(machine.store, PRODUCT, "client")
+    installing.install_generic_key(machine.store, PRODUCT, "client")
     with pytest.raises(PhoneChannelError, match="volume"):
         show(machine)
 
 
 def test_without_a_key_there_is_nothing_to_read_out(machine):
-    products.remove_key(machine.store, PRODUCT)
-    with pytest.raises(products.NoKeyError):
+    installing.remove_key(machine.store, PRODUCT)
+    with pytest.raises(loading.NoKeyError):
         show(machine)
 
 
@@ -178,7 +178,7 @@ def test_a_confirmation_id_for_another_key_is_refused(machine, site):
 
 def test_a_key_that_was_exchanged_after_the_call_is_noticed(machine, site):
     confirmation = confirm(site, show(machine))
-    products.install_key(machine.store, PRODUCT, str(mak(site, secret=2)))
+    installing.install_key(machine.store, PRODUCT, str(mak(site, secret=2)))
     with pytest.raises(InstallationChangedError):
         apply(machine, confirmation)
 
@@ -302,5 +302,5 @@ def test_what_is_read_out_is_what_is_stored(machine):
 
 def _notes(machine):
     store = machine.store
-    products.load_product(store, PRODUCT)
+    loading.load_product(store, PRODUCT)
     return store.notes

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from support.phone_desk import activate_online, apply, show
-from volact.client import products, returns
-from volact.client.phone import ConfirmationReturnedError
+from volact.client.activation import returns
+from volact.client.activation.phone import ConfirmationReturnedError
+from volact.client.products import installing, loading
 from volact.core.phone import InstallationId
 from volact.core.product_key import Channel
 from volact.core.refusal import RefusedError
@@ -333,7 +334,7 @@ def give_up(machine, desk):
 
 
 def licensed(machine):
-    return products.evaluate_product(machine.store, "acme-cad", machine.local, machine.clock()).licensed
+    return loading.evaluate_product(machine.store, "acme-cad", machine.local, machine.clock()).licensed
 
 
 def test_a_licence_by_telephone_is_given_back_and_counts_no_more(tmp_path, desk):
@@ -344,7 +345,7 @@ def test_a_licence_by_telephone_is_given_back_and_counts_no_more(tmp_path, desk)
     path, copy = kept(machine)
     assert give_up(machine, desk).receipt.credited
     assert desk.left(key) == 1
-    products.install_key(machine.store, "acme-cad", str(key.key), desk.edition.id)
+    installing.install_key(machine.store, "acme-cad", str(key.key), desk.edition.id)
     assert not licensed(machine)
     path.write_bytes(copy)
     assert not licensed(machine)
@@ -363,7 +364,7 @@ def test_giving_back_takes_both_the_licence_by_telephone_and_the_one_online(tmp_
     desk.clock.advance(hours=1)
     activate_online(machine, desk.online())
     assert give_up(machine, desk).receipt.credited
-    products.install_key(machine.store, "acme-cad", str(key.key), desk.edition.id)
+    installing.install_key(machine.store, "acme-cad", str(key.key), desk.edition.id)
     path.write_bytes(copy)
     assert not licensed(machine)
     assert desk.left(key) == 1
@@ -377,6 +378,6 @@ def test_an_older_licence_by_telephone_does_not_come_back_either(tmp_path, desk)
     desk.clock.advance(days=1)
     apply(machine, desk.answer(show(machine, new=True).installation, key).confirmation)
     assert give_up(machine, desk).receipt.credited
-    products.install_key(machine.store, "acme-cad", str(key.key), desk.edition.id)
+    installing.install_key(machine.store, "acme-cad", str(key.key), desk.edition.id)
     path.write_bytes(older)
     assert not licensed(machine)

@@ -12,7 +12,7 @@ from support.firmware import FirmwareTree
 from support.processes import Done, good, volact
 from volact.cli.environment import Environment
 from volact.cli.main import main
-from volact.client import firmware
+from volact.client.platform import firmware
 from volact.publisher import oem
 from volact.sealing import keys
 from volact.testing import simulated_environment

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from support.processes import Server, good, volact
-from volact.client.store import ClientStore
+from volact.client.folder.store import ClientStore
 from volact.core.product_key import Channel
 
 PRODUCT = "acme-cad"

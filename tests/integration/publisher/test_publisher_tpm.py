@@ -16,13 +16,15 @@ from support.client_machine import ClientMachine
 from support.phone_desk import Online
 from support.processes import good, volact
 from support.tpm import Maker, running
-from volact.client import activation, products, returns
-from volact.client.doctor import Examination, Surroundings, examine
-from volact.client.events import Log
-from volact.client.resolver import DnsResolver
-from volact.client.returns import NothingToReturnError
-from volact.client.rounds import run_round
-from volact.client.routes import Route
+from volact.client.activation import online, returns
+from volact.client.activation.returns import NothingToReturnError
+from volact.client.discovery.resolver import DnsResolver
+from volact.client.discovery.routes import Route
+from volact.client.doctor.examination import Examination, Surroundings
+from volact.client.doctor.walk import examine
+from volact.client.products import installing
+from volact.client.service.events import Log
+from volact.client.service.rounds import run_round
 from volact.core.counter import READING, Attested
 from volact.core.errors import MalformedError, TrustError
 from volact.core.licence import Licence
@@ -61,7 +63,9 @@ class Bound(ClientMachine):
     def __init__(self, folder: Path, site, key: str, tcti: str, number: int = 1) -> None:
         super().__init__(folder, site, number, site.clock)
         self.key, self.tcti = key, tcti
-        products.add_product(self.store, site.publisher.store.version(PRODUCT, None).token, self.root, 0, self.clock())
+        installing.add_product(
+            self.store, site.publisher.store.version(PRODUCT, None).token, self.root, 0, self.clock()
+        )
         self.store.bind_tpm(tcti)
         self.install()
 
@@ -70,11 +74,11 @@ class Bound(ClientMachine):
         return self.site.folder.fingerprint
 
     def install(self) -> None:
-        products.install_key(self.store, PRODUCT, self.key, "professional")
+        installing.install_key(self.store, PRODUCT, self.key, "professional")
 
     def ask(self) -> Licence:
         route = Route(Online(self.site.service), "publisher", "given")
-        found = activation.activate(PRODUCT, self.store, [route], self.local, self.clock, self.random)
+        found = online.activate(PRODUCT, self.store, [route], self.local, self.clock, self.random)
         assert found.evaluation.licensed
         return found.licence
 
@@ -325,7 +329,7 @@ def test_power_that_goes_between_counting_and_keeping_the_proof_costs_nothing(si
     machine.ask()
     with monkeypatch.context() as patched:
         patched.setattr(
-            "volact.client.store.ClientStore.save_returned", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+            "volact.client.folder.store.ClientStore.save_returned", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
         )
         with pytest.raises(KeyboardInterrupt):
             returns.give_back(PRODUCT, machine.store, machine.clock)
@@ -360,7 +364,7 @@ def test_makers_are_added_listed_and_removed_and_the_ledger_knows(site, tmp_path
 
 
 def test_a_carried_request_offers_the_counter_too(site, bound, maker) -> None:
-    from volact.client import carried
+    from volact.client.activation import carried
 
     machine = bound(site.pool_key(1))
     file, _ = carried.write_request(machine.store, PRODUCT, machine.local, machine.clock(), secrets.token_bytes)

@@ -8,7 +8,7 @@ from support.client_machine import ClientMachine
 from support.operator_desk import ADMINISTRATOR, code_of, make_desk, served
 from support.phone_desk import apply, show
 from support.processes import volact
-from volact.client import products
+from volact.client.products import installing
 from volact.publisher.desk.application import open_accounts
 
 pytestmark = pytest.mark.needs("chromium")
@@ -161,7 +161,7 @@ def test_every_page_is_calm_and_can_be_used_by_everybody(site, browser):
 def caller(site, folder, key: str):
     machine = ClientMachine(folder / "machine", site.desk.site(), 7)
     machine.add()
-    products.install_key(machine.store, "acme-cad", key, site.desk.edition.id)
+    installing.install_key(machine.store, "acme-cad", key, site.desk.edition.id)
     return machine
 
 

@@ -10,7 +10,7 @@ from support import postgresql
 from support.client_machine import ClientMachine
 from support.phone_desk import EXAMPLE, PASSPHRASE, Desk, show
 from support.web_client import WebClient
-from volact.client import products
+from volact.client.products import installing
 from volact.publisher.administration import Publisher
 from volact.publisher.desk.application import build_desk, open_accounts
 from volact.publisher.folder import PublisherFolder
@@ -60,7 +60,7 @@ def client(desk):
 def machine(desk, folder, key):
     made = ClientMachine(folder / "machine", desk.site(), 7)
     made.add()
-    products.install_key(made.store, "acme-cad", key, desk.edition.id)
+    installing.install_key(made.store, "acme-cad", key, desk.edition.id)
     return made
 
 

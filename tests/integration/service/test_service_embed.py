@@ -13,10 +13,11 @@ from random import Random
 
 import pytest
 
-from volact.client import activation, products
+from volact.client.activation import online
+from volact.client.discovery.routes import Route
+from volact.client.folder.store import ClientStore
 from volact.client.machine import LocalMachine
-from volact.client.routes import Route
-from volact.client.store import ClientStore
+from volact.client.products import installing
 from volact.sealing import certificates
 from volact.testing import Site
 
@@ -29,12 +30,12 @@ def licensed() -> Iterator[tuple[Path, Site]]:
     """A machine that is licensed, in a folder whose socket's path is short."""
     site, parent = Site.make(now=int(time.time())), Path("/tmp") / f"volact-embed-{os.getpid()}"
     store = ClientStore(parent / "client")
-    products.add_product(store, site.token, site.publisher.fingerprint, 0, site.clock())
-    products.install_generic_key(store, PRODUCT, "client")
+    installing.add_product(store, site.token, site.publisher.fingerprint, 0, site.clock())
+    installing.install_generic_key(store, PRODUCT, "client")
     host = site.kms_host()
     host.fill(GROUP, 24)
     route = Route(host, "kms.example.test:1688", "given")
-    activation.activate(PRODUCT, store, [route], LocalMachine.of_system(), site.clock, Random(1))
+    online.activate(PRODUCT, store, [route], LocalMachine.of_system(), site.clock, Random(1))
     yield store.folder, site
     shutil.rmtree(parent)
 

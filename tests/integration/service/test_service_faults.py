@@ -19,10 +19,13 @@ import pytest
 from support.client_machine import PRODUCT, ClientMachine
 from support.processes import wait_for
 from support.site import served
-from volact.client import generalize, image, products, rounds, store
 from volact.client.check import check
-from volact.client.events import Log
-from volact.client.store import ClientStore
+from volact.client.deployment import generalize, image, rearm
+from volact.client.folder import files
+from volact.client.folder.store import ClientStore
+from volact.client.products import installing
+from volact.client.service import memory, rounds
+from volact.client.service.events import Log
 from volact.core.states import State
 from volact.testing import KmsHostSimulator, Site
 
@@ -43,10 +46,10 @@ def host(site: Site) -> KmsHostSimulator:
 
 def prepare(folder: Path, site: Site, port: int, address: str = "127.0.0.1") -> ClientStore:
     kept = ClientStore(folder)
-    products.add_product(kept, site.token, site.publisher.fingerprint, 0, site.clock())
+    installing.add_product(kept, site.token, site.publisher.fingerprint, 0, site.clock())
     settings = kept.settings()
     kept.save_settings(settings._replace(discovery=type(settings.discovery)(host=address, port=port)))
-    products.install_generic_key(kept, PRODUCT, "client")
+    installing.install_generic_key(kept, PRODUCT, "client")
     return kept
 
 
@@ -119,7 +122,7 @@ def test_a_disk_that_is_read_only_takes_no_licence_and_makes_no_busy_service(
             before = len(list(Log(folder).read()))
             process.send_signal(signal.SIGHUP)
             settled(process)
-            products.install_generic_key(ClientStore(folder), PRODUCT, "server")  # noticed and activated again
+            installing.install_generic_key(ClientStore(folder), PRODUCT, "server")  # noticed and activated again
             wait_for(lambda: len(list(Log(folder).read())) > before)
 
 
@@ -140,7 +143,7 @@ def test_a_disk_that_is_full_takes_no_licence_and_the_service_goes_on_when_there
             settled(process)
             assert is_licensed(folder, site)
             filler.unlink()
-            products.install_generic_key(ClientStore(folder), PRODUCT, "server")
+            installing.install_generic_key(ClientStore(folder), PRODUCT, "server")
             wait_for(lambda: [row["event"] for row in Log(folder).read()].count("activation-answered") > 1)
 
 
@@ -163,15 +166,15 @@ def test_a_network_that_comes_back_is_noticed_and_the_failed_attempt_repeated(tm
 CLOCK = """
 import sys, time
 from pathlib import Path
-from volact.client import service, waking
-from volact.client.events import Log
+from volact.client.service import process
+from volact.client.service.events import Log
 folder = Path(sys.argv[1])
-service.Alarm.open = classmethod(lambda _: None)   # a system without timerfd
-service.LONGEST_WAIT = 0.1
+process.Alarm.open = classmethod(lambda _: None)   # a system without timerfd
+process.LONGEST_WAIT = 0.1
 shift = lambda: float((folder / "shift").read_text())
-made = service.Commands([sys.executable, str(folder / "round.py")], [])
+made = process.Commands([sys.executable, str(folder / "round.py")], [])
 log = Log(folder, journal=None)
-sys.exit(service.Service(folder, made, log, {}, wall=lambda: time.time() + shift()).run())
+sys.exit(process.Service(folder, made, log, {}, wall=lambda: time.time() + shift()).run())
 """
 ROUND = """
 import json, sys, time
@@ -201,7 +204,7 @@ def test_without_a_kernel_that_tells_it_the_two_clocks_are_compared(tmp_path: Pa
 def test_the_alarm_rings_at_its_time_and_tells_that_from_a_clock_that_was_set() -> None:
     import select
 
-    from volact.client.waking import Alarm
+    from volact.client.service.waking import Alarm
 
     alarm = Alarm.open()
     if alarm is None:
@@ -227,10 +230,10 @@ class Power:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.left: int | None = None
-        for module in (store, generalize, rounds):
+        for module in (files, generalize, rearm, memory, rounds):
             for name in ("write_whole", "remove"):
                 if hasattr(module, name):
-                    monkeypatch.setattr(module, name, self._counted(getattr(store, name)))
+                    monkeypatch.setattr(module, name, self._counted(getattr(files, name)))
 
     def _counted(self, change: Any) -> Any:
         def counted(*arguments: Any) -> None:
@@ -258,9 +261,9 @@ class Power:
 
 @pytest.fixture
 def power(monkeypatch: pytest.MonkeyPatch) -> Power:
-    original = {name: getattr(store, name) for name in ("write_whole", "remove")}
+    original = {name: getattr(files, name) for name in ("write_whole", "remove")}
     for name, change in original.items():
-        monkeypatch.setattr(store, name, change)
+        monkeypatch.setattr(files, name, change)
     return Power(monkeypatch)
 
 

@@ -13,10 +13,10 @@ import pytest
 from support.client_machine import PRODUCT
 from support.processes import volact, wait_for
 from support.site import RealPublisher, Vendor, served
-from volact.client.events import Log
-from volact.client.generalize import load_rearms
-from volact.client.image import folder_in, lay_into_image, read_answer_file
-from volact.client.store import ClientStore
+from volact.client.deployment.image import folder_in, lay_into_image, read_answer_file
+from volact.client.deployment.rearm import load_rearms
+from volact.client.folder.store import ClientStore
+from volact.client.service.events import Log
 from volact.testing import FakeClock
 
 

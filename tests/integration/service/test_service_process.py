@@ -21,10 +21,10 @@ import pytest
 
 from support.processes import wait_for
 from support.site import served
-from volact.client import products
-from volact.client.discovery import parse_host_port
-from volact.client.events import Log
-from volact.client.store import ClientStore
+from volact.client.folder.settings import parse_host_port
+from volact.client.folder.store import ClientStore
+from volact.client.products import installing
+from volact.client.service.events import Log
 from volact.testing import KmsHostSimulator, Site
 
 PRODUCT = "acme-cad"
@@ -106,13 +106,13 @@ def short(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def prepare(folder: Path, site: Site, port: int | None) -> ClientStore:
     store = ClientStore(folder)
-    products.add_product(store, site.token, site.publisher.fingerprint, 0, site.clock())
+    installing.add_product(store, site.token, site.publisher.fingerprint, 0, site.clock())
     if port is not None:
         settings = store.settings()
         address, number = parse_host_port(f"127.0.0.1:{port}")
         discovery = type(settings.discovery)(host=address, port=number)
         store.save_settings(settings._replace(discovery=discovery))
-    products.install_generic_key(store, PRODUCT, "client")
+    installing.install_generic_key(store, PRODUCT, "client")
     return store
 
 
@@ -288,13 +288,13 @@ def test_a_local_api_that_breaks_is_not_started_in_a_loop_and_licensing_goes_on(
                 with pytest.raises(subprocess.TimeoutExpired):
                     running.process.wait(1.5)
                 assert not children(running.process.pid)
-            products.install_generic_key(ClientStore(short), PRODUCT, "server")
+            installing.install_generic_key(ClientStore(short), PRODUCT, "server")
             running.wait_event("activation-answered", 2)
 
 
 def test_the_api_ends_when_nobody_asks_and_comes_back(short: Path, site: Site, monkeypatch: Any) -> None:
-    from volact.client.api import Asked, Server
     from volact.client.check import World
+    from volact.client.service.api import Asked, Server
 
     short.mkdir(parents=True)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
@@ -308,8 +308,8 @@ def test_the_api_ends_when_nobody_asks_and_comes_back(short: Path, site: Site, m
 
 
 def test_a_caller_that_sends_a_byte_now_and_then_loses_its_place(short: Path, monkeypatch: Any) -> None:
-    from volact.client.api import Asked, Handler, Server
     from volact.client.check import World
+    from volact.client.service.api import Asked, Handler, Server
 
     monkeypatch.setattr(Handler, "whole_seconds", 0.3)
     short.mkdir(parents=True)

@@ -16,9 +16,9 @@ import pytest
 from support.client_machine import PRODUCT, ClientMachine
 from support.notifications import Shown, desktop
 from support.processes import wait_for
-from volact.client import reminders
-from volact.client.events import Log
-from volact.client.rounds import run_round
+from volact.client.service import reminders
+from volact.client.service.events import Log
+from volact.client.service.rounds import run_round
 from volact.core.encoding import Fields
 from volact.core.errors import MalformedError
 from volact.core.evaluation import Evaluation
@@ -167,7 +167,7 @@ def test_a_signed_schedule_that_is_none_is_malformed(change: dict[str, Any]) -> 
 
 def test_two_processes_that_write_events_lose_none_while_the_file_is_cut(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from volact.client.events import Event, Log\n"
+        "import sys; from pathlib import Path; from volact.client.service.events import Event, Log\n"
         "log = Log(Path(sys.argv[1]), lambda: 0, journal=None)\n"
         "for n in range(400): log.write(Event.FOLDER_REPAIRED, message=sys.argv[2] + str(n) + 'x' * 900)"
     )

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from support.processes import good, wait_for
-from volact.client import systemd
+from volact.client.service import systemd
 
 pytestmark = pytest.mark.needs("systemd")
 PACKAGING = Path(__file__).resolve().parents[3] / "packaging" / "systemd"

@@ -10,7 +10,8 @@ import pytest
 from support.client_machine import PRODUCT, ClientMachine
 from support.processes import volact
 from support.tpm import running
-from volact.client.store import ClientStore, MachineKeyExistsError
+from volact.client.folder.identity import MachineKeyExistsError
+from volact.client.folder.store import ClientStore
 from volact.sealing import jws
 from volact.sealing.tpm import TpmError, TpmKey, TpmOtherError
 from volact.testing import Site

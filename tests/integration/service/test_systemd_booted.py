@@ -31,7 +31,7 @@ from support.booted_systemd import (
 )
 from support.processes import wait_for
 from support.site import PRODUCT, Vendor
-from volact.client.events import Event
+from volact.client.service.events import Event
 from volact.core.encoding import b64decode
 from volact.core.fingerprint import Fingerprint, Trait
 

@@ -14,10 +14,10 @@ import pytest
 
 from support.processes import good
 from support.site import PRODUCT, Machine, RealPublisher, served
-from volact.client import activation as client_activation
+from volact.client.activation import online
+from volact.client.discovery.routes import GIVEN, Route
+from volact.client.folder.store import ClientStore
 from volact.client.machine import LocalMachine
-from volact.client.routes import GIVEN, Route
-from volact.client.store import ClientStore
 from volact.core.count import day_of
 from volact.core.fingerprint import Fingerprint
 from volact.core.policy import DAY
@@ -73,10 +73,10 @@ class Laptop:
         number = machine.number
         self.local = LocalMachine(lambda: simulated_traits(number), lambda: machine_name(number))
 
-    def ask(self, host: RunningHost) -> client_activation.Outcome:
+    def ask(self, host: RunningHost) -> online.Outcome:
         route = Route(host, "kms1.example.com:1688", GIVEN)
         store = ClientStore(self.machine.folder)
-        return client_activation.activate(PRODUCT, store, [route], self.local, self.clock, Random(1))
+        return online.activate(PRODUCT, store, [route], self.local, self.clock, Random(1))
 
     def state(self) -> tuple[str, str]:
         row = self.machine.status(clock=self.clock)

@@ -20,10 +20,11 @@ from support.site import RealPublisher, served
 from volact.cli import vm as vm_commands
 from volact.cli.environment import Environment
 from volact.cli.vm.serve import OwnLicences
-from volact.client import activation, products
+from volact.client.activation import online
+from volact.client.discovery.routes import Route
+from volact.client.folder.store import ClientStore
 from volact.client.machine import LocalMachine
-from volact.client.routes import Route
-from volact.client.store import ClientStore
+from volact.client.products import installing
 from volact.core.errors import VolactError
 from volact.core.fingerprint import Fingerprint
 from volact.core.product_key import Channel
@@ -52,13 +53,13 @@ class Client:
         self.store, self.qemu, self.random = ClientStore(folder), qemu, Random(1)
         self.machine = LocalMachine(lambda: simulated_traits(1), lambda: "guest-1")
         token = publisher.file.read_text().strip()
-        products.add_product(self.store, token, publisher.root, 0, _now())
-        products.install_generic_key(self.store, PRODUCT, EDITION, Channel.VM)
+        installing.add_product(self.store, token, publisher.root, 0, _now())
+        installing.install_generic_key(self.store, PRODUCT, EDITION, Channel.VM)
 
-    def activate(self) -> activation.Outcome:
+    def activate(self) -> online.Outcome:
         server = GuestChannel(self.qemu.port, os="Test OS 1")
         routes = [Route(server, "vm-host", "vm-host")]
-        return activation.activate(PRODUCT, self.store, routes, self.machine, _now, self.random)
+        return online.activate(PRODUCT, self.store, routes, self.machine, _now, self.random)
 
 
 def _now() -> int:
@@ -96,7 +97,7 @@ def test_a_host_goes_from_nothing_to_a_licensed_guest_without_being_restarted(
     assert {"vm-host-started", "vm-host-not-activated", "guest-licensed"} <= set(host.codes())
 
 
-def _until_licensed(attempt: Callable[[], activation.Outcome]) -> activation.Outcome:
+def _until_licensed(attempt: Callable[[], online.Outcome]) -> online.Outcome:
     """The host looks at its folder twice a second."""
     end = time.monotonic() + 15
     while True:

@@ -78,7 +78,10 @@ def _firmware(folder: Path) -> list[str]:
 def test_the_makers_marker_in_the_guests_acpi_table_licenses_its_model(stage: Stage) -> None:
     (row,) = stage.guest.volact("client", "status", "--json").json["products"]
     assert (row["channel"], row["edition"], row["state"]) == ("oem", EDITION, "licensed")
-    read = "import volact.client.firmware as f; print([m.oem_id for m in f.read_markers() if m.source == 'acpi'])"
+    read = (
+        "from volact.client.platform import firmware as f; "
+        "print([m.oem_id for m in f.read_markers() if m.source == 'acpi'])"
+    )
     assert stage.guest.run(f'python3 -c "{read}"').out.strip() == "['ACMEPC']"
     stage.use_edition(EDITION)  # from here on it is a guest of its host
 

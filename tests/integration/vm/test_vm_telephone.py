@@ -7,10 +7,11 @@ from random import Random
 
 from support.guest import EDITION, PRODUCT, Publisher, QemuSocket, VmHost, short_folder
 from support.processes import good
-from volact.client import activation, products
+from volact.client.activation import online
+from volact.client.discovery.routes import Route
+from volact.client.folder.store import ClientStore
 from volact.client.machine import LocalMachine
-from volact.client.routes import Route
-from volact.client.store import ClientStore
+from volact.client.products import installing
 from volact.core.product_key import Channel
 from volact.testing import simulated_traits
 from volact.vm.guest import GuestChannel
@@ -20,13 +21,13 @@ def now() -> int:
     return int(time.time())
 
 
-def guest(folder: Path, acme: Publisher, qemu: QemuSocket) -> activation.Outcome:
+def guest(folder: Path, acme: Publisher, qemu: QemuSocket) -> online.Outcome:
     store = ClientStore(folder)
-    products.add_product(store, acme.file.read_text().strip(), acme.root, 0, now())
-    products.install_generic_key(store, PRODUCT, EDITION, Channel.VM)
+    installing.add_product(store, acme.file.read_text().strip(), acme.root, 0, now())
+    installing.install_generic_key(store, PRODUCT, EDITION, Channel.VM)
     machine = LocalMachine(lambda: simulated_traits(1), lambda: "guest-1")
     routes = [Route(GuestChannel(qemu.port, os="Test OS 1"), "vm-host", "vm-host")]
-    return activation.activate(PRODUCT, store, routes, machine, now, Random(1))
+    return online.activate(PRODUCT, store, routes, machine, now, Random(1))
 
 
 def test_a_vm_host_that_called_licenses_its_guests(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from volact.client.backup import Backup
-from volact.client.carried import Carried
+from volact.client.activation.carried import Carried
+from volact.client.deployment.backup import Backup
 from volact.core.errors import MalformedError
 from volact.fleet.confirmations import Collected
 from volact.sealing.recipient import RecipientError, RecipientKey, RecipientSealError, seal

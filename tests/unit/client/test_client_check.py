@@ -162,7 +162,17 @@ def test_importing_volact_loads_nothing_else():
     assert out.strip() == "['volact']"
 
 
-HEAVY = {"http.client", "dns", "rich", "ssl", "asyncio", "volact.client.discovery", "volact.wire.client", "sqlalchemy"}
+HEAVY = {
+    "http.client",
+    "dns",
+    "rich",
+    "ssl",
+    "asyncio",
+    "volact.client.discovery.hosts",
+    "volact.client.folder.settings",
+    "volact.wire.client",
+    "sqlalchemy",
+}
 
 
 def test_a_check_and_a_status_load_neither_http_nor_dns_nor_rich(machine):

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from support.client_machine import PRODUCT, ClientMachine
-from volact.client import products, store
+from volact.client.folder import files
+from volact.client.folder.store import ClientStore
+from volact.client.products import installing
 from volact.core.states import State
 from volact.testing import Site
 
@@ -27,7 +29,7 @@ class Power:
         self.left: int | None = None
         self.changes = 0
         for name in CHANGES:
-            monkeypatch.setattr(store, name, self._counted(getattr(store, name)))
+            monkeypatch.setattr(files, name, self._counted(getattr(files, name)))
 
     def fail_at(self, change: int | None) -> None:
         self.left, self.changes = change, 0
@@ -120,12 +122,12 @@ def test_adding_a_product_and_its_key_cut_off_anywhere_can_be_repeated(tmp_path,
         power.fail_at(folder)
         try:
             machine.add()
-            products.install_generic_key(machine.store, PRODUCT, "client")
+            installing.install_generic_key(machine.store, PRODUCT, "client")
         except PowerFailureError:
             power.fail_at(None)
             assert machine.check().reason is not None
             machine.add()
-            products.install_generic_key(machine.store, PRODUCT, "client")
+            installing.install_generic_key(machine.store, PRODUCT, "client")
             assert machine.evaluate().state is State.INITIAL_GRACE
         else:
             break
@@ -134,10 +136,10 @@ def test_adding_a_product_and_its_key_cut_off_anywhere_can_be_repeated(tmp_path,
 
 def test_the_clock_mark_cut_off_anywhere_is_the_old_or_the_new(tmp_path, power):
     for already_written, expected in enumerate([100, 101, 101]):
-        opened = store.ClientStore(tmp_path / str(already_written))
+        opened = ClientStore(tmp_path / str(already_written))
         opened.save_latest_time(100)
         power.fail_at(already_written)
         with suppress(PowerFailureError):
             opened.save_latest_time(101)
         power.fail_at(None)
-        assert store.ClientStore(opened.folder).latest_time() == expected
+        assert ClientStore(opened.folder).latest_time() == expected

@@ -11,10 +11,11 @@ from random import Random
 
 from support.client_machine import PRODUCT
 from volact.cli.main import build_parser
-from volact.client import activation, products
+from volact.client.activation import online
+from volact.client.discovery.routes import Route
+from volact.client.folder.store import ClientStore
 from volact.client.machine import LocalMachine
-from volact.client.routes import Route
-from volact.client.store import ClientStore
+from volact.client.products import installing
 from volact.core.states import NUMBERS, TRANSITIONS, Event, State
 from volact.testing import Site
 
@@ -54,13 +55,13 @@ def test_every_verb_and_alias_is_in_a_guide():
 def test_the_example_runs_against_a_licensed_folder_and_against_none(tmp_path):
     site = Site.make(now=int(time.time()))
     root, store = site.publisher.fingerprint, ClientStore(tmp_path)
-    products.add_product(store, site.token, root, 0, site.clock())
-    products.install_generic_key(store, PRODUCT, "client")
+    installing.add_product(store, site.token, root, 0, site.clock())
+    installing.install_generic_key(store, PRODUCT, "client")
     assert "initial-grace" in example(root, tmp_path).stderr
     host = site.kms_host()
     host.fill(101, 24)
     route = Route(host, "kms:1688", "given")
-    activation.activate(PRODUCT, store, [route], LocalMachine.of_system(), site.clock, Random(1))
+    online.activate(PRODUCT, store, [route], LocalMachine.of_system(), site.clock, Random(1))
     assert example(root, tmp_path).stdout == "acme-cad: licensed, edition client\n"
     nowhere = example(root, tmp_path / "nowhere")
     assert (nowhere.returncode, nowhere.stdout) == (0, "acme-cad: running read-only\n")

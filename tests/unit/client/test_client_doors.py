@@ -13,7 +13,7 @@ import pytest
 
 from support.processes import good, volact
 from volact.cli.client.door import BUILT_IN
-from volact.client.doors import GROUP, entry_points, find_plugs, open_doors
+from volact.client.activation.doors import GROUP, entry_points, find_plugs, open_doors
 from volact.core.product_key import Channel
 from volact.testing import Site
 
@@ -67,7 +67,8 @@ def test_the_built_in_table_is_what_the_package_declares() -> None:
 
 def test_looking_at_a_product_searches_for_no_door(tmp_path: Path) -> None:
     code = (
-        "import sys; from volact.cli.main import main; main(sys.argv[1:]); print('volact.client.doors' in sys.modules)"
+        "import sys; from volact.cli.main import main; main(sys.argv[1:]);"
+        "print('volact.client.activation.doors' in sys.modules)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, "client", "status", "--dir", tmp_path], capture_output=True, text=True, check=True
@@ -92,7 +93,7 @@ class Door:
 
 
 def open_door(folder, say):
-    from volact.client.routes import Route
+    from volact.client.discovery.routes import Route
     from volact.core.errors import TransportError
 
     class Silent(TransportError):

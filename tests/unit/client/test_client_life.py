@@ -4,7 +4,7 @@
 import pytest
 
 from support.client_machine import PRODUCT, ClientMachine
-from volact.client.store import MachineKeyDamagedError
+from volact.client.folder.identity import MachineKeyDamagedError
 from volact.core.policy import DAY, HOUR
 from volact.core.refusal import ClockSkewError
 from volact.core.states import State

@@ -8,8 +8,8 @@ import stat
 import pytest
 
 from support.client_machine import PRODUCT, ClientMachine
-from volact.client import products
-from volact.client.store import ClientStore, ProductUnknownHereError
+from volact.client.folder.store import ClientStore, ProductUnknownHereError
+from volact.client.products import installing, loading
 from volact.core.definition import Edition, EditionKind
 from volact.core.errors import MalformedError
 from volact.core.policy import DAY
@@ -42,16 +42,16 @@ def key(site: Site, channel: Channel, group: int = 101, root: str | None = None)
 def test_a_definition_of_another_root_than_was_given_is_refused(tmp_path, site):
     other = PublisherSimulator("Acme Software", site.clock)
     with pytest.raises(UntrustedRootError):
-        products.add_product(ClientStore(tmp_path), site.token, other.fingerprint, 0, site.clock())
+        installing.add_product(ClientStore(tmp_path), site.token, other.fingerprint, 0, site.clock())
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_product_never_changes_its_root(site, machine):
     other = PublisherSimulator("Acme Software", site.clock)
     token = other.sign_definition(other.definition(PRODUCT, 9))
-    with pytest.raises(products.OtherRootError):
-        products.add_product(machine.store, token, other.fingerprint, 0, site.clock())
-    assert products.load_product(machine.store, PRODUCT).definition.version == 1
+    with pytest.raises(installing.OtherRootError):
+        installing.add_product(machine.store, token, other.fingerprint, 0, site.clock())
+    assert loading.load_product(machine.store, PRODUCT).definition.version == 1
 
 
 def test_a_newer_definition_replaces_the_older_and_never_the_other_way_round(site, machine):
@@ -59,7 +59,7 @@ def test_a_newer_definition_replaces_the_older_and_never_the_other_way_round(sit
     began = machine.store.installation(PRODUCT).installed_at
     assert machine.add(version(site, 3)).definition.version == 3
     assert machine.store.installation(PRODUCT).installed_at == began == site.clock() - 3 * DAY
-    with pytest.raises(products.OlderDefinitionError) as caught:
+    with pytest.raises(installing.OlderDefinitionError) as caught:
         machine.add(version(site, 2))
     assert (caught.value.got, caught.value.installed) == (2, 3)
     assert machine.add(version(site, 3)).definition.version == 3
@@ -76,59 +76,59 @@ def test_the_least_version_is_kept_and_only_grows(site, machine):
 @pytest.mark.parametrize("junk", ["", "x", "a.b.c", "…"])
 def test_junk_is_no_definition(tmp_path, site, junk):
     with pytest.raises(MalformedError):
-        products.add_product(ClientStore(tmp_path), junk, site.publisher.fingerprint, 0, site.clock())
+        installing.add_product(ClientStore(tmp_path), junk, site.publisher.fingerprint, 0, site.clock())
 
 
 def test_a_generic_key_selects_its_edition(site, machine):
     server = site.definition.edition("server")
-    loaded = products.install_key(machine.store, PRODUCT, str(server.keys[Channel.VOLUME]).lower().replace("-", " "))
+    loaded = installing.install_key(machine.store, PRODUCT, str(server.keys[Channel.VOLUME]).lower().replace("-", " "))
     assert (loaded.edition.id, loaded.installation.channel) == ("server", Channel.VOLUME)
     assert machine.store.key(PRODUCT) == server.keys[Channel.VOLUME]
     assert machine.evaluate().state is State.INITIAL_GRACE
 
 
 def test_a_generic_key_can_be_taken_from_the_definition(machine):
-    with pytest.raises(products.EditionChoiceError) as caught:
-        products.install_generic_key(machine.store, PRODUCT)
+    with pytest.raises(installing.EditionChoiceError) as caught:
+        installing.install_generic_key(machine.store, PRODUCT)
     assert caught.value.editions == "client, server"
-    with pytest.raises(products.EditionMissingError):
-        products.install_generic_key(machine.store, PRODUCT, "home")
-    assert products.install_generic_key(machine.store, PRODUCT, "client").edition.id == "client"
+    with pytest.raises(installing.EditionMissingError):
+        installing.install_generic_key(machine.store, PRODUCT, "home")
+    assert installing.install_generic_key(machine.store, PRODUCT, "client").edition.id == "client"
 
 
 def test_a_key_with_a_typing_error_names_its_group_and_installs_nothing(site, machine):
     text = str(site.definition.edition("client").keys[Channel.VOLUME])
     wrong = text[:6] + ("A" if text[6] != "A" else "C") + text[7:]
     with pytest.raises(ProductKeyTypoError) as caught:
-        products.install_key(machine.store, PRODUCT, wrong)
+        installing.install_key(machine.store, PRODUCT, wrong)
     assert caught.value.groups == [2]
     assert machine.store.key(PRODUCT) is None
 
 
 def test_a_key_of_another_publisher_is_refused(site, machine):
     other = "sha256:" + ("000" if not site.publisher.fingerprint.startswith("sha256:000") else "fff") + "0" * 61
-    with pytest.raises(products.KeyPublisherError):
-        products.install_key(machine.store, PRODUCT, key(site, Channel.MAK, root=other))
+    with pytest.raises(installing.KeyPublisherError):
+        installing.install_key(machine.store, PRODUCT, key(site, Channel.MAK, root=other))
 
 
 def test_a_host_key_is_refused_on_a_client(site, machine):
-    with pytest.raises(products.KeyHostChannelError) as caught:
-        products.install_key(machine.store, PRODUCT, key(site, Channel.KMS_HOST))
+    with pytest.raises(installing.KeyHostChannelError) as caught:
+        installing.install_key(machine.store, PRODUCT, key(site, Channel.KMS_HOST))
     assert caught.value.code == "key-channel-host"
     assert "install it on a KMS host" in caught.value.hint
 
 
 def test_an_unknown_generic_key_is_refused(site, machine):
-    with pytest.raises(products.KeyGenericError):
-        products.install_key(machine.store, PRODUCT, key(site, Channel.VOLUME))
+    with pytest.raises(installing.KeyGenericError):
+        installing.install_key(machine.store, PRODUCT, key(site, Channel.VOLUME))
 
 
 @pytest.mark.parametrize("channel", [Channel.MAK, Channel.RETAIL])
 def test_a_bought_key_selects_its_groups_edition(site, machine, channel):
-    loaded = products.install_key(machine.store, PRODUCT, key(site, channel, 102))
+    loaded = installing.install_key(machine.store, PRODUCT, key(site, channel, 102))
     assert (loaded.edition.id, loaded.installation.channel) == ("server", channel)
-    with pytest.raises(products.KeyGroupError):
-        products.install_key(machine.store, PRODUCT, key(site, channel, 999))
+    with pytest.raises(installing.KeyGroupError):
+        installing.install_key(machine.store, PRODUCT, key(site, channel, 999))
 
 
 def test_a_bought_key_that_fits_several_editions_asks_which(site, machine):
@@ -136,13 +136,13 @@ def test_a_bought_key_that_fits_several_editions_asks_which(site, machine):
     definition = dataclasses.replace(site.definition, version=2, editions=(*site.definition.editions, second))
     machine.add(site.publisher.sign_definition(definition))
     mak = key(site, Channel.MAK)
-    with pytest.raises(products.EditionChoiceError):
-        products.install_key(machine.store, PRODUCT, mak)
-    assert products.install_key(machine.store, PRODUCT, mak, "studio").edition.id == "studio"
+    with pytest.raises(installing.EditionChoiceError):
+        installing.install_key(machine.store, PRODUCT, mak)
+    assert installing.install_key(machine.store, PRODUCT, mak, "studio").edition.id == "studio"
 
 
 def test_only_its_owner_may_read_the_key_and_every_user_the_rest(machine):
-    products.install_generic_key(machine.store, PRODUCT, "client")
+    installing.install_generic_key(machine.store, PRODUCT, "client")
     machine.store.machine_key()
     modes = {p.name: p.stat().st_mode & 0o777 for p in machine.folder.rglob("*") if p.is_file() and p.name != "lock"}
     secret = {name for name, mode in modes.items() if mode == 0o600}
@@ -164,26 +164,26 @@ def test_products_of_every_user_can_read_what_an_administrator_with_a_strict_uma
 
 
 def test_a_removed_key_leaves_the_licence_and_brings_it_back(site, machine):
-    products.install_generic_key(machine.store, PRODUCT, "client")
+    installing.install_generic_key(machine.store, PRODUCT, "client")
     host = site.kms_host()
     host.fill(101, 24)
     assert machine.activate(host).evaluation.state is State.LICENSED
-    products.remove_key(machine.store, PRODUCT)
+    installing.remove_key(machine.store, PRODUCT)
     assert machine.evaluate().state is State.UNLICENSED
     assert machine.check().reason.code == "no-key-installed"
     assert machine.store.key(PRODUCT) is None
-    with pytest.raises(products.NoKeyError):
+    with pytest.raises(loading.NoKeyError):
         machine.activate(host)
-    products.install_generic_key(machine.store, PRODUCT, "client")
+    installing.install_generic_key(machine.store, PRODUCT, "client")
     assert machine.evaluate().state is State.LICENSED
 
 
 def test_another_editions_key_does_not_take_a_licence_along(site, machine):
-    products.install_generic_key(machine.store, PRODUCT, "client")
+    installing.install_generic_key(machine.store, PRODUCT, "client")
     host = site.kms_host()
     host.fill(101, 24)
     machine.activate(host)
-    products.install_generic_key(machine.store, PRODUCT, "server")
+    installing.install_generic_key(machine.store, PRODUCT, "server")
     assert machine.evaluate().state is State.INITIAL_GRACE
 
 
@@ -191,7 +191,7 @@ def test_a_removed_product_is_gone(machine):
     machine.store.remove_product(PRODUCT)
     assert machine.store.products() == []
     with pytest.raises(ProductUnknownHereError):
-        products.load_product(machine.store, PRODUCT)
+        loading.load_product(machine.store, PRODUCT)
     machine.add()
     assert machine.store.products() == [PRODUCT]
 
@@ -199,7 +199,7 @@ def test_a_removed_product_is_gone(machine):
 @pytest.mark.parametrize("name", ["../x", "", "/etc", "ACME", "a/b", ".", "acme-cad\0", "x" * 64])
 def test_a_name_that_is_none_never_leads_out_of_the_folder(machine, name):
     with pytest.raises(ProductUnknownHereError):
-        products.load_product(machine.store, name)
+        loading.load_product(machine.store, name)
     with pytest.raises(ProductUnknownHereError):
         machine.store.remove_product(name)
 
@@ -207,7 +207,7 @@ def test_a_name_that_is_none_never_leads_out_of_the_folder(machine, name):
 def test_products_of_several_publishers_live_side_by_side(tmp_path, site, machine):
     other = Site.make()
     token = other.publisher.sign_definition(other.publisher.definition("other-app"))
-    products.add_product(machine.store, token, other.publisher.fingerprint, 0, site.clock())
+    installing.add_product(machine.store, token, other.publisher.fingerprint, 0, site.clock())
     assert machine.store.products() == [PRODUCT, "other-app"]
     one, two = (machine.local.fingerprint(s.publisher.fingerprint) for s in (site, other))
     assert not set(one.traits.values()) & set(two.traits.values())

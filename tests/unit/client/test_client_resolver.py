@@ -15,11 +15,13 @@ import pytest
 
 from support.client_machine import PRODUCT, ClientMachine
 from support.site import served
-from volact.client import activation, products
-from volact.client.discovery import LookupFailedError, Settings
-from volact.client.records import ClientSettings
-from volact.client.resolver import DnsResolver
-from volact.client.routes import find_routes
+from volact.client.activation import online
+from volact.client.discovery.hosts import LookupFailedError
+from volact.client.discovery.resolver import DnsResolver
+from volact.client.discovery.routes import find_routes
+from volact.client.folder.records import ClientSettings
+from volact.client.folder.settings import Settings
+from volact.client.products import loading
 from volact.testing import Site
 from volact.wire.client import UnreachableError
 
@@ -53,7 +55,7 @@ def name_server() -> Iterator[str]:
 
 def routes(machine: ClientMachine, host: str, port: int, resolver: str) -> list[object]:
     settings = ClientSettings(Settings(host=host, port=port, resolver_address=resolver))
-    loaded = products.load_product(machine.store, PRODUCT)
+    loaded = loading.load_product(machine.store, PRODUCT)
     return list(find_routes(loaded, settings, None, DnsResolver(resolver), Random(1)))
 
 
@@ -64,7 +66,7 @@ def test_a_host_is_reached_by_the_name_server_that_is_set(tmp_path: Path) -> Non
     machine = ClientMachine.ready(tmp_path / "client", site)
     with name_server() as resolver, served(host) as port:
         found = routes(machine, HOST, port, resolver)
-        done = activation.activate(PRODUCT, machine.store, found, machine.local, machine.clock, machine.random)  # type: ignore[arg-type]
+        done = online.activate(PRODUCT, machine.store, found, machine.local, machine.clock, machine.random)  # type: ignore[arg-type]
         assert done.evaluation.licensed
         assert done.host == f"{HOST}:{port}"  # remembered by its name, whose address may change
 
@@ -74,7 +76,7 @@ def test_a_host_that_nobody_knows_is_named_as_such(tmp_path: Path) -> None:
     with name_server() as resolver:
         found = routes(machine, "kms9.invalid", 1688, resolver)
         with pytest.raises(UnreachableError, match=r"kms9\.invalid"):
-            activation.activate(PRODUCT, machine.store, found, machine.local, machine.clock, machine.random)  # type: ignore[arg-type]
+            online.activate(PRODUCT, machine.store, found, machine.local, machine.clock, machine.random)  # type: ignore[arg-type]
         with pytest.raises(LookupFailedError):
             DnsResolver(resolver).addresses("kms9.invalid")
 
@@ -86,5 +88,5 @@ def test_what_it_does_not_know_the_system_is_asked(tmp_path: Path) -> None:
     machine = ClientMachine.ready(tmp_path / "client", site)
     with name_server() as resolver, served(host) as port:
         found = routes(machine, "localhost", port, resolver)
-        done = activation.activate(PRODUCT, machine.store, found, machine.local, machine.clock, machine.random)  # type: ignore[arg-type]
+        done = online.activate(PRODUCT, machine.store, found, machine.local, machine.clock, machine.random)  # type: ignore[arg-type]
         assert done.evaluation.licensed

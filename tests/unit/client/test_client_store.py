@@ -8,10 +8,13 @@ import stat
 import pytest
 
 from support.client_machine import PRODUCT, ClientMachine
-from volact.client import products, store
-from volact.client.discovery import Settings
-from volact.client.records import ClientSettings, KnownIssuer
-from volact.client.store import ClientBusyError, ClientFolderError, ClientStore, MachineKeyDamagedError, find_folder
+from volact.client.folder import files as folder_files
+from volact.client.folder.files import ClientBusyError, ClientFolderError, find_folder
+from volact.client.folder.identity import MachineKeyDamagedError
+from volact.client.folder.records import ClientSettings, KnownIssuer
+from volact.client.folder.settings import Settings
+from volact.client.folder.store import ClientStore
+from volact.client.products import loading
 from volact.core.states import State
 from volact.testing import Site
 
@@ -51,7 +54,7 @@ def test_any_one_damaged_file_costs_no_licence_and_is_noted(machine, damage):
         good = path.read_bytes()
         path.write_bytes(DAMAGE[damage](good))
         opened = machine.store
-        assert products.evaluate_product(opened, PRODUCT, machine.local, machine.clock()).state is State.LICENSED, path
+        assert loading.evaluate_product(opened, PRODUCT, machine.local, machine.clock()).state is State.LICENSED, path
         opened.machine_key(), opened.settings(), opened.attempt(PRODUCT), opened.issuer(PRODUCT), opened.key(PRODUCT)
         assert path.name.endswith(".copy") or any(str(path) in note for note in opened.notes), path
         path.write_bytes(good)
@@ -66,7 +69,7 @@ def test_a_damaged_or_lost_file_is_mended_by_the_next_write(machine, site):
     host.fill(101, 24)
     machine.activate(host)
     opened = machine.store
-    assert products.evaluate_product(opened, PRODUCT, machine.local, machine.clock()).state is State.LICENSED
+    assert loading.evaluate_product(opened, PRODUCT, machine.local, machine.clock()).state is State.LICENSED
     assert [note for note in opened.notes if "trust.json" not in note] == []
     machine.add()
     assert (folder / "trust.json").exists()
@@ -89,7 +92,7 @@ def test_an_answer_that_was_written_by_somebody_is_left_aside_and_noted(machine,
     for path in answers.iterdir():
         path.write_bytes(next(iter(liar.licences().values())))
     opened = machine.store
-    assert products.evaluate_product(opened, PRODUCT, machine.local, machine.clock()).state is State.INITIAL_GRACE
+    assert loading.evaluate_product(opened, PRODUCT, machine.local, machine.clock()).state is State.INITIAL_GRACE
     assert any("does not chain to the publisher root" in note for note in opened.notes)
 
 
@@ -144,7 +147,7 @@ def test_the_known_issuer_is_kept_per_product(tmp_path):
 def test_the_folder_is_the_given_one_then_the_variables_then_the_systems_then_the_users(tmp_path, monkeypatch):
     variables = {"VOLACT_CLIENT_DIR": "/var", "XDG_STATE_HOME": "/home/x/state"}
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    monkeypatch.setattr(store, "SYSTEM_FOLDER", tmp_path / "system")
+    monkeypatch.setattr(folder_files, "SYSTEM_FOLDER", tmp_path / "system")
     assert str(find_folder(variables, "/given")) == "/given"
     assert str(find_folder(variables)) == "/var"
     del variables["VOLACT_CLIENT_DIR"]
@@ -159,6 +162,6 @@ def test_a_way_to_the_systems_folder_that_a_host_made_private_is_opened_and_an_a
 ):
     folder = tmp_path / "volact" / "client"
     folder.parent.mkdir(mode=found)
-    monkeypatch.setattr(store, "SYSTEM_FOLDER", folder)
+    monkeypatch.setattr(folder_files, "SYSTEM_FOLDER", folder)
     ClientStore(folder).save_latest_time(7)
     assert stat.S_IMODE(folder.parent.stat().st_mode) == left

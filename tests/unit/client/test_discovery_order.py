@@ -13,25 +13,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from volact.client.discovery import (
+from volact.client.discovery.hosts import (
     Candidate,
     DiscoveryTrace,
-    HostMalformedError,
-    HostPort,
-    LookupDomainError,
     LookupFailedError,
     NoHostFoundError,
     Outcome,
-    ResolverAddressError,
-    Settings,
     Source,
     SrvRecord,
     candidates,
-    parse_host_port,
-    parse_resolver_address,
     selection_order,
 )
-from volact.client.resolver import own_domain
+from volact.client.discovery.resolver import own_domain
+from volact.client.folder.settings import (
+    HostMalformedError,
+    HostPort,
+    LookupDomainError,
+    ResolverAddressError,
+    Settings,
+    parse_host_port,
+    parse_resolver_address,
+)
 
 
 @dataclass
@@ -281,5 +283,5 @@ def test_the_own_domain_is_that_of_the_full_name():
 
 
 def test_importing_discovery_does_not_load_dnspython():
-    code = "import sys, volact.client.discovery; sys.exit('dns' in sys.modules or 'random' in sys.modules)"
+    code = "import sys, volact.client.discovery.hosts; sys.exit('dns' in sys.modules or 'random' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from support.tpm import running
-from volact.client import endorsement, traits
+from volact.client.platform import endorsement, traits
 from volact.core.fingerprint import Fingerprint, Trait
 
 SALT, OTHER_SALT = bytes(range(32)), bytes(range(1, 33))

@@ -9,8 +9,9 @@ import pytest
 
 from support.client_machine import PRODUCT, ClientMachine
 from support.firmware import FirmwareTree
-from volact.client import oem, products
+from volact.client.activation import oem
 from volact.client.machine import LocalMachine
+from volact.client.products import installing, loading
 from volact.core.evaluation import MarkerMismatchReason, MarkerMissingReason
 from volact.core.fingerprint import Trait
 from volact.core.marker import Model, OemMarker, device_hash
@@ -89,7 +90,7 @@ def test_what_other_software_verifies_is_the_makers_own_token(site, marker, comp
     one, token = computer(), marker()
     one.tree.put(token)
     one.start()
-    found = products.load_product(one.store, PRODUCT).firmware
+    found = loading.load_product(one.store, PRODUCT).firmware
     assert found.token == token
     assert markers.verify_marker(token, site.publisher.trust).maker == "Contoso PCs"
 
@@ -122,7 +123,7 @@ def test_a_computer_without_a_marker_waits_for_a_key(computer):
     one = computer()
     assert one.start() is None
     assert reason(one.evaluate()) == "no-key-installed"
-    with pytest.raises(products.NoKeyError):
+    with pytest.raises(loading.NoKeyError):
         one.activate()
     with pytest.raises(MarkerMissingReason):
         oem.adopt(one.store, PRODUCT, one.local, one.clock())
@@ -199,7 +200,7 @@ def test_what_one_machine_saw_licenses_no_other(marker, computer):
     two.store.save_installation(PRODUCT, one.store.installation(PRODUCT))
     assert not two.check()
     store = two.store
-    products.load_product(store, PRODUCT)
+    loading.load_product(store, PRODUCT)
     assert any("another machine" in note for note in store.notes)
 
 
@@ -308,7 +309,7 @@ def test_a_removed_key_and_a_new_machine_identity_forget_what_was_seen(marker, c
     one.store.remove_answers(PRODUCT)
     assert reason(one.evaluate()) == "firmware-marker-missing"
     assert one.activate().evaluation.licensed
-    products.remove_key(one.store, PRODUCT)
+    installing.remove_key(one.store, PRODUCT)
     assert not one.check()
     assert one.activate().evaluation.licensed
 
@@ -326,7 +327,7 @@ def demanding(computer, site):
         )
         one = computer(name, **hardware)
         one.add(site.token)
-        products.install_generic_key(one.store, PRODUCT, "server")
+        installing.install_generic_key(one.store, PRODUCT, "server")
         return one
 
     return make

@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 
 from support.processes import good
 from volact.client import platform
+from volact.client.folder.files import ClientFolderError
+from volact.client.folder.store import ClientStore
 from volact.client.platform import linux, macos, smbios, windows
-from volact.client.store import ClientFolderError, ClientStore
 from volact.core.fingerprint import Trait
 
 DATA = Path(__file__).parent / "platform_data"

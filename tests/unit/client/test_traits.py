@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from volact.client.traits import collect, in_container
+from volact.client.platform.traits import collect, in_container
 from volact.core.fingerprint import Fingerprint, Trait
 
 UUID = "4c4c4544-0042-3510-8052-b4c04f4e4232"

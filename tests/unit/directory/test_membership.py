@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from support.client_machine import PRODUCT, ClientMachine
-from volact.client import activation, directory
+from volact.client.activation import directory, online
 from volact.core.activation_object import ActivationObject
 from volact.core.errors import ConfigError, TransportError
 from volact.core.forest import Forest, ForestKind
@@ -80,9 +80,9 @@ def door(machine: ClientMachine) -> Door:
     return Door(publisher.issuer(LocalKey.generate(), Role.PUBLISHER, "Acme", ()).activation_object(made))
 
 
-def activate(machine: ClientMachine, door: Door | None) -> activation.Outcome:
+def activate(machine: ClientMachine, door: Door | None) -> online.Outcome:
     directory.heed_membership(machine.store, door)
-    return activation.activate(PRODUCT, machine.store, [], machine.local, machine.clock, machine.random, door)
+    return online.activate(PRODUCT, machine.store, [], machine.local, machine.clock, machine.random, door)
 
 
 def test_a_member_is_licensed_and_what_fails_later_takes_nothing_away(machine: ClientMachine, door: Door) -> None:

@@ -4,7 +4,7 @@
 import socket
 from pathlib import Path
 
-from volact.client.events import MOST_BYTES, Event, Log, table
+from volact.client.service.events import MOST_BYTES, Event, Log, table
 
 ROOT = Path(__file__).resolve().parents[3]
 

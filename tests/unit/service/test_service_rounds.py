@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from support.client_machine import PRODUCT, ClientMachine
-from volact.client import products
-from volact.client.events import Log
-from volact.client.generalize import generalize
-from volact.client.rounds import Round, load_memory, run_round, save_memory
+from volact.client.deployment.generalize import generalize
+from volact.client.products import installing
+from volact.client.service.events import Log
+from volact.client.service.memory import load_memory, save_memory
+from volact.client.service.rounds import Round, run_round
 from volact.core.product_key import Channel
 from volact.core.refusal import ClockSkewError, HostNotActivatedError, Refusal
 from volact.core.states import State
@@ -253,7 +254,7 @@ def test_a_clock_that_went_back_gains_nothing_and_costs_nothing(serviced: Servic
 def test_another_key_is_activated_at_once(serviced: Serviced) -> None:
     serviced.round()
     asked = serviced.asked
-    products.install_generic_key(serviced.machine.store, PRODUCT, "server")
+    installing.install_generic_key(serviced.machine.store, PRODUCT, "server")
     serviced.round()
     assert serviced.asked == asked + 1
 

@@ -9,7 +9,7 @@ import pytest
 
 from support.client_machine import PRODUCT, ClientMachine
 from support.guest import InMemoryVmHost, Loop
-from volact.client import products
+from volact.client.products import installing
 from volact.core.product_key import Channel
 from volact.testing import Site
 
@@ -49,7 +49,7 @@ def make_guest(site: Site, tmp_path: Path) -> MakeGuest:
     def make(number: int = 1, edition: str = "client", of: Site | None = None) -> ClientMachine:
         machine = ClientMachine(tmp_path / f"guest{number}", of or site, number)
         machine.add()
-        products.install_generic_key(machine.store, PRODUCT, edition, Channel.VM)
+        installing.install_generic_key(machine.store, PRODUCT, edition, Channel.VM)
         return machine
 
     return make

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from volact.client.firmware import Marker, parse_strings, parse_table, read_markers
+from volact.client.platform.firmware import Marker, parse_strings, parse_table, read_markers
 from volact.core.errors import MalformedError
 
 TEXT = "acme-oem model-7"

@@ -11,16 +11,18 @@ from typing import Any
 from volact.cli.client.door import doors_for, open_door
 from volact.cli.client.shared import machine_of, open_store, reason_json, say_notes, view
 from volact.cli.environment import Environment
-from volact.client import activation, mdns
-from volact.client.directory import heed_membership
-from volact.client.discovery import parse_host_port
-from volact.client.events import Log
+from volact.client.activation import online
+from volact.client.activation.directory import heed_membership
+from volact.client.discovery import mdns
+from volact.client.discovery.resolver import DnsResolver
+from volact.client.discovery.routes import Route, find_routes
+from volact.client.folder.settings import parse_host_port
+from volact.client.folder.store import ClientStore
 from volact.client.machine import LocalMachine
-from volact.client.products import LoadedProduct, NoKeyError, load_product
-from volact.client.resolver import DnsResolver
-from volact.client.rounds import first_boot, load_memory, note_answer, note_failure, read_counter, save_memory
-from volact.client.routes import Route, find_routes
-from volact.client.store import ClientStore
+from volact.client.products.loading import LoadedProduct, NoKeyError, load_product
+from volact.client.service.events import Log
+from volact.client.service.memory import load_memory, save_memory
+from volact.client.service.rounds import first_boot, note_answer, note_failure, read_counter
 from volact.core.errors import ConfigError, InputError, StoreError, TrustError, VolactError
 from volact.core.product_key import Channel
 from volact.wire.client import Server
@@ -91,7 +93,7 @@ def activate_by_doors(
     host: str | None = None,
     publisher: str | None = None,
     begin: Callable[[], None] = lambda: None,
-) -> activation.Outcome:
+) -> online.Outcome:
     """One activation through every door of this computer, in the order of docs/spec/states.md; ``host`` or
     ``publisher`` instead of all of them.  ``begin``: done once it is clear that somebody will be asked."""
     loaded = load_product(store, product)
@@ -99,11 +101,11 @@ def activate_by_doors(
     begin()
     read_counter(store, product, env.clock())
     if host or publisher:
-        return activation.activate(product, store, routes, machine, env.clock, random)
+        return online.activate(product, store, routes, machine, env.clock, random)
     doors = doors_for(loaded.installation.channel, store.folder, env)
     heed_membership(store, doors.directory or open_door(store.folder, env))
     every = chain(doors.first, routes, doors.last)
-    return activation.activate(product, store, every, machine, env.clock, random, doors.directory)
+    return online.activate(product, store, every, machine, env.clock, random, doors.directory)
 
 
 def _routes(
@@ -131,7 +133,7 @@ def _routes(
     )
 
 
-def _show_outcome(product: str, outcome: activation.Outcome, env: Environment) -> None:
+def _show_outcome(product: str, outcome: online.Outcome, env: Environment) -> None:
     evaluation = outcome.evaluation
     until = "" if evaluation.until is None else f" until {env.show_time(evaluation.until)}"
     env.write(f"{product}: {evaluation.state}{until}, answered by {outcome.host}")

@@ -12,9 +12,10 @@ from typing import Any
 from volact.cli.client.shared import machine_of, open_store, say_notes, view
 from volact.cli.environment import Environment
 from volact.cli.files import read_file, write_file
-from volact.client import backup, carried
-from volact.client.products import load_product
-from volact.client.store import ClientStore
+from volact.client.activation import carried
+from volact.client.deployment import backup
+from volact.client.folder.store import ClientStore
+from volact.client.products.loading import load_product
 from volact.core.encoding import b64encode
 from volact.core.exchange import MAX_FILE, AnswerFile
 

@@ -17,13 +17,13 @@ from volact.cli.client.activating import activate_by_doors
 from volact.cli.client.door import open_door
 from volact.cli.client.shared import machine_of
 from volact.cli.environment import Environment
-from volact.client.api import Asked, Server
+from volact.client.activation.directory import heed_membership
 from volact.client.check import World
-from volact.client.directory import heed_membership
-from volact.client.events import Event, Log
-from volact.client.image import take_waiting
-from volact.client.rounds import run_round
-from volact.client.store import ClientStore
+from volact.client.deployment.image import take_waiting
+from volact.client.folder.store import ClientStore
+from volact.client.service.api import Asked, Server
+from volact.client.service.events import Event, Log
+from volact.client.service.rounds import run_round
 from volact.core.errors import VolactError
 
 START = "start"  # of the service: then a domain that was left licenses no more

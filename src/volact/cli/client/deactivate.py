@@ -6,11 +6,11 @@ import argparse
 from volact.cli.client.shared import open_store, say_notes
 from volact.cli.environment import Environment
 from volact.cli.files import write_file
-from volact.client import returns
-from volact.client.products import load_product
-from volact.client.returns import GivenBack
-from volact.client.routes import GIVEN, PUBLISHER, NoRouteError, Route
-from volact.client.store import ClientStore
+from volact.client.activation import returns
+from volact.client.activation.returns import GivenBack
+from volact.client.discovery.routes import GIVEN, PUBLISHER, NoRouteError, Route
+from volact.client.folder.store import ClientStore
+from volact.client.products.loading import load_product
 from volact.core.errors import VolactError
 from volact.wire.client import Server
 

@@ -8,8 +8,8 @@ so that they are there in a checkout whose metadata is older as well.
 from pathlib import Path
 
 from volact.cli.environment import Environment
-from volact.client.directory import Door
-from volact.client.doors import Opened, find_plugs, open_doors
+from volact.client.activation.directory import Door
+from volact.client.activation.doors import Opened, find_plugs, open_doors
 from volact.core.product_key import Channel
 
 BUILT_IN = {"directory": "volact.directory.plug", "vm": "volact.vm.plug"}  # as [project.entry-points."volact.doors"]

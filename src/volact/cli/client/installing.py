@@ -7,12 +7,12 @@ from dataclasses import asdict, replace
 from volact.cli.client.shared import machine_of, open_store, say_notes, view
 from volact.cli.environment import Environment
 from volact.cli.files import read_token
-from volact.client import products
-from volact.client.discovery import Settings, parse_host_port, parse_resolver_address
-from volact.client.generalize import holds_activation
-from volact.client.oem import adopt_if_marked
-from volact.client.records import ClientSettings, default_settings
-from volact.client.store import ClientStore
+from volact.client.activation.oem import adopt_if_marked
+from volact.client.deployment.generalize import holds_activation
+from volact.client.folder.records import ClientSettings, default_settings
+from volact.client.folder.settings import Settings, parse_host_port, parse_resolver_address
+from volact.client.folder.store import ClientStore
+from volact.client.products import installing
 from volact.core.product_key import Channel
 from volact.sealing import jws
 from volact.wire.client import Server
@@ -20,7 +20,9 @@ from volact.wire.client import Server
 
 def add_product(args: argparse.Namespace, env: Environment) -> int:
     store = open_store(args, env)
-    loaded = products.add_product(store, read_token(args.file, jws.MAX_TOKEN), args.root, args.min_version, env.clock())
+    loaded = installing.add_product(
+        store, read_token(args.file, jws.MAX_TOKEN), args.root, args.min_version, env.clock()
+    )
     definition = loaded.definition
     said = f"added {definition.product} version {definition.version} of {definition.publisher}, root {definition.root}"
     marked = adopt_if_marked(store, definition.product, machine_of(env), env.clock())
@@ -47,12 +49,12 @@ def install_key(args: argparse.Namespace, env: Environment) -> int:
         args.parser.error("give either KEY or --generic or --guest")
     store = open_store(args, env)
     if args.generic:
-        loaded = products.install_generic_key(store, args.product, args.edition)
+        loaded = installing.install_generic_key(store, args.product, args.edition)
     elif args.guest:
-        loaded = products.install_generic_key(store, args.product, args.edition, Channel.VM)
+        loaded = installing.install_generic_key(store, args.product, args.edition, Channel.VM)
     else:
         text = env.stdin.readline() if args.key == ["-"] else " ".join(args.key)
-        loaded = products.install_key(store, args.product, text, args.edition)
+        loaded = installing.install_key(store, args.product, text, args.edition)
     key = loaded.installation
     said = f"installed the {key.channel} key ending in {key.partial}: {args.product}, edition {key.edition}"
     return _done(args.product, said, store, env)
@@ -61,7 +63,7 @@ def install_key(args: argparse.Namespace, env: Environment) -> int:
 def remove_key(args: argparse.Namespace, env: Environment) -> int:
     store = open_store(args, env)
     had = store.installation(args.product).channel is not None
-    products.remove_key(store, args.product)
+    installing.remove_key(store, args.product)
     said = f"removed the key of {args.product}; its licence stays stored" if had else f"{args.product} had no key"
     return _done(args.product, said, store, env)
 

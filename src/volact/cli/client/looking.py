@@ -8,11 +8,11 @@ from typing import Any
 from volact import __version__
 from volact.cli.client.shared import View, machine_of, open_store, say_notes, view
 from volact.cli.environment import Environment
-from volact.client.generalize import rearms_left
+from volact.client.deployment.rearm import rearms_left
+from volact.client.folder.records import Attempt
+from volact.client.folder.store import ClientStore
 from volact.client.machine import LocalMachine
-from volact.client.products import LoadedProduct
-from volact.client.records import Attempt
-from volact.client.store import ClientStore
+from volact.client.products.loading import LoadedProduct
 from volact.core.errors import ConfigError, VolactError
 from volact.core.licence import Licence
 from volact.core.policy import DAY

@@ -8,10 +8,10 @@ from typing import Any
 from volact.cli.client.shared import machine_of, open_store, say_notes, view
 from volact.cli.digits import read_id, read_text_file, write_groups, write_qr
 from volact.cli.environment import Environment
-from volact.client import phone
-from volact.client.phone_licence import PhoneRequest
-from volact.client.products import load_product
-from volact.client.store import ClientStore
+from volact.client.activation import phone
+from volact.client.folder.store import ClientStore
+from volact.client.products.loading import load_product
+from volact.client.products.phone_licence import PhoneRequest
 from volact.core.phone import CONFIRMATION_GROUPS, ConfirmationId, check_reference, parse_confirmation_group
 
 LICENSED, NOT_LICENSED = 0, 1

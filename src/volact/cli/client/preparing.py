@@ -6,8 +6,8 @@ from pathlib import Path
 
 from volact.cli.client.shared import counted, open_store, say_notes
 from volact.cli.environment import Environment
-from volact.client import image
-from volact.client.store import ClientStore
+from volact.client.deployment import image
+from volact.client.folder.store import ClientStore
 from volact.core.errors import ConfigError
 
 

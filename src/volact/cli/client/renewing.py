@@ -5,13 +5,14 @@ import argparse
 
 from volact.cli.client.shared import counted, machine_of, open_store, say_notes, view
 from volact.cli.environment import Environment
-from volact.client import generalize as images
-from volact.client.events import Event, Log
+from volact.client.deployment import generalize as images
+from volact.client.deployment import rearm as rearming
+from volact.client.service.events import Event, Log
 
 
 def rearm(args: argparse.Namespace, env: Environment) -> int:
     store, machine = open_store(args, env), machine_of(env)
-    left = images.rearm(store, args.product, machine, env.clock())
+    left = rearming.rearm(store, args.product, machine, env.clock())
     Log(store.folder, env.clock).write(Event.REARMED, product=args.product, left=left)
     found = view(args.product, store, machine, env)
     if env.json:

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from volact.cli.environment import Environment
-from volact.client import platform, systemd
-from volact.client.events import Log
-from volact.client.service import Commands, Service
+from volact.client import platform
+from volact.client.service import systemd
+from volact.client.service.events import Log
+from volact.client.service.process import Commands, Service
 from volact.core.errors import ConfigError
 
 SOCKET = "api.sock"
@@ -70,7 +71,7 @@ def events(args: argparse.Namespace, env: Environment) -> int:
 
 
 def _folder(args: argparse.Namespace, env: Environment) -> Path:
-    """As ``client.store`` finds it, which is not imported here: it brings cryptography along."""
+    """As ``client.folder`` finds it, which is not imported here: it brings cryptography along."""
     if args.dir:
         return Path(args.dir)
     if env.variables.get("VOLACT_CLIENT_DIR"):

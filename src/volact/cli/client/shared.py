@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from volact.cli.environment import Environment
+from volact.client.folder.files import find_folder
+from volact.client.folder.records import Attempt, KnownIssuer
+from volact.client.folder.store import ClientStore
 from volact.client.machine import LocalMachine
-from volact.client.products import LoadedProduct, load_product, record
-from volact.client.records import Attempt, KnownIssuer
-from volact.client.store import ClientStore, find_folder
+from volact.client.products.loading import LoadedProduct, load_product, record
 from volact.core.errors import VolactError
 from volact.core.evaluation import Evaluation
 from volact.core.fingerprint import Fingerprint

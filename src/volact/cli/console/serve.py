@@ -9,7 +9,7 @@ from typing import Any
 from volact.cli.console.common import actor, folder_of
 from volact.cli.environment import Environment
 from volact.cli.options import add_verb, between
-from volact.client import systemd
+from volact.client.service import systemd
 from volact.console.application import ConsoleRun, open_accounts
 from volact.console.folder import ROLES, ConsoleFolder
 from volact.fleet.api import PASSPHRASE_VARIABLE

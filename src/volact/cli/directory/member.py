@@ -9,7 +9,7 @@ from typing import Any
 from volact.cli.directory.shared import LdapOptionsError
 from volact.cli.environment import Environment
 from volact.cli.options import add_verb
-from volact.client.store import find_folder
+from volact.client.folder.files import find_folder
 from volact.core.errors import InputError, VolactError
 from volact.directory.door import DirectoryDoor, DoorSettings
 from volact.directory.locate import SYSTEM_KEYTAB, is_site, parse_servers

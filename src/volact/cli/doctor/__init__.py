@@ -39,9 +39,10 @@ def build(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, env: Environment) -> int:
     from volact.cli.client.shared import machine_of, open_store
-    from volact.client import mdns
-    from volact.client.doctor import Surroundings, examine, products_of
-    from volact.client.resolver import DnsResolver
+    from volact.client.discovery import mdns
+    from volact.client.discovery.resolver import DnsResolver
+    from volact.client.doctor.examination import Surroundings
+    from volact.client.doctor.walk import examine, products_of
 
     store = open_store(args, env)
     products = products_of(store, args.products)

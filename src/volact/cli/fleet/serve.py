@@ -8,7 +8,7 @@ from typing import Any
 from volact.cli.environment import Environment
 from volact.cli.fleet.opening import open_fleet, tell, verb
 from volact.cli.options import add_family, add_verb, between
-from volact.client import systemd
+from volact.client.service import systemd
 from volact.core.errors import ConfigError
 from volact.fleet.rest import tokens
 from volact.fleet.rest.access import Role

@@ -10,7 +10,7 @@ from typing import Any
 from volact.cli.environment import Environment
 from volact.cli.host.common import add_passphrase, fingerprint_for, full_name, opened, passphrase_file
 from volact.cli.options import add_verb
-from volact.client import systemd
+from volact.client.service import systemd
 from volact.host.application import Companion, HostRun, load_application, load_serving
 from volact.host.settings import HostSettings
 from volact.wire.serve import Listener, serve

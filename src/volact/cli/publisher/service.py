@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from volact.cli.environment import Environment
 from volact.cli.files import read_file, write_file
 from volact.cli.publisher.shared import Verbs, add_verb, folder, open_publisher, read_passphrase
-from volact.client import systemd
+from volact.client.service import systemd
 from volact.core.errors import ConfigError
 from volact.core.exchange import MAX_FILE, RequestFile
 from volact.publisher.folder import PublisherFolder

@@ -122,9 +122,10 @@ class OwnLicences:
         return editions
 
     def _look(self, root: str, product: str, now: int) -> frozenset[str]:
+        from volact.client.folder.files import find_folder
+        from volact.client.folder.store import ClientStore
         from volact.client.machine import LocalMachine
-        from volact.client.products import load_product
-        from volact.client.store import ClientStore, find_folder
+        from volact.client.products.loading import load_product
 
         try:
             loaded = load_product(ClientStore(find_folder(self._env.variables, self._folder)), product)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Linux: the places of the FHS, systemd, freedesktop notifications.  Events go to the journal by ``client.events``."""
+"""Linux: the places of the FHS, systemd, freedesktop notifications.  Events go to the journal by ``service.events``."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,7 +26,7 @@ def user_folder(variables: Mapping[str, str]) -> Path:
 
 
 def collect(root: Path = Path("/")) -> dict[Trait, str]:
-    from volact.client import traits
+    from volact.client.platform import traits
 
     return traits.collect(root)
 

@@ -7,7 +7,7 @@ key_file   TSIG keys in files of BIND's syntax
 updates    one question or one update to a zone's primary
 publisher  keeps a host's records there while it runs
 
-It is not discovery (that is ``client.discovery``) and not an event log: outcomes go to a callback.
+It is not discovery (that is ``client.discovery.hosts``) and not an event log: outcomes go to a callback.
 Spec: docs/spec/discovery.md §2.
 """
 
