@@ -44,6 +44,22 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__main__": {"cli"},
 }
 
+# Rooms that have rooms of their own: which of these may import which.  A module at the top of its room has a row, too.
+INNER: dict[str, dict[str, set[str]]] = {
+    "client": {
+        "platform": set(),
+        "machine": {"platform"},
+        "folder": {"platform"},
+        "products": {"machine", "folder"},
+        "discovery": {"folder", "products"},
+        "activation": {"platform", "machine", "folder", "products", "discovery"},
+        "deployment": {"machine", "folder", "products"},
+        "check": {"machine", "folder", "products"},
+        "service": {"platform", "machine", "folder", "products", "activation", "deployment", "check"},
+        "doctor": {"machine", "folder", "products", "discovery", "activation", "service"},
+    },
+}
+
 # The packages a room may use beside the standard library; a room that is not named here may use any.
 THIRD_PARTY: dict[str, set[str]] = {
     "core": set(),
@@ -88,6 +104,24 @@ def test_a_file_imports_only_the_rooms_below_its_own(path: Path) -> None:
         if _is_ours(found.module) and _room_of(found.module) not in allowed
     ]
     assert not crossings, "\n".join(crossings)
+
+
+@pytest.mark.parametrize("room", sorted(INNER))
+def test_the_rooms_within_a_room_import_in_their_order(room: str) -> None:
+    crossings = [
+        f"{path.relative_to(ROOT)}:{found.line} imports {found.module}"
+        for path in _files_of(room)
+        for found in _imports(path)
+        if _room_of(found.module) == room and not _is_in_order(room, _module_of(path), found.module)
+    ]
+    assert not crossings, "\n".join(crossings)
+
+
+@pytest.mark.parametrize("room", sorted(INNER))
+def test_the_rooms_within_a_room_have_an_order_and_are_all_in_the_table(room: str) -> None:
+    TopologicalSorter(INNER[room]).prepare()  # raises where two of them may import each other
+    there = {_inner_room_of(_module_of(path)) for path in _files_of(room)} - {None}
+    assert there == set(INNER[room])
 
 
 @pytest.mark.parametrize("room", sorted(THIRD_PARTY))
@@ -201,6 +235,19 @@ def _module_of(path: Path) -> str:
 def _room_of(module: str) -> str:
     parts = module.split(".")
     return parts[1] if len(parts) > 1 else "__init__"
+
+
+def _inner_room_of(module: str) -> str | None:
+    """``None`` for the room itself."""
+    parts = module.split(".")
+    return parts[2] if len(parts) > 2 else None
+
+
+def _is_in_order(room: str, importer: str, imported: str) -> bool:
+    upper, lower = _inner_room_of(importer), _inner_room_of(imported)
+    if upper is None or lower is None:
+        return True
+    return upper == lower or lower in INNER[room].get(upper, set())
 
 
 def _is_ours(module: str) -> bool:
