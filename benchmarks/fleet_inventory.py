@@ -19,8 +19,8 @@ from sqlalchemy import Connection, insert, text
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from support import postgresql
-from volact.fleet import inventory
-from volact.fleet.inventory import Query
+from volact.fleet.inventory import inventory
+from volact.fleet.inventory.inventory import Query
 from volact.fleet.schema import MACHINES, PRODUCTS, TAGS
 from volact.fleet.store import FleetStore, batches
 

@@ -25,9 +25,10 @@ from sqlalchemy import Connection
 
 from support import postgresql
 from support.fleet_rows import NOW, fill
-from volact.fleet import figures, inventory
-from volact.fleet.forecast import DAY
-from volact.fleet.inventory import Query
+from volact.fleet import figures
+from volact.fleet.figures.forecast import DAY
+from volact.fleet.inventory import inventory
+from volact.fleet.inventory.inventory import Query
 from volact.fleet.reports.asked import Asked
 from volact.fleet.reports.catalogue import REPORTS, make_report
 from volact.fleet.reports.render import FORMATS

@@ -10,7 +10,7 @@ import pytest
 from support.processes import Done, volact
 from volact.core.product_key import Channel, ProductKey
 from volact.fleet.api import Fleet
-from volact.fleet.vault import PASSPHRASE_FILE
+from volact.fleet.keys.vault import PASSPHRASE_FILE
 
 
 def make(channel: Channel = Channel.MAK) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from support.processes import volact
 from volact.fleet.api import Fleet
-from volact.fleet.selection import WholeFleetError
+from volact.fleet.inventory.selection import WholeFleetError
 
 CHANGES = (
     ("install-key",), ("activate",), ("proxy", "restore"), ("bootstrap", "--artefact", "volact.pyz"),

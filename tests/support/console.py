@@ -17,7 +17,7 @@ from volact.cli.demo.reach import NAME, MachineDoor
 from volact.console.application import ConsoleRun, load_application, open_accounts
 from volact.console.folder import ROLES, ConsoleFolder
 from volact.fleet.api import Fleet
-from volact.fleet.machines import Found
+from volact.fleet.inventory.machines import Found
 from volact.web.site import WebListener
 from volact.wire.serve import free_port
 

@@ -17,16 +17,17 @@ from support.processes import Done, good, volact
 from support.site import RealPublisher
 from volact.cli.environment import Environment
 from volact.cli.main import main
-from volact.fleet import machines, publisher, vault
-from volact.fleet.acting import Context
+from volact.fleet.activation.acting import Context
+from volact.fleet.inventory import machines
+from volact.fleet.inventory.machines import Found
 from volact.fleet.jobs import store as rows
 from volact.fleet.jobs.acts import Act
 from volact.fleet.jobs.engine import Engine
 from volact.fleet.jobs.records import Job, Task
-from volact.fleet.machines import Found
+from volact.fleet.keys import publisher, vault
+from volact.fleet.keys.vault import Vault
 from volact.fleet.reach import Output, Session, Target
 from volact.fleet.store import FleetStore
-from volact.fleet.vault import Vault
 from volact.testing.machines import simulated_environment
 
 PASSPHRASE = b"a passphrase for tests"

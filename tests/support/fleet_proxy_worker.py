@@ -11,9 +11,9 @@ from pathlib import Path
 
 from support.fleet_folders import PASSPHRASE, Computer, FolderReach, Lab
 from support.site import RealPublisher
-from volact.fleet import vault
-from volact.fleet.acting import Activate
+from volact.fleet.activation.acting import Activate
 from volact.fleet.jobs.engine import Engine
+from volact.fleet.keys import vault
 from volact.fleet.store import FleetStore
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, insert
 
-from volact.fleet.forecast import DAY
+from volact.fleet.figures.forecast import DAY
 from volact.fleet.schema import AGREEMENTS, HISTORY, KEYS, MACHINES, PRODUCTS, SAMPLES, TAGS
 from volact.fleet.store import FleetStore
 

@@ -2,8 +2,8 @@
 """The fleet's schedules, run by the console: one thread with an event loop of its own, beside the pages.
 
 Whoever sets a schedule in the browser expects it to run.  Other programs may run the same fleet's schedules at the same
-time: a run is one's at a time (``volact.fleet.schedule``).  Jobs that wait for nobody in particular are not taken up
-here: their pages go on with them, or ``volact fleet serve`` does.
+time: a run is one's at a time (``volact.fleet.schedules.schedule``).  Jobs that wait for nobody in particular are not
+taken up here: their pages go on with them, or ``volact fleet serve`` does.
 """
 
 import asyncio
@@ -16,8 +16,8 @@ from typing import Any
 
 from volact.console.site import ConsoleSite, FleetRole
 from volact.core.errors import VolactError
-from volact.fleet.automation import LOOK_SECONDS, Automation
-from volact.fleet.runners import Program
+from volact.fleet.schedules.automation import LOOK_SECONDS, Automation
+from volact.fleet.schedules.runners import Program
 
 WHO = "console"
 STOP_SECONDS = 5.0  # then a run under way is left, and taken up by whoever comes next

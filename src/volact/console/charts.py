@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from volact.core.count import SECONDS_PER_DAY
 from volact.core.states import State
 from volact.fleet.figures import Bucket, Pool, StateCount
-from volact.fleet.forecast import Forecast
+from volact.fleet.figures.forecast import Forecast
 from volact.host.history import Answered, GroupHistory
 from volact.web.charts import Chart, Series, Tone
 

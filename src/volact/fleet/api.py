@@ -16,8 +16,8 @@ is a :class:`~volact.core.errors.VolactError` with its code.  Guide: docs/guide/
 from collections.abc import Sequence
 
 from volact.core.errors import VolactError
-from volact.fleet import automation, schedule
-from volact.fleet.schedule import Schedule
+from volact.fleet.schedules import automation, schedule
+from volact.fleet.schedules.schedule import Schedule
 from volact.fleet.verbs.acts import Acts
 from volact.fleet.verbs.base import PASSPHRASE_VARIABLE
 from volact.fleet.verbs.bundles import Bundles, confirm_bundle

@@ -12,8 +12,10 @@ from pathlib import Path
 from sqlalchemy import func, select
 
 from volact.core.errors import ConfigError
-from volact.fleet import bundle, mail, vault
+from volact.fleet.exchange import bundle
 from volact.fleet.folder import DATABASE, KEYS, FleetFolder, check_database
+from volact.fleet.keys import vault
+from volact.fleet.schedules import mail
 from volact.fleet.schema import KEYS as KEY_ROWS
 from volact.fleet.schema import MACHINES
 from volact.sql import archive

@@ -13,8 +13,8 @@ from typing import Any
 from sqlalchemy import Connection
 
 from volact.core.errors import ConfigError
-from volact.fleet import confirmations, counting, inventory, refresh
-from volact.fleet.acting import (
+from volact.fleet.activation import confirmations, counting
+from volact.fleet.activation.acting import (
     ACTIVATE,
     APPLY,
     COLLECT,
@@ -30,16 +30,18 @@ from volact.fleet.acting import (
     NoAnswerError,
     Restore,
 )
+from volact.fleet.acts import refresh
+from volact.fleet.acts.bootstrap import BOOTSTRAP, Bootstrap
 from volact.fleet.folder import FleetFolder
+from volact.fleet.inventory import inventory
+from volact.fleet.inventory.selection import Selection
 from volact.fleet.jobs import store as rows
 from volact.fleet.jobs.acts import Act
 from volact.fleet.jobs.engine import Engine, Progress
 from volact.fleet.jobs.records import Job, JobActMissingError, JobState
-from volact.fleet.reach.bootstrap import BOOTSTRAP, Bootstrap
+from volact.fleet.keys.vault import Vault
 from volact.fleet.reach.ssh import SshReach
-from volact.fleet.selection import Selection
 from volact.fleet.store import FleetStore, note
-from volact.fleet.vault import Vault
 
 REFRESH = "refresh"
 MOST_TASKS = 1_000_000
@@ -101,7 +103,8 @@ class Desk:
     ) -> Job:
         """A job for the machines that are selected now, waiting to be worked through.
 
-        Raises :class:`~volact.fleet.selection.WholeFleetError`; bringing answers is for the machines that have one."""
+        Raises :class:`~volact.fleet.inventory.selection.WholeFleetError`; bringing answers is for the machines that
+        have one."""
         if kind not in ACTS:
             raise JobActMissingError(kind=kind)
         if kind in CHANGING:

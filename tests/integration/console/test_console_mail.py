@@ -18,7 +18,7 @@ from aiosmtpd.smtp import AuthResult, Envelope, Session
 from support.console import Console
 from support.web_client import WebClient
 from volact.fleet.api import Fleet
-from volact.fleet.mail import MailSettings
+from volact.fleet.schedules.mail import MailSettings
 
 PATH = "/administration/mail"
 PASSWORD = "five brown foxes"

@@ -12,7 +12,7 @@ from support.processes import ADDRESS
 from support.site import RealPublisher
 from volact.cli.demo.reach import MachineDoor
 from volact.fleet.api import Fleet
-from volact.fleet.machines import Found
+from volact.fleet.inventory.machines import Found
 from volact.host.folder import HostFolder
 
 

@@ -13,10 +13,11 @@ from support import postgresql
 from support.fleet_folders import issue
 from support.processes import good, volact
 from support.site import RealPublisher
-from volact.fleet import backup, vault
+from volact.fleet import backup
 from volact.fleet.api import Fleet
-from volact.fleet.bundle import fingerprint, signing_key
-from volact.fleet.vault import VaultPassphraseError
+from volact.fleet.exchange.bundle import fingerprint, signing_key
+from volact.fleet.keys import vault
+from volact.fleet.keys.vault import VaultPassphraseError
 from volact.sql.archive import BackupTakenError, RestoreTakenError
 
 NOW = 1_800_000_000

@@ -13,12 +13,13 @@ from support.fleet_folders import EDITION, Lab, Online, issue, used
 from support.site import RealPublisher
 from volact.core.errors import VolactError
 from volact.core.product_key import ProductKey
-from volact.fleet import acting, confirmations, keys
-from volact.fleet.acting import Activate, Apply, Collect, InstallKeys, Keep, Restore
+from volact.fleet.activation import acting, confirmations
+from volact.fleet.activation.acting import Activate, Apply, Collect, InstallKeys, Keep, Restore
 from volact.fleet.jobs.acts import Act
 from volact.fleet.jobs.records import Job, TaskState
-from volact.fleet.keys import KeyRow
-from volact.fleet.publisher import definition_of
+from volact.fleet.keys import keys
+from volact.fleet.keys.keys import KeyRow
+from volact.fleet.keys.publisher import definition_of
 from volact.fleet.reach.errors import ConnectionLostError
 
 START = 1_800_000_000

@@ -9,7 +9,7 @@ import pytest
 
 from support.processes import ADDRESS, Done, Server, good, volact
 from support.site import RealPublisher
-from volact.fleet.office import Office, OfficeAddressError
+from volact.fleet.keys.office import Office, OfficeAddressError
 
 YEAR_2028 = 1_830_297_600
 

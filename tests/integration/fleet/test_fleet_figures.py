@@ -11,10 +11,11 @@ from sqlalchemy import insert, select, update
 
 from support import postgresql
 from support.fleet_rows import NOW, fill
-from volact.fleet import agreements, figures, samples
-from volact.fleet.agreements import Bought
-from volact.fleet.figures import Compliance
-from volact.fleet.forecast import DAY, Forecast, Unforeseen
+from volact.fleet import figures
+from volact.fleet.figures import Compliance, samples
+from volact.fleet.figures.forecast import DAY, Forecast, Unforeseen
+from volact.fleet.keys import agreements
+from volact.fleet.keys.agreements import Bought
 from volact.fleet.reports.asked import Asked, scope_of
 from volact.fleet.reports.catalogue import REPORTS, make_report
 from volact.fleet.reports.data import as_dict

@@ -11,13 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from volact.core.errors import InputError
-from volact.fleet import filters, inventory, machines, refresh, views
-from volact.fleet.filters import FilterError
-from volact.fleet.inventory import ColumnUnknownError, Query
-from volact.fleet.machines import Found, MachineMissingError
-from volact.fleet.refresh import Seen
+from volact.fleet.acts import refresh
+from volact.fleet.acts.refresh import Seen
+from volact.fleet.inventory import filters, inventory, machines, views
+from volact.fleet.inventory.filters import FilterError
+from volact.fleet.inventory.inventory import ColumnUnknownError, Query
+from volact.fleet.inventory.machines import Found, MachineMissingError
+from volact.fleet.inventory.views import View
 from volact.fleet.store import FleetStore
-from volact.fleet.views import View
 
 NOW = 1_800_000_000  # 2027-01-15
 DAY = 86_400

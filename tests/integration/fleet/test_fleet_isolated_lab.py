@@ -21,14 +21,17 @@ from support.fleet_folders import EDITION, PASSPHRASE, Lab, Online, issue, used
 from support.site import RealPublisher
 from volact.core.errors import MalformedError
 from volact.core.product_key import ProductKey
-from volact.fleet import bundle, confirmations, keys, machines, publisher, transfer, vault
-from volact.fleet.acting import Activate, Apply, Collect, InstallKeys, Keep, Restore
-from volact.fleet.bundle import Bundle, BundleKindError, Kind
+from volact.fleet.activation import confirmations
+from volact.fleet.activation.acting import Activate, Apply, Collect, InstallKeys, Keep, Restore
+from volact.fleet.exchange import bundle, transfer
+from volact.fleet.exchange.bundle import Bundle, BundleKindError, Kind
+from volact.fleet.exchange.transfer import BundlePassphraseNeededError, NothingToExportError, SignerUnknownError
+from volact.fleet.inventory import machines
 from volact.fleet.jobs.records import Job
+from volact.fleet.keys import keys, publisher, vault
+from volact.fleet.keys.vault import VaultPassphraseError
 from volact.fleet.schema import HISTORY, MACHINES, METADATA, PRODUCTS
 from volact.fleet.store import FleetStore
-from volact.fleet.transfer import BundlePassphraseNeededError, NothingToExportError, SignerUnknownError
-from volact.fleet.vault import VaultPassphraseError
 from volact.sealing.keys import LocalKey
 
 START = 1_800_000_000

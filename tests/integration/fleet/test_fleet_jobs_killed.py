@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 
 from support.fleet_worker import KIND, done_on
-from volact.fleet import machines
+from volact.fleet.inventory import machines
+from volact.fleet.inventory.machines import Found
 from volact.fleet.jobs import store as rows
 from volact.fleet.jobs.records import Job, TaskState
-from volact.fleet.machines import Found
 from volact.fleet.store import FleetStore
 
 MACHINES = 1000

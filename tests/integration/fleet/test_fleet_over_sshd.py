@@ -17,8 +17,8 @@ from support.fleet_folders import EDITION, issue, used
 from support.processes import ADDRESS, Done, Server, good, serving, volact
 from support.site import RealPublisher
 from volact.fleet.api import Fleet
+from volact.fleet.inventory.machines import Found
 from volact.fleet.jobs.records import JobState
-from volact.fleet.machines import Found
 
 pytestmark = pytest.mark.needs("sshd")
 

@@ -18,9 +18,10 @@ from support.fleet_folders import EDITION, Lab, issue, used
 from support.fleet_proxy_worker import now
 from support.site import RealPublisher
 from volact.core.product_key import ProductKey
-from volact.fleet import confirmations, keys
-from volact.fleet.acting import ACTIVATE, InstallKeys
+from volact.fleet.activation import confirmations
+from volact.fleet.activation.acting import ACTIVATE, InstallKeys
 from volact.fleet.jobs import store as rows
+from volact.fleet.keys import keys
 
 MACHINES = int(os.environ.get("VOLACT_TEST_PROXY_MACHINES", "24"))
 KILLS = max(8, MACHINES // 10)

@@ -12,7 +12,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import sync_playwright
 
 from support.fleet_rows import NOW, fill
-from volact.fleet.forecast import DAY
+from volact.fleet.figures.forecast import DAY
 from volact.fleet.reports.asked import Asked
 from volact.fleet.reports.catalogue import make_report
 from volact.fleet.reports.render import render

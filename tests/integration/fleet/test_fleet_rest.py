@@ -18,7 +18,7 @@ from schemathesis.checks import CHECKS
 from support.fleet_rows import NOW, fill
 from support.web_client import WebClient
 from volact.fleet.api import Fleet
-from volact.fleet.forecast import DAY
+from volact.fleet.figures.forecast import DAY
 from volact.fleet.rest import tokens
 from volact.fleet.rest.access import ENDPOINTS, Role, allowed
 from volact.fleet.rest.application import BASE, build, description, routes

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from support.clock import Clock
-from volact.fleet import runners
 from volact.fleet.api import Fleet
-from volact.fleet.automation import Automation
-from volact.fleet.runners import Program
+from volact.fleet.schedules import runners
+from volact.fleet.schedules.automation import Automation
+from volact.fleet.schedules.runners import Program
 
 NOW = 1_900_000_000
 HERE = socket.gethostname()

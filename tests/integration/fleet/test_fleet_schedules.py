@@ -21,12 +21,12 @@ from sqlalchemy import update
 from support.clock import Clock
 from support.fleet_rows import NOW, fill
 from volact.core.errors import InputError, VolactError
-from volact.fleet import schedule
 from volact.fleet.api import Fleet
-from volact.fleet.automation import Automation, ScheduleArgumentError, ScheduledJobError, ScheduleKindError
-from volact.fleet.forecast import DAY
-from volact.fleet.mail import MailAddressUnfitError, MailSettings, MailSettingUnfitError
+from volact.fleet.figures.forecast import DAY
 from volact.fleet.reach.errors import MachineUnreachableError
+from volact.fleet.schedules import schedule
+from volact.fleet.schedules.automation import Automation, ScheduleArgumentError, ScheduledJobError, ScheduleKindError
+from volact.fleet.schedules.mail import MailAddressUnfitError, MailSettings, MailSettingUnfitError
 from volact.fleet.schema import SCHEDULES
 from volact.sealing.keys import LocalKey
 

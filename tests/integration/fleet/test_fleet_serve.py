@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from support.processes import Server, wait_for
-from volact.fleet import schedule
 from volact.fleet.api import Fleet
 from volact.fleet.rest import tokens
+from volact.fleet.schedules import schedule
 
 
 def test_the_service_answers_works_on_jobs_and_runs_schedules(tmp_path: Path, pick_port: Callable[[], int]) -> None:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from volact.core.encoding import b64encode, dump_object
 from volact.core.errors import MalformedError
 from volact.core.exchange import RequestFile
-from volact.fleet import bundle
-from volact.fleet.bundle import AnswerRow, Bundle, BundleChangedError, Kind, ProblemRow, RequestRow, TableRow
+from volact.fleet.exchange import bundle
+from volact.fleet.exchange.bundle import AnswerRow, Bundle, BundleChangedError, Kind, ProblemRow, RequestRow, TableRow
 from volact.sealing import jws
 from volact.sealing.keys import LocalKey
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from volact.client.activation.carried import Carried
 from volact.client.deployment.backup import Backup
 from volact.core.errors import MalformedError
-from volact.fleet.confirmations import Collected
+from volact.fleet.activation.confirmations import Collected
 from volact.sealing.recipient import RecipientError, RecipientKey, RecipientSealError, seal
 
 KEY = RecipientKey.generate()

@@ -17,10 +17,10 @@ from volact.console.application import load_application
 from volact.console.automation import ScheduleRunner
 from volact.console.folder import ROLES, ConsoleFolder
 from volact.console.site import ConsoleSite
-from volact.fleet import runners
 from volact.fleet.api import Fleet
-from volact.fleet.machines import Found
-from volact.fleet.runners import Program
+from volact.fleet.inventory.machines import Found
+from volact.fleet.schedules import runners
+from volact.fleet.schedules.runners import Program
 from volact.fleet.schema import JOBS, SCHEDULES, TASKS
 
 PATIENCE = 30.0
@@ -51,7 +51,7 @@ def overdue(fleet: Fleet, folder: Path) -> None:
 @pytest.fixture
 def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[ScheduleRunner]]:
     """Those of two consoles over one fleet."""
-    for module in ("volact.console.automation", "volact.fleet.automation"):
+    for module in ("volact.console.automation", "volact.fleet.schedules.automation"):
         monkeypatch.setattr(f"{module}.LOOK_SECONDS", 0.05)
     sites = [site(tmp_path) for _ in range(2)]
     made = [ScheduleRunner(one) for one in sites]

@@ -12,8 +12,8 @@ from support.site import Vendor
 from support.web_client import WebClient
 from volact.console.pages import PAGES
 from volact.core.count import day_of
-from volact.fleet import bundle
 from volact.fleet.api import Fleet
+from volact.fleet.exchange import bundle
 from volact.fleet.schema import MACHINES, PRODUCTS
 from volact.host.application import load_serving, open_store
 from volact.host.recording import Seen

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from volact.fleet.api import Fleet
-from volact.fleet.machines import MachineAccountUnfitError, MachineNameUnfitError
+from volact.fleet.inventory.machines import MachineAccountUnfitError, MachineNameUnfitError
 from volact.fleet.reach import Target
 from volact.fleet.reach.errors import SshProtocolError
 from volact.fleet.reach.ssh import SshReach

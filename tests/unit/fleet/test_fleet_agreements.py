@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from volact.fleet.agreements import AgreementsError, Bought, parse
+from volact.fleet.keys.agreements import AgreementsError, Bought, parse
 
 
 def test_csv_with_a_heading_is_read() -> None:

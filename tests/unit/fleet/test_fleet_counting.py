@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from volact.fleet.counting import BELOW, worth_another_round
+from volact.fleet.activation.counting import BELOW, worth_another_round
 from volact.fleet.jobs.records import Task, TaskState
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from volact.fleet.cron import CronUnfitError, Times, ZoneUnknownError
+from volact.fleet.schedules.cron import CronUnfitError, Times, ZoneUnknownError
 
 
 def at(text: str) -> int:

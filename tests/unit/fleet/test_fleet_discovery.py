@@ -12,7 +12,7 @@ from volact.core.errors import InputError
 from volact.fleet.discovery import ansible, matching, names, ssh_config
 from volact.fleet.discovery.errors import RangeTooLargeError, SourceUnfitError
 from volact.fleet.discovery.ranges import expand
-from volact.fleet.machines import Found
+from volact.fleet.inventory.machines import Found
 
 INI = """
 lonely.example.com

@@ -4,7 +4,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from volact.fleet.forecast import DAY, Forecast, Point, Unforeseen, foresee
+from volact.fleet.figures.forecast import DAY, Forecast, Point, Unforeseen, foresee
 
 NOW = 1_795_000_000
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from support.fleet_rows import NOW, fill
-from volact.fleet import inventory
-from volact.fleet.inventory import Query
+from volact.fleet.inventory import inventory
+from volact.fleet.inventory.inventory import Query
 from volact.fleet.store import FleetStore
 
 PAGE = 37

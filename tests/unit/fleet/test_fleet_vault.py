@@ -9,11 +9,11 @@ import pytest
 from sqlalchemy import select, update
 
 from volact.core.product_key import Channel, ProductKey
-from volact.fleet import keys, vault
-from volact.fleet.keys import KeyAmbiguousError, KeyUnknownHereError
+from volact.fleet.keys import keys, vault
+from volact.fleet.keys.keys import KeyAmbiguousError, KeyUnknownHereError
+from volact.fleet.keys.vault import Vault, VaultDamagedError, VaultExistsError, VaultMissingError, VaultPassphraseError
 from volact.fleet.schema import KEYS, METADATA, VAULT
 from volact.fleet.store import FleetStore
-from volact.fleet.vault import Vault, VaultDamagedError, VaultExistsError, VaultMissingError, VaultPassphraseError
 
 ROOT = "sha256:" + "ab1" + "0" * 61
 NOW = 1_800_000_000

@@ -11,7 +11,7 @@ from volact.cli.environment import Environment
 from volact.cli.main import main
 from volact.core.product_key import Channel, ProductKey
 from volact.fleet.api import Fleet
-from volact.fleet.filters import FilterError
+from volact.fleet.inventory.filters import FilterError
 from volact.fleet.reports.trouble import remedy
 
 FAMILIES = ("jobs", "keys", "proxy", "bundle", "agreements", "schedule", "token", "view")

@@ -21,7 +21,7 @@ from volact.cli.demo.product import ACME_CAD, CLIENT_GROUP, EDITION, GROUP, PROD
 from volact.cli.demo.reach import NAME, MachineDoor
 from volact.core.errors import ConfigError
 from volact.fleet.api import Fleet
-from volact.fleet.machines import Found
+from volact.fleet.inventory.machines import Found
 from volact.wire.serve import free_port
 
 START_SECONDS = 30.0

@@ -6,7 +6,7 @@ from typing import Any
 
 from volact.cli.environment import Environment
 from volact.cli.fleet.opening import add_machines, chosen, run_job, verb
-from volact.fleet.activate import Kms, Way
+from volact.fleet.activation.activate import Kms, Way
 
 _KMS_HELP = "tell machines with a volume key where hosts are: auto (DNS), domain:NAME, or a host NAME[:PORT]"
 

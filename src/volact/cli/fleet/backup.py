@@ -9,8 +9,8 @@ from volact import __version__
 from volact.cli.environment import Environment
 from volact.cli.fleet.opening import folder_of, verb
 from volact.fleet import backup as room
-from volact.fleet import vault
 from volact.fleet.api import PASSPHRASE_VARIABLE
+from volact.fleet.keys import vault
 from volact.sealing import keys
 
 

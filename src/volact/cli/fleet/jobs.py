@@ -7,9 +7,9 @@ from typing import Any
 from volact.cli.environment import Environment
 from volact.cli.fleet.opening import add_machines, chosen, open_fleet, run_job, show_job, tell, verb, work
 from volact.cli.options import add_family, between
+from volact.fleet.acts import bootstrap
 from volact.fleet.api import Fleet
 from volact.fleet.jobs.records import Job, JobState, TaskState
-from volact.fleet.reach import bootstrap
 
 MOST_JOB = 2**31 - 1
 

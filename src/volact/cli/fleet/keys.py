@@ -10,10 +10,10 @@ from volact.cli.files import read_file, read_token
 from volact.cli.fleet.opening import add_machines, chosen, new_passphrase, open_fleet, read_passphrase, run_job, verb
 from volact.cli.options import add_family, root_fingerprint
 from volact.core.errors import InputError, VolactError
-from volact.fleet import keys as rows
-from volact.fleet import vault
-from volact.fleet.install import GENERIC, PREFERENCES
-from volact.fleet.keys import KeyRow
+from volact.fleet.activation.install import GENERIC, PREFERENCES
+from volact.fleet.keys import keys as rows
+from volact.fleet.keys import vault
+from volact.fleet.keys.keys import KeyRow
 from volact.sealing import jws
 
 MOST_FILE = 1024 * 1024

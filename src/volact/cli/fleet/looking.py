@@ -8,9 +8,9 @@ from typing import Any
 from volact.cli.environment import Environment
 from volact.cli.fleet.opening import open_fleet, show_list, tell, verb
 from volact.cli.options import add_family, between
-from volact.fleet.filters import FIELDS, UNITS
-from volact.fleet.inventory import MOST_ROWS, Machine, Page
-from volact.fleet.views import View
+from volact.fleet.inventory.filters import FIELDS, UNITS
+from volact.fleet.inventory.inventory import MOST_ROWS, Machine, Page
+from volact.fleet.inventory.views import View
 
 DAY = UNITS["d"]
 _TIMES = {name for name, field in FIELDS.items() if field.kind == "time"}

@@ -13,7 +13,7 @@ from volact.cli.fleet.opening import add_filter, add_selection, chosen, folder_o
 from volact.cli.options import between
 from volact.fleet.discovery import ldap
 from volact.fleet.folder import MOST_PARALLEL, MOST_SECONDS, SUDO, FleetFolder
-from volact.fleet.machines import Found
+from volact.fleet.inventory.machines import Found
 
 MOST_SHOWN = 50
 STDIN = "-"

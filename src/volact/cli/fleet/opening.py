@@ -10,13 +10,13 @@ from typing import Any, Protocol, TypeVar
 from volact.cli.environment import Environment
 from volact.cli.options import Run, add_verb, between
 from volact.core.errors import ConfigError
-from volact.fleet import vault
-from volact.fleet.acting import INSTALL
+from volact.fleet.activation.acting import INSTALL
 from volact.fleet.api import PASSPHRASE_VARIABLE, Fleet
 from volact.fleet.desk import SshOptions
 from volact.fleet.folder import MOST_PARALLEL, MOST_SECONDS, FleetFolder
 from volact.fleet.jobs.records import Job, JobState, TaskState
-from volact.fleet.vault import VaultPassphraseMissingError
+from volact.fleet.keys import vault
+from volact.fleet.keys.vault import VaultPassphraseMissingError
 from volact.sealing import keys
 
 MOST_SHOWN = 200  # tasks in trouble, a line each

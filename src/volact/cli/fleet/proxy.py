@@ -13,11 +13,13 @@ from volact.cli.fleet.opening import add_machines, chosen, folder_of, open_fleet
 from volact.cli.options import add_family
 from volact.core.errors import InputError
 from volact.core.exchange import MAX_FILE, RequestFile
-from volact.fleet import bundle, confirmations, publisher, transfer
-from volact.fleet.confirmations import Confirmation
+from volact.fleet.activation import confirmations
+from volact.fleet.activation.confirmations import Confirmation
+from volact.fleet.exchange import bundle, transfer
+from volact.fleet.exchange.transfer import Imported
 from volact.fleet.folder import FILE as FLEET_FILE
-from volact.fleet.publisher import KnownDefinition
-from volact.fleet.transfer import Imported
+from volact.fleet.keys import publisher
+from volact.fleet.keys.publisher import KnownDefinition
 from volact.sealing import keys
 from volact.sealing.keys import LocalKey
 

@@ -12,8 +12,8 @@ from volact.cli.files import read_file, write_file
 from volact.cli.fleet.opening import open_fleet, show_list, tell
 from volact.cli.options import add_family, add_verb, between
 from volact.core.errors import InputError
-from volact.fleet import agreements, office
-from volact.fleet.agreements import Bought
+from volact.fleet.keys import agreements, office
+from volact.fleet.keys.agreements import Bought
 from volact.fleet.reports.asked import DEFAULT_DAYS
 from volact.fleet.reports.catalogue import REPORTS, ReportKind
 from volact.fleet.reports.data import as_dict

@@ -11,11 +11,11 @@ from typing import Any
 from volact.cli.environment import Environment
 from volact.cli.fleet.opening import open_fleet, show_list, tell, verb
 from volact.cli.options import add_family, add_verb, between
-from volact.fleet.automation import JOB_KINDS, KINDS, REPORT, ScheduleArgumentError
-from volact.fleet.mail import SECURITIES, MailSettings
 from volact.fleet.reports.catalogue import REPORTS
 from volact.fleet.reports.render import FORMATS
-from volact.fleet.schedule import Schedule
+from volact.fleet.schedules.automation import JOB_KINDS, KINDS, REPORT, ScheduleArgumentError
+from volact.fleet.schedules.mail import SECURITIES, MailSettings
+from volact.fleet.schedules.schedule import Schedule
 
 
 def build(verbs: Any) -> None:

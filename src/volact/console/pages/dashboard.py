@@ -19,7 +19,7 @@ from volact.console.site import HostRole
 from volact.core.count import SECONDS_PER_DAY, day_of
 from volact.core.errors import VolactError
 from volact.fleet import figures
-from volact.fleet.forecast import Forecast, Unforeseen
+from volact.fleet.figures.forecast import Forecast, Unforeseen
 from volact.host import dns
 from volact.host.history import host_history
 from volact.host.settings import HostSettings

@@ -15,9 +15,9 @@ from starlette.responses import Response
 from volact.console.pages.fleet.begin import needs_fleet
 from volact.console.pages.parts import fleet_of
 from volact.core.errors import VolactError
-from volact.fleet import mail
 from volact.fleet.api import Fleet
-from volact.fleet.mail import (
+from volact.fleet.schedules import mail
+from volact.fleet.schedules.mail import (
     MAX_PASSWORD,
     SECURITIES,
     MailAddressUnfitError,

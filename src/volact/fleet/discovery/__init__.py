@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finding machines: each module reads one source and gives :class:`~volact.fleet.machines.Found`, nothing else.
+"""Finding machines: each module reads one source and gives :class:`~volact.fleet.inventory.machines.Found`, no more.
 
     names       arguments, files and standard input: names, addresses, and ranges of both
     ssh_config  OpenSSH's config and known_hosts
@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from volact.fleet.machines import Found
+from volact.fleet.inventory.machines import Found
 
 
 def matching(found: Iterable[Found], patterns: Sequence[str], tags: Sequence[str] = ()) -> Iterator[Found]:

@@ -17,7 +17,7 @@ from volact.core.errors import InputError
 from volact.fleet.discovery.errors import SourceUnfitError
 from volact.fleet.discovery.names import read_source, split_place
 from volact.fleet.discovery.ranges import expand
-from volact.fleet.machines import Found, check_name, check_tag
+from volact.fleet.inventory.machines import Found, check_name, check_tag
 
 MOST_DEPTH = 50
 IMPLIED = {"all", "ungrouped"}  # groups that say nothing

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from volact.core.errors import InputError
 from volact.fleet.discovery.errors import DirectoryFailedError
-from volact.fleet.machines import Found, check_name
+from volact.fleet.inventory.machines import Found, check_name
 
 SECONDS = 15.0
 PAGE = 1000  # Active Directory's own limit

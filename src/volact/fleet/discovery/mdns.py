@@ -11,7 +11,7 @@ from threading import Lock
 from typing import Any
 
 from volact.fleet.discovery.errors import MdnsFailedError
-from volact.fleet.machines import Found
+from volact.fleet.inventory.machines import Found
 
 SERVICES = ("_ssh._tcp.local.", "_sftp-ssh._tcp.local.", "_workstation._tcp.local.", "_volact._tcp.local.")
 SECONDS = 3.0

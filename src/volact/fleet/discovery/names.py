@@ -12,7 +12,7 @@ from pathlib import Path
 from volact.core.errors import InputError
 from volact.fleet.discovery.errors import RangeTooLargeError, SourceUnfitError, SourceUnreadableError
 from volact.fleet.discovery.ranges import expand
-from volact.fleet.machines import Found, check_name
+from volact.fleet.inventory.machines import Found, check_name
 
 MOST_BYTES = 16 * 1024 * 1024
 MOST_MACHINES = 1_000_000

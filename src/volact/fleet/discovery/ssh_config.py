@@ -13,7 +13,7 @@ from pathlib import Path
 from volact.core.errors import InputError
 from volact.fleet.discovery.errors import SourceUnfitError
 from volact.fleet.discovery.names import read_source
-from volact.fleet.machines import Found, check_name
+from volact.fleet.inventory.machines import Found, check_name
 
 MOST_DEPTH = 16  # of Include, as in OpenSSH
 DEFAULT_CONFIG, DEFAULT_KNOWN = "~/.ssh/config", "~/.ssh/known_hosts"

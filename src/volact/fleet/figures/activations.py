@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, case, func, select
 
+from volact.fleet.figures.forecast import Forecast, Point, Unforeseen, foresee
 from volact.fleet.figures.scope import Scope, of_products
-from volact.fleet.forecast import Forecast, Point, Unforeseen, foresee
 from volact.fleet.schema import KEYS, PRODUCTS, SAMPLES
 
 POOLED = ("mak", "retail")  # channels whose keys have a pool of activations

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, case, distinct, func, or_, select
 
 from volact.core.errors import VolactError
-from volact.fleet import publisher
+from volact.fleet.keys import publisher
 from volact.fleet.schema import AGREEMENTS, PRODUCTS
 
 BOUGHT = ("volume", "mak")  # channels that an agreement's licences are used by

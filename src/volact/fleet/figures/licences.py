@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select
 
 from volact.core.states import State
+from volact.fleet.figures.forecast import DAY
 from volact.fleet.figures.scope import GRACES, OK, Scope, number_of, of_machines, of_products
-from volact.fleet.forecast import DAY
 from volact.fleet.schema import MACHINES, PRODUCTS
 
 STALE_DAYS = 30

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from sqlalchemy import select
 
 from volact.core.states import State
-from volact.fleet import filters
 from volact.fleet.figures import GRACES, Scope
+from volact.fleet.inventory import filters
 from volact.fleet.reports.report import Column, Kind, Tone
 from volact.fleet.schema import MACHINES, PRODUCTS
 

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from volact.fleet import figures
 from volact.fleet.figures import Changed, Sample
-from volact.fleet.forecast import DAY
+from volact.fleet.figures.forecast import DAY
 from volact.fleet.reports.asked import MACHINE, OTHER, PRODUCT, STANDINGS, Asked, standing, warn_if
 from volact.fleet.reports.report import (
     BarChart,

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from volact.fleet import figures
 from volact.fleet.figures import Bucket, Ending, NeverActivated, Size, StateCount
-from volact.fleet.forecast import DAY
+from volact.fleet.figures.forecast import DAY
 from volact.fleet.reports.asked import (
     CHANNEL,
     CONTACTED,

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from volact.fleet import figures
 from volact.fleet.figures import Compliance, HostCount, Pool, Sample
-from volact.fleet.forecast import DAY, Forecast, Point, Unforeseen
+from volact.fleet.figures.forecast import DAY, Forecast, Point, Unforeseen
 from volact.fleet.reports.asked import PRODUCT, Asked, share, warn_if
 from volact.fleet.reports.report import (
     Band,

@@ -14,17 +14,17 @@ from fastapi.routing import APIRoute
 from volact import __version__
 from volact.core.errors import REGISTRY, VolactError
 from volact.fleet.api import Fleet
-from volact.fleet.automation import Automation
+from volact.fleet.inventory.machines import MachineMissingError
 from volact.fleet.jobs.records import JobMissingError
-from volact.fleet.keys import KeyUnknownHereError
-from volact.fleet.machines import MachineMissingError
+from volact.fleet.keys.keys import KeyUnknownHereError
 from volact.fleet.reports.catalogue import ReportUnknownError
 from volact.fleet.rest import endpoints
 from volact.fleet.rest.models import Row
 from volact.fleet.rest.office import GuardedRoute, Office, limit_headers
 from volact.fleet.rest.once import ONCE
-from volact.fleet.runners import Program
-from volact.fleet.schedule import ScheduleMissingError
+from volact.fleet.schedules.automation import Automation
+from volact.fleet.schedules.runners import Program
+from volact.fleet.schedules.schedule import ScheduleMissingError
 from volact.web import problems
 from volact.web.idempotency import PARAMETER, REPLAYED
 from volact.web.limits import RateLimitedError

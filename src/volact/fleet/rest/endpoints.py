@@ -9,8 +9,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Path, Query, Response
 
 from volact.fleet import figures as fleet_figures
-from volact.fleet.forecast import Forecast
-from volact.fleet.inventory import Page
+from volact.fleet.figures.forecast import Forecast
+from volact.fleet.inventory.inventory import Page
 from volact.fleet.jobs.records import Job
 from volact.fleet.reports.catalogue import REPORTS, find_report
 from volact.fleet.reports.pools import outlook
@@ -19,7 +19,7 @@ from volact.fleet.rest import models, tokens
 from volact.fleet.rest.access import Role, allowed
 from volact.fleet.rest.models import Affected, Items, JobModel, Row, Rows
 from volact.fleet.rest.office import GuardedRoute, TheFleet, TheToken, plain
-from volact.fleet.schedule import Schedule
+from volact.fleet.schedules.schedule import Schedule
 from volact.web.tokens import RoleMissingError
 
 router = APIRouter(route_class=GuardedRoute)

@@ -17,8 +17,8 @@ from typing import Any, Final
 from pydantic import TypeAdapter
 from starlette.responses import Response
 
-from volact.fleet import bundle
 from volact.fleet.api import Fleet
+from volact.fleet.exchange import bundle
 from volact.fleet.schema import API_ANSWERS
 from volact.sealing import keys
 from volact.web.idempotency import REPLAYED, Answer, Answers, Asked

@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Acts on machines: each makes a job and works through it, or with ``wait=False`` only makes it.
 
-What changes something on machines wants a selection, or ``all=True``: see :mod:`volact.fleet.selection`.
+What changes something on machines wants a selection, or ``all=True``: see :mod:`volact.fleet.inventory.selection`.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from volact.fleet import acting, keys
-from volact.fleet.activate import Options
+from volact.fleet.activation import acting
+from volact.fleet.activation.activate import Options
+from volact.fleet.acts import bootstrap
 from volact.fleet.desk import REFRESH
+from volact.fleet.inventory.selection import Selection
 from volact.fleet.jobs.records import Job
-from volact.fleet.reach import bootstrap
-from volact.fleet.selection import Selection
+from volact.fleet.keys import keys
 from volact.fleet.verbs.base import Names
 from volact.fleet.verbs.jobs import Jobs
 
@@ -65,7 +66,7 @@ class Acts(Jobs):
         dry_run: bool = False,
         **options: Any,
     ) -> Job:
-        """Each product by its own way; ``options``: the fields of :class:`~volact.fleet.activate.Options`."""
+        """Each product by its way; ``options``: the fields of :class:`~volact.fleet.activation.activate.Options`."""
         arguments = Options(**options).check().to_arguments()
         return self._job(acting.ACTIVATE, arguments, Selection(names, filter, all), wait=wait, dry_run=dry_run)
 

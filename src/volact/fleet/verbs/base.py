@@ -12,13 +12,13 @@ from typing import Any, Self, TypeVar
 
 from sqlalchemy import Connection
 
-from volact.fleet import publisher, vault
 from volact.fleet.desk import Desk, SshOptions
 from volact.fleet.folder import FleetFolder, who
 from volact.fleet.jobs.engine import Progress
-from volact.fleet.publisher import KnownDefinition, Service
+from volact.fleet.keys import publisher, vault
+from volact.fleet.keys.publisher import KnownDefinition, Service
+from volact.fleet.keys.vault import Vault, VaultPassphraseMissingError
 from volact.fleet.store import AuditRow, FleetStore, note
-from volact.fleet.vault import Vault, VaultPassphraseMissingError
 
 T = TypeVar("T")
 Names = Sequence[str]

@@ -3,11 +3,12 @@
 
 from collections.abc import Callable
 
-from volact.fleet import bundle, publisher, transfer
-from volact.fleet.bundle import Bundle, RequestRow
-from volact.fleet.publisher import KnownDefinition, Service
-from volact.fleet.transfer import Confirmed, Exported, Imported
-from volact.fleet.vault import Vault
+from volact.fleet.exchange import bundle, transfer
+from volact.fleet.exchange.bundle import Bundle, RequestRow
+from volact.fleet.exchange.transfer import Confirmed, Exported, Imported
+from volact.fleet.keys import publisher
+from volact.fleet.keys.publisher import KnownDefinition, Service
+from volact.fleet.keys.vault import Vault
 from volact.fleet.verbs.base import Base, Names
 from volact.sealing.keys import LocalKey
 

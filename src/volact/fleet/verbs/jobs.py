@@ -6,9 +6,9 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from volact.fleet.inventory.selection import Selection
 from volact.fleet.jobs import store as job_rows
 from volact.fleet.jobs.records import Job, JobState, Task
-from volact.fleet.selection import Selection
 from volact.fleet.store import note
 from volact.fleet.verbs.base import Base, Names
 

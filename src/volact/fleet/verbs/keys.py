@@ -7,12 +7,12 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from volact.fleet import agreements, keys, publisher
-from volact.fleet.agreements import Bought
-from volact.fleet.keys import Asked as AskedKey
-from volact.fleet.keys import KeyRow
-from volact.fleet.office import Office
-from volact.fleet.publisher import KnownDefinition
+from volact.fleet.keys import agreements, keys, publisher
+from volact.fleet.keys.agreements import Bought
+from volact.fleet.keys.keys import Asked as AskedKey
+from volact.fleet.keys.keys import KeyRow
+from volact.fleet.keys.office import Office
+from volact.fleet.keys.publisher import KnownDefinition
 from volact.fleet.verbs.base import Base, Names
 
 

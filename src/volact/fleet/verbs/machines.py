@@ -8,15 +8,15 @@ from typing import Any
 from sqlalchemy import Connection
 
 from volact.core.errors import InputError
-from volact.fleet import inventory, machines
-from volact.fleet import views as saved_views
 from volact.fleet.discovery import matching
 from volact.fleet.discovery.names import from_words
-from volact.fleet.inventory import Group, Machine, Page, Query
-from volact.fleet.machines import Added, Found
-from volact.fleet.selection import Selection
+from volact.fleet.inventory import inventory, machines
+from volact.fleet.inventory import views as saved_views
+from volact.fleet.inventory.inventory import Group, Machine, Page, Query
+from volact.fleet.inventory.machines import Added, Found
+from volact.fleet.inventory.selection import Selection
+from volact.fleet.inventory.views import View
 from volact.fleet.verbs.base import Base, Names
-from volact.fleet.views import View
 
 
 class NothingToSetError(InputError):
@@ -103,7 +103,7 @@ class Machines(Base):
         )
 
     def _on_selected(self, selection: Selection, change: Callable[[Connection, builtins.list[int], int], Any]) -> int:
-        """Raises :class:`~volact.fleet.selection.WholeFleetError`."""
+        """Raises :class:`~volact.fleet.inventory.selection.WholeFleetError`."""
         selection.check()
 
         def on_them(conn: Connection, now: int) -> int:

@@ -4,14 +4,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from volact.fleet import automation, mail, runners, schedule
-from volact.fleet.cron import Times, local_zone
-from volact.fleet.mail import MailSettings
 from volact.fleet.reports.asked import DEFAULT_DAYS, Asked, scope_of
 from volact.fleet.reports.catalogue import make_report
 from volact.fleet.reports.report import Report
-from volact.fleet.runners import Runner
-from volact.fleet.schedule import Schedule
+from volact.fleet.schedules import automation, mail, runners, schedule
+from volact.fleet.schedules.cron import Times, local_zone
+from volact.fleet.schedules.mail import MailSettings
+from volact.fleet.schedules.runners import Runner
+from volact.fleet.schedules.schedule import Schedule
 from volact.fleet.store import note
 from volact.fleet.verbs.base import Base
 
@@ -26,7 +26,7 @@ class Reports(Base):
     def schedule_add(
         self, name: str, cron: str, kind: str, arguments: Mapping[str, Any] | None = None, *, zone: str | None = None
     ) -> Schedule:
-        """``kind``: see :data:`volact.fleet.automation.KINDS`; ``zone``: this computer's where none is given."""
+        """``kind``: see :data:`volact.fleet.schedules.automation.KINDS`; ``zone``: this computer's by default."""
         times = Times.of(cron, zone or local_zone())
         given = automation.check(kind, arguments or {})
         return self._write(lambda conn, now: schedule.add(conn, name, times, kind, given, now, self.who))

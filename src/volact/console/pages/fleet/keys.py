@@ -9,7 +9,7 @@ from volact.console.pages.parts import besides, counted, fleet_of
 from volact.core.count import SECONDS_PER_DAY
 from volact.core.errors import VolactError
 from volact.fleet import figures
-from volact.fleet.keys import KeyUnknownHereError
+from volact.fleet.keys.keys import KeyUnknownHereError
 from volact.sealing import verify
 from volact.web.form import Form
 from volact.web.visit import Visit

@@ -7,8 +7,8 @@ from starlette.responses import Response
 
 from volact.console.pages.parts import besides, counted, fleet_of
 from volact.core.errors import VolactError
-from volact.fleet import filters
-from volact.fleet.keys import KeyRow
+from volact.fleet.inventory import filters
+from volact.fleet.keys.keys import KeyRow
 from volact.web.form import Form
 from volact.web.listing import Listing
 from volact.web.visit import Visit

@@ -5,7 +5,8 @@ from starlette.responses import Response
 
 from volact.console.pages.parts import fleet_of, runner_of
 from volact.core.errors import VolactError
-from volact.fleet import bundle, confirmations
+from volact.fleet.activation import confirmations
+from volact.fleet.exchange import bundle
 from volact.web.errors import RoleMissingError
 from volact.web.form import Form
 from volact.web.roles import ADMINISTER

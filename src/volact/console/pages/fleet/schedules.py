@@ -14,12 +14,12 @@ from starlette.responses import Response
 from volact.console.automation import ScheduleRunner
 from volact.console.pages.parts import fleet_of, runner_of
 from volact.core.errors import VolactError
-from volact.fleet import schedule
-from volact.fleet.automation import JOB_KINDS, KEYS_REFRESH, KINDS, REPORT
-from volact.fleet.cron import local_zone
 from volact.fleet.reports.catalogue import REPORTS
-from volact.fleet.runners import Program, Runner
-from volact.fleet.schedule import Schedule
+from volact.fleet.schedules import schedule
+from volact.fleet.schedules.automation import JOB_KINDS, KEYS_REFRESH, KINDS, REPORT
+from volact.fleet.schedules.cron import local_zone
+from volact.fleet.schedules.runners import Program, Runner
+from volact.fleet.schedules.schedule import Schedule
 from volact.web.form import Form
 from volact.web.visit import Visit
 

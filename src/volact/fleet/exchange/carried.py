@@ -12,10 +12,10 @@ from sqlalchemy import Connection, select
 from volact.core.encoding import Fields, b64encode, dump_object, parse_object
 from volact.core.errors import InputError, MalformedError
 from volact.core.product_key import ProductKey
-from volact.fleet import confirmations
-from volact.fleet.confirmations import KeptBackup
+from volact.fleet.activation import confirmations
+from volact.fleet.activation.confirmations import KeptBackup
+from volact.fleet.keys.vault import Vault
 from volact.fleet.schema import KEYS
-from volact.fleet.vault import Vault
 from volact.sealing import recipient
 
 PIECE = 1000  # keys in one encrypted row

@@ -14,8 +14,9 @@ from collections.abc import Iterable
 
 from sqlalchemy import Connection, delete, func, insert, select
 
-from volact.fleet import figures
-from volact.fleet.forecast import DAY
+from volact.fleet.figures.activations import hosts
+from volact.fleet.figures.forecast import DAY
+from volact.fleet.figures.scope import OK
 from volact.fleet.schema import KEYS, MACHINES, PRODUCTS, SAMPLES
 
 Value = tuple[str, str, int]  # kind, key, value
@@ -48,11 +49,11 @@ def _counted(conn: Connection) -> Iterable[Value]:
     failed = select(p.cause, func.count()).where(p.cause.is_not(None), p.cause != "", p.licensed == 0).group_by(p.cause)
     for cause, number in conn.execute(failed):
         yield "cause", cause, number
-    unreached = select(m.last_result, func.count()).where(m.last_result.is_not(None), m.last_result != figures.OK)
+    unreached = select(m.last_result, func.count()).where(m.last_result.is_not(None), m.last_result != OK)
     for result, number in conn.execute(unreached.group_by(m.last_result)):
         yield "reach", result, number
     counts: dict[str, int] = {}
-    for host in figures.hosts(conn):
+    for host in hosts(conn):
         counts[host.host] = max(counts.get(host.host, 0), host.count or 0)
     yield from (("host", host, count) for host, count in counts.items())
     yield "machines", "", conn.execute(select(func.count()).select_from(MACHINES)).scalar_one()

@@ -13,8 +13,8 @@ from typing import Any
 from sqlalchemy import Connection, Integer, Select, and_, case, cast, false, func, literal, select
 
 from volact.core.errors import InputError
-from volact.fleet import filters
-from volact.fleet.machines import MachineMissingError, check_name, named
+from volact.fleet.inventory import filters
+from volact.fleet.inventory.machines import MachineMissingError, check_name, named
 from volact.fleet.schema import HISTORY, JOBS, MACHINES, PRODUCTS, TAGS, TASKS
 from volact.fleet.store import batches
 

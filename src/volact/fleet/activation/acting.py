@@ -21,20 +21,21 @@ from volact.core.definition import ProductDefinition
 from volact.core.errors import ConfigError, VolactError
 from volact.core.exchange import AnswerFile
 from volact.core.product_key import ProductKey
-from volact.fleet import activate, confirmations, install, keys, publisher, vault
-from volact.fleet.activate import Done, Options, Step, Way
-from volact.fleet.confirmations import Confirmation, KeptBackup
-from volact.fleet.install import GENERIC, Choice
+from volact.fleet.activation import activate, confirmations, install
+from volact.fleet.activation.activate import Done, Options, Step, Way
+from volact.fleet.activation.confirmations import Confirmation, KeptBackup
+from volact.fleet.activation.install import GENERIC, Choice
+from volact.fleet.acts.refresh import SeenProduct
+from volact.fleet.acts.seen import ProductNotThereError, look, look_again, usable
 from volact.fleet.jobs.acts import Changes, Outcome, Work
 from volact.fleet.jobs.records import TaskState
-from volact.fleet.keys import KeyRow
-from volact.fleet.publisher import KnownDefinition, Service
+from volact.fleet.keys import keys, publisher, vault
+from volact.fleet.keys.keys import KeyRow
+from volact.fleet.keys.publisher import KnownDefinition, Service
+from volact.fleet.keys.vault import Vault
 from volact.fleet.reach import Reach, Session
 from volact.fleet.reach.errors import MachineError
-from volact.fleet.refresh import SeenProduct
-from volact.fleet.seen import ProductNotThereError, look, look_again, usable
 from volact.fleet.store import FleetStore
-from volact.fleet.vault import Vault
 
 INSTALL, ACTIVATE = "install-key", "activate"
 COLLECT, APPLY, KEEP, RESTORE = "proxy-collect", "proxy-apply", "backup", "restore"
@@ -183,7 +184,7 @@ class InstallKeys:
 
 
 class Activate:
-    """Each product of a machine by its own way, see :class:`~volact.fleet.activate.Options`."""
+    """Each product of a machine by its own way, see :class:`~volact.fleet.activation.activate.Options`."""
 
     kind, resumable = ACTIVATE, True
 

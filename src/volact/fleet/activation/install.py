@@ -13,11 +13,11 @@ from typing import Any
 from volact.core.definition import ProductDefinition
 from volact.core.errors import ConfigError
 from volact.core.product_key import Channel, ProductKey, publisher_tag
-from volact.fleet.keys import KeyRow, recommended
-from volact.fleet.publisher import KnownDefinition
+from volact.fleet.acts.refresh import SeenProduct
+from volact.fleet.keys.keys import KeyRow, recommended
+from volact.fleet.keys.publisher import KnownDefinition
 from volact.fleet.reach import Session
 from volact.fleet.reach.remote import call
-from volact.fleet.refresh import SeenProduct
 
 GENERIC, MAK = "generic", "mak"
 PREFERENCES = (GENERIC, MAK)

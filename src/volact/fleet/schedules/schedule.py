@@ -7,7 +7,7 @@
 
 A run is named by its schedule and its planned time, :attr:`Schedule.run`.  What a run does is done under that name, so
 that taking it again does not do it twice: the job that it made is found again, the mail has the same Message-ID.
-Not here: the clock, and what the kinds of schedules do (``volact.fleet.automation``).
+Not here: the clock, and what the kinds of schedules do (``volact.fleet.schedules.automation``).
 """
 
 import json
@@ -19,7 +19,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, or_, select, update
 
 from volact.core.errors import ConfigError, InputError, VolactError
-from volact.fleet.cron import CronNeverError, Times
+from volact.fleet.schedules.cron import CronNeverError, Times
 from volact.fleet.schema import SCHEDULES
 from volact.fleet.store import note
 

@@ -16,11 +16,11 @@ from volact.core.encoding import b64decode
 from volact.core.errors import InputError, MalformedError, VolactError
 from volact.core.exchange import AnswerFile
 from volact.core.product_key import Channel
-from volact.fleet.confirmations import Collected
+from volact.fleet.activation.confirmations import Collected
+from volact.fleet.acts.refresh import SeenProduct
 from volact.fleet.reach import Session
 from volact.fleet.reach.errors import RemoteRefusedError
 from volact.fleet.reach.remote import call, clean
-from volact.fleet.refresh import SeenProduct
 
 POOLED = (Channel.MAK, Channel.RETAIL)
 BACKUP_PURPOSE = "machine backup"

@@ -12,13 +12,13 @@ from typing import Any
 from sqlalchemy import Connection, Table, insert, select, update
 
 from volact.core.errors import InputError, MalformedError
-from volact.fleet import confirmations
-from volact.fleet.bundle import Kind, Row, SecretsRow, TableRow
-from volact.fleet.carried import Secrets, read_secrets
-from volact.fleet.confirmations import KeptBackup
-from volact.fleet.machines import MachineNameUnfitError, check_name
+from volact.fleet.activation import confirmations
+from volact.fleet.activation.confirmations import KeptBackup
+from volact.fleet.exchange.bundle import Kind, Row, SecretsRow, TableRow
+from volact.fleet.exchange.carried import Secrets, read_secrets
+from volact.fleet.inventory.machines import MachineNameUnfitError, check_name
+from volact.fleet.keys.vault import Carrier, Vault
 from volact.fleet.schema import BACKUPS, CONFIRMATIONS, DEFINITIONS, HISTORY, KEYS, MACHINES, PRODUCTS, TAGS
-from volact.fleet.vault import Carrier, Vault
 from volact.sealing import verify
 
 MOST_TOLD = 1000  # conflicts that are listed one by one; all are counted

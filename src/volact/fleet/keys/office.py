@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The publisher's HTTP API, as far as an organisation's fleet tool asks it: which agreements there are.
 
-Unlike the activation service (:mod:`volact.fleet.publisher`), whose answers are signed, this one knows whom it speaks
-to by a token, so it is asked through TLS, or on this very computer.  ``agreements.parse`` reads what it answers, as it
-reads files.  Guide: docs/guide/fleet-reports.md.
+Unlike the activation service (:mod:`volact.fleet.keys.publisher`), whose answers are signed, this one knows whom it
+speaks to by a token, so it is asked through TLS, or on this very computer.  ``agreements.parse`` reads what it answers,
+as it reads files.  Guide: docs/guide/fleet-reports.md.
 """
 
 import http.client

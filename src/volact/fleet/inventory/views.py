@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, select
 
 from volact.core.errors import InputError
-from volact.fleet import filters
+from volact.fleet.inventory import filters
 from volact.fleet.schema import VIEWS
 from volact.fleet.store import note
 
@@ -44,7 +44,7 @@ class View:
 
 def save(conn: Connection, view: View, now: int, who: str) -> View:
     """Keeps it, in the place of one with the same name; raises what a list with it would."""
-    from volact.fleet.inventory import check_columns
+    from volact.fleet.inventory.inventory import check_columns
 
     if not _NAME.match(view.name):
         raise ViewNameUnfitError(name=repr(view.name[:80]))

@@ -17,11 +17,24 @@ from sqlalchemy.exc import DataError, IntegrityError
 
 from volact.core.errors import ConfigError, MalformedError, TrustError, VolactError
 from volact.core.exchange import AnswerFile
-from volact.fleet import bundle, confirmations, publisher
-from volact.fleet.bundle import TABLES, AnswerRow, Bundle, Kind, ProblemRow, RequestRow, Row, SecretsRow, TableRow
-from volact.fleet.carried import secrets
-from volact.fleet.intake import BundlePassphraseNeededError, Conflict, Imported, Inventory, plain
-from volact.fleet.publisher import KnownDefinition, Service
+from volact.fleet.activation import confirmations
+from volact.fleet.exchange import bundle
+from volact.fleet.exchange.bundle import (
+    TABLES,
+    AnswerRow,
+    Bundle,
+    Kind,
+    ProblemRow,
+    RequestRow,
+    Row,
+    SecretsRow,
+    TableRow,
+)
+from volact.fleet.exchange.carried import secrets
+from volact.fleet.exchange.intake import BundlePassphraseNeededError, Conflict, Imported, Inventory, plain
+from volact.fleet.keys import publisher
+from volact.fleet.keys.publisher import KnownDefinition, Service
+from volact.fleet.keys.vault import Carrier, Vault
 from volact.fleet.schema import (
     CONFIRMATIONS,
     DEFINITIONS,
@@ -33,7 +46,6 @@ from volact.fleet.schema import (
     TAGS,
 )
 from volact.fleet.store import FleetStore, note
-from volact.fleet.vault import Carrier, Vault
 from volact.sealing.keys import LocalKey
 
 __all__ = [

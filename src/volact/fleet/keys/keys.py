@@ -15,10 +15,10 @@ from volact.core.errors import InputError, VolactError
 from volact.core.policy import DAY
 from volact.core.product_key import Channel, ProductKey, publisher_tag
 from volact.core.returning import Receipt
-from volact.fleet import publisher
+from volact.fleet.keys import publisher
+from volact.fleet.keys.vault import Vault
 from volact.fleet.schema import KEYS, SAMPLES
 from volact.fleet.store import FleetStore, note
-from volact.fleet.vault import Vault
 
 MOST_DESCRIPTION = 200
 MOST_LINES = 10_000

@@ -9,7 +9,7 @@ ask again by themselves, in two hours; a job asks for them.  Spec: docs/spec/sta
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from volact.fleet.activate import Way
+from volact.fleet.activation.activate import Way
 from volact.fleet.jobs.records import Task, TaskState
 
 BELOW = "count-below-threshold"  # as the client names it

@@ -4,10 +4,10 @@
 from sqlalchemy import Connection
 
 from volact.core.errors import ConfigError
+from volact.fleet.acts.refresh import ERROR, Seen, SeenProduct, record
 from volact.fleet.jobs.acts import Changes, Work
 from volact.fleet.reach import Session
 from volact.fleet.reach.remote import call
-from volact.fleet.refresh import ERROR, Seen, SeenProduct, record
 
 
 class ProductNotThereError(ConfigError):

@@ -21,10 +21,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from volact.core.errors import ConfigError, InputError, TransportError, VolactError
-from volact.fleet import mail, runners, samples, schedule
-from volact.fleet.acting import NoAnswerError
+from volact.fleet.activation.acting import NoAnswerError
 from volact.fleet.desk import CHANGING
-from volact.fleet.forecast import DAY
+from volact.fleet.figures import samples
+from volact.fleet.figures.forecast import DAY
+from volact.fleet.inventory.selection import Selection
 from volact.fleet.jobs import store as job_rows
 from volact.fleet.jobs.engine import is_dead, worker_name
 from volact.fleet.jobs.records import Job, JobState
@@ -32,9 +33,9 @@ from volact.fleet.reports import changing
 from volact.fleet.reports.asked import DEFAULT_DAYS
 from volact.fleet.reports.catalogue import REPORTS, find_report
 from volact.fleet.reports.render import FORMATS, find_format
-from volact.fleet.runners import Program
-from volact.fleet.schedule import Schedule
-from volact.fleet.selection import Selection
+from volact.fleet.schedules import mail, runners, schedule
+from volact.fleet.schedules.runners import Program
+from volact.fleet.schedules.schedule import Schedule
 from volact.sealing import keys
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class KeysRefreshError(TransportError):
 
 def check(kind: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments as they are stored; raises :class:`ScheduleKindError`, :class:`ScheduleArgumentError`, and
-    :class:`~volact.fleet.selection.WholeFleetError` for an act on every machine that does not say so."""
+    :class:`~volact.fleet.inventory.selection.WholeFleetError` for an act on every machine that does not say so."""
     if kind not in KINDS:
         raise ScheduleKindError(kind=repr(kind[:60]), known=", ".join(KINDS))
     given = {name: value for name, value in arguments.items() if value not in (None, "", [], (), {}, False)}
