@@ -7,7 +7,7 @@ from pathlib import Path
 
 from volact.cli.main import build_parser
 from volact.fleet.api import Fleet
-from volact.fleet.rest import endpoints
+from volact.fleet.rest.application import ROUTERS
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "vamt.md"
 CMDLETS = {
@@ -33,7 +33,8 @@ def test_each_method_is_one() -> None:
 
 
 def test_each_endpoint_is_one_and_has_the_methods_name() -> None:
-    names = {f"{method} {route.path}": route.name for route in endpoints.router.routes for method in route.methods}  # type: ignore[attr-defined]
+    routes = [route for router in ROUTERS for route in router.routes]
+    names = {f"{method} {route.path}": route.name for route in routes for method in route.methods}  # type: ignore[attr-defined]
     assert [names.get(row[3]) for row in ROWS] == [row[2].removeprefix("Fleet.") for row in ROWS]
 
 

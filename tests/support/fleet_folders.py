@@ -17,7 +17,7 @@ from support.processes import Done, good, volact
 from support.site import RealPublisher
 from volact.cli.environment import Environment
 from volact.cli.main import main
-from volact.fleet.activation.acting import Context
+from volact.fleet.acts.context import Context
 from volact.fleet.inventory import machines
 from volact.fleet.inventory.machines import Found
 from volact.fleet.jobs import store as rows

@@ -58,7 +58,36 @@ INNER: dict[str, dict[str, set[str]]] = {
         "service": {"platform", "machine", "folder", "products", "activation", "deployment", "check"},
         "doctor": {"machine", "folder", "products", "discovery", "activation", "service"},
     },
-}
+    "fleet": {
+        "migrations": set(),
+        "schema": set(),
+        "store": {"schema"},
+        "folder": {"store"},
+        "inventory": {"schema", "store"},
+        "keys": {"schema", "store", "folder"},
+        "discovery": {"inventory"},
+        "figures": {"schema", "keys"},
+        "reports": {"schema", "inventory", "figures"},
+        "reach": {"folder"},
+        "jobs": {"schema", "store", "reach"},
+        "acts": {"schema", "store", "keys", "reach", "jobs"},
+        "activation": {"schema", "keys", "reach", "jobs", "acts"},
+        "exchange": {"schema", "store", "inventory", "keys", "activation"},
+        "desk": {"store", "folder", "inventory", "keys", "reach", "jobs", "acts", "activation"},
+        "schedules": {
+            "schema", "store", "folder", "inventory", "keys", "figures", "reports", "jobs", "activation", "desk",
+        },
+        "backup": {"schema", "folder", "keys", "exchange", "schedules"},
+        "verbs": {
+            "store", "folder", "inventory", "keys", "discovery", "reports", "jobs", "acts", "activation", "exchange",
+            "desk", "schedules",
+        },
+        "api": {"figures", "schedules", "verbs"},
+        "rest": {
+            "schema", "store", "inventory", "keys", "figures", "reports", "jobs", "exchange", "schedules", "api",
+        },
+    },
+}  # fmt: skip
 
 # The packages a room may use beside the standard library; a room that is not named here may use any.
 THIRD_PARTY: dict[str, set[str]] = {

@@ -16,6 +16,7 @@ is a :class:`~volact.core.errors.VolactError` with its code.  Guide: docs/guide/
 from collections.abc import Sequence
 
 from volact.core.errors import VolactError
+from volact.fleet.figures import samples
 from volact.fleet.schedules import automation, schedule
 from volact.fleet.schedules.schedule import Schedule
 from volact.fleet.verbs.acts import Acts
@@ -33,7 +34,7 @@ class Fleet(Machines, Acts, Keys, Bundles, Reports):
 
     def take_samples(self) -> int:
         """Writes the day's figures, which trends and forecasts are made of."""
-        return automation.take_daily_samples(self)
+        return self._write(samples.take_daily_samples)
 
     async def schedule_run(self, name: str | None = None) -> Sequence[tuple[Schedule, VolactError | None]]:
         """Everything that is due, or the one that is named, due or not."""

@@ -14,24 +14,14 @@ from sqlalchemy import Connection
 
 from volact.core.errors import ConfigError
 from volact.fleet.activation import confirmations, counting
-from volact.fleet.activation.acting import (
-    ACTIVATE,
-    APPLY,
-    COLLECT,
-    INSTALL,
-    KEEP,
-    RESTORE,
-    Activate,
-    Apply,
-    Collect,
-    Context,
-    InstallKeys,
-    Keep,
-    NoAnswerError,
-    Restore,
-)
+from volact.fleet.activation.acting import Activate, InstallKeys
+from volact.fleet.activation.activate import ACTIVATE
+from volact.fleet.activation.backups import KEEP, RESTORE, Keep, Restore
+from volact.fleet.activation.install import INSTALL
+from volact.fleet.activation.proxy import APPLY, COLLECT, Apply, Collect, NoAnswerError
 from volact.fleet.acts import refresh
 from volact.fleet.acts.bootstrap import BOOTSTRAP, Bootstrap
+from volact.fleet.acts.context import Context
 from volact.fleet.folder import FleetFolder
 from volact.fleet.inventory import inventory
 from volact.fleet.inventory.selection import Selection

@@ -13,8 +13,10 @@ from support.fleet_folders import EDITION, Lab, Online, issue, used
 from support.site import RealPublisher
 from volact.core.errors import VolactError
 from volact.core.product_key import ProductKey
-from volact.fleet.activation import acting, confirmations
-from volact.fleet.activation.acting import Activate, Apply, Collect, InstallKeys, Keep, Restore
+from volact.fleet.activation import confirmations
+from volact.fleet.activation.acting import Activate, InstallKeys
+from volact.fleet.activation.backups import Keep, NoBackupError, Restore
+from volact.fleet.activation.proxy import Apply, Collect
 from volact.fleet.jobs.acts import Act
 from volact.fleet.jobs.records import Job, TaskState
 from volact.fleet.keys import keys
@@ -293,7 +295,7 @@ def test_what_is_left_of_a_key_is_asked_of_the_publisher(lab: Lab, ready: str, s
 def test_every_act_says_what_it_would_do(lab: Lab, ready: str) -> None:
     run(lab, Activate, ["ws1"], mak="proxy", keep=True)
     run(lab, Collect, ["ws2"])
-    for act in acting.ACTS:
+    for act in (InstallKeys, Activate, Collect, Apply, Keep, Restore):
         job = run(lab, act, ["ws1"], dry_run=True, mak="proxy", key_id=lab_key(lab).key_id)
         assert job.counts in ({"skipped": 1}, {"failed": 1}), act
     assert errors(lab, run(lab, Apply, ["ws1"], dry_run=True)) in ({"ws1": None}, {"ws1": "fleet-no-answer"})
@@ -303,5 +305,5 @@ def test_a_job_of_a_wrong_kind_of_option_is_named(lab: Lab, ready: str) -> None:
     for wrong in ({"mak": "guess"}, {"kms": "somewhere"}, {"kms_name": "x"}):
         assert set(errors(lab, run(lab, Activate, **wrong)).values()) == {"fleet-activate-option"}
     assert set(errors(lab, run(lab, Activate, kms="host")).values()) == {"fleet-kms-unfit"}
-    assert issubclass(acting.NoBackupError, VolactError)
+    assert issubclass(NoBackupError, VolactError)
     assert TaskState.DONE == "done"

@@ -22,7 +22,9 @@ from support.site import RealPublisher
 from volact.core.errors import MalformedError
 from volact.core.product_key import ProductKey
 from volact.fleet.activation import confirmations
-from volact.fleet.activation.acting import Activate, Apply, Collect, InstallKeys, Keep, Restore
+from volact.fleet.activation.acting import Activate, InstallKeys
+from volact.fleet.activation.backups import Keep, Restore
+from volact.fleet.activation.proxy import Apply, Collect
 from volact.fleet.exchange import bundle, transfer
 from volact.fleet.exchange.bundle import Bundle, BundleKindError, Kind
 from volact.fleet.exchange.transfer import BundlePassphraseNeededError, NothingToExportError, SignerUnknownError

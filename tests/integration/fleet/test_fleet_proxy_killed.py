@@ -19,7 +19,8 @@ from support.fleet_proxy_worker import now
 from support.site import RealPublisher
 from volact.core.product_key import ProductKey
 from volact.fleet.activation import confirmations
-from volact.fleet.activation.acting import ACTIVATE, InstallKeys
+from volact.fleet.activation.acting import InstallKeys
+from volact.fleet.activation.activate import ACTIVATE
 from volact.fleet.jobs import store as rows
 from volact.fleet.keys import keys
 

@@ -25,7 +25,8 @@ from volact.fleet.api import Fleet
 from volact.fleet.figures.forecast import DAY
 from volact.fleet.reach.errors import MachineUnreachableError
 from volact.fleet.schedules import schedule
-from volact.fleet.schedules.automation import Automation, ScheduleArgumentError, ScheduledJobError, ScheduleKindError
+from volact.fleet.schedules.automation import Automation, ScheduledJobError
+from volact.fleet.schedules.kinds import ScheduleArgumentError, ScheduleKindError
 from volact.fleet.schedules.mail import MailAddressUnfitError, MailSettings, MailSettingUnfitError
 from volact.fleet.schema import SCHEDULES
 from volact.sealing.keys import LocalKey

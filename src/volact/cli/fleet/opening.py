@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 from volact.cli.environment import Environment
 from volact.cli.options import Run, add_verb, between
 from volact.core.errors import ConfigError
-from volact.fleet.activation.acting import INSTALL
+from volact.fleet.activation.install import INSTALL
 from volact.fleet.api import PASSPHRASE_VARIABLE, Fleet
 from volact.fleet.desk import SshOptions
 from volact.fleet.folder import MOST_PARALLEL, MOST_SECONDS, FleetFolder

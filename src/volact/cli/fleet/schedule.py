@@ -13,7 +13,7 @@ from volact.cli.fleet.opening import open_fleet, show_list, tell, verb
 from volact.cli.options import add_family, add_verb, between
 from volact.fleet.reports.catalogue import REPORTS
 from volact.fleet.reports.render import FORMATS
-from volact.fleet.schedules.automation import JOB_KINDS, KINDS, REPORT, ScheduleArgumentError
+from volact.fleet.schedules.kinds import JOB_KINDS, KINDS, REPORT, ScheduleArgumentError
 from volact.fleet.schedules.mail import SECURITIES, MailSettings
 from volact.fleet.schedules.schedule import Schedule
 

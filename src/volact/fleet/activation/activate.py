@@ -22,6 +22,7 @@ from volact.fleet.reach import Session
 from volact.fleet.reach.errors import RemoteRefusedError
 from volact.fleet.reach.remote import call, clean
 
+ACTIVATE = "activate"  # the act, as jobs are named
 POOLED = (Channel.MAK, Channel.RETAIL)
 BACKUP_PURPOSE = "machine backup"
 NOT_LICENSED = "not-licensed"

@@ -19,6 +19,7 @@ from volact.fleet.keys.publisher import KnownDefinition
 from volact.fleet.reach import Session
 from volact.fleet.reach.remote import call
 
+INSTALL = "install-key"  # the act, as jobs are named
 GENERIC, MAK = "generic", "mak"
 PREFERENCES = (GENERIC, MAK)
 

@@ -19,7 +19,14 @@ from volact.fleet.figures.forecast import DAY
 from volact.fleet.figures.scope import OK
 from volact.fleet.schema import KEYS, MACHINES, PRODUCTS, SAMPLES
 
+KEPT_SAMPLES = 3 * 365 * DAY
 Value = tuple[str, str, int]  # kind, key, value
+
+
+def take_daily_samples(conn: Connection, now: int) -> int:
+    """The day's figures, and an end to those of three years ago."""
+    forget_samples(conn, now - KEPT_SAMPLES)
+    return take_samples(conn, now)
 
 
 def take_samples(conn: Connection, now: int) -> int:

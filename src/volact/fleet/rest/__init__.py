@@ -3,6 +3,6 @@
 
 It decides nothing: it reads a request, calls the method of the same name of :class:`volact.fleet.api.Fleet`, and shows
 what that says.  ``access`` says who may do what (one table), ``models`` what bodies look like, ``office`` what every
-request needs, ``machines``, ``jobs``, ``keys``, ``reports`` and ``tokens`` are the endpoints, ``application`` puts them
+request needs, ``inventory``, ``jobs``, ``keys``, ``reports`` and ``who`` are the endpoints, ``application`` puts them
 together.  Guide: docs/guide/fleet-api.md.
 """

@@ -18,7 +18,7 @@ from volact.fleet.inventory.machines import MachineMissingError
 from volact.fleet.jobs.records import JobMissingError
 from volact.fleet.keys.keys import KeyUnknownHereError
 from volact.fleet.reports.catalogue import ReportUnknownError
-from volact.fleet.rest import endpoints
+from volact.fleet.rest import inventory, jobs, keys, reports, who
 from volact.fleet.rest.models import Row
 from volact.fleet.rest.office import GuardedRoute, Office, limit_headers
 from volact.fleet.rest.once import ONCE
@@ -66,6 +66,7 @@ ABOUT = """The verbs of `volact fleet` for other programs. Every request needs a
 Acts on machines answer 202 with a job, which `volact fleet serve` works through. What makes or changes something takes
 an `Idempotency-Key`, and is then done once however often it is sent. Errors are problem documents (RFC 9457) with a
 stable `code`."""
+ROUTERS = (inventory.router, jobs.router, keys.router, reports.router, who.router)
 _REPLAYED = {"description": "`true` where this answer was given before.", "schema": {"type": "string"}}
 
 
@@ -94,7 +95,7 @@ def build(fleet: Fleet, *, automation: bool = True) -> FastAPI:
     app.state.office = Office(fleet)
     app.router.route_class = GuardedRoute
     problems.install(app, STATUSES, limit_headers)
-    app.state.routers = [endpoints.router, _about(app)]
+    app.state.routers = [*ROUTERS, _about(app)]
     for router in app.state.routers:
         app.include_router(router, prefix=BASE)
     app.add_middleware(BodyLimit, most=MOST_BODY, statuses=STATUSES)

@@ -13,61 +13,38 @@ by the run's name, its mail has the same Message-ID.  Jobs that were queued, or 
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Mapping
+import ssl
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from volact.core.errors import ConfigError, InputError, TransportError, VolactError
-from volact.fleet.activation.acting import NoAnswerError
-from volact.fleet.desk import CHANGING
-from volact.fleet.figures import samples
+from volact.core.errors import ConfigError, TransportError, VolactError
+from volact.fleet.activation.proxy import NoAnswerError
 from volact.fleet.figures.forecast import DAY
-from volact.fleet.inventory.selection import Selection
+from volact.fleet.folder import FleetFolder
 from volact.fleet.jobs import store as job_rows
 from volact.fleet.jobs.engine import is_dead, worker_name
 from volact.fleet.jobs.records import Job, JobState
+from volact.fleet.keys.keys import Asked
 from volact.fleet.reports import changing
 from volact.fleet.reports.asked import DEFAULT_DAYS
-from volact.fleet.reports.catalogue import REPORTS, find_report
-from volact.fleet.reports.render import FORMATS, find_format
+from volact.fleet.reports.render import find_format
+from volact.fleet.reports.report import Report
 from volact.fleet.schedules import mail, runners, schedule
+from volact.fleet.schedules.kinds import KEYS_REFRESH, REPORT
 from volact.fleet.schedules.runners import Program
 from volact.fleet.schedules.schedule import Schedule
+from volact.fleet.store import FleetStore
 from volact.sealing import keys
 
-if TYPE_CHECKING:
-    from volact.fleet.api import Fleet
-
-REPORT, KEYS_REFRESH = "report", "keys-refresh"
-JOB_KINDS = ("refresh", "activate", "install-key", "proxy-collect", "proxy-apply", "backup")
-KINDS = (REPORT, KEYS_REFRESH, *JOB_KINDS)
 DEFAULT_FORMATS = ("html", "pdf")
 LOOK_SECONDS = 15.0  # how late a run may be that another process's change made due
 BEAT_SECONDS = 30.0
-KEPT_SAMPLES = 3 * 365 * DAY
-TEXT, NUMBER, TEXTS, VALUES = "a text", "a number", "a list of texts", "names with values that are texts or flags"
-FLAG = "true or false"
-TAKES = {
-    "filter": TEXT, "mail_to": TEXTS, "formats": TEXTS, "folder": TEXT, "report": TEXT, "days": NUMBER,
-    "since_days": NUMBER, "arguments": VALUES, "all": FLAG,
-}  # fmt: skip
 
 _log = logging.getLogger("volact.fleet")
-
-
-class ScheduleKindError(InputError):
-    code = "schedule-kind-unknown"
-    fmt = "nothing of the kind {kind} can be scheduled"
-    remedy = "choose one of: {known}"
-
-
-class ScheduleArgumentError(InputError):
-    code = "schedule-argument-unfit"
-    fmt = "{name} is not {expected}"
-    remedy = "see `volact fleet schedule add --help`; nothing was changed"
 
 
 class ScheduledJobError(TransportError):
@@ -96,33 +73,40 @@ class KeysRefreshError(TransportError):
     remedy = "`volact fleet keys refresh` tells of each; the others have their new figures"
 
 
-def check(kind: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments as they are stored; raises :class:`ScheduleKindError`, :class:`ScheduleArgumentError`, and
-    :class:`~volact.fleet.inventory.selection.WholeFleetError` for an act on every machine that does not say so."""
-    if kind not in KINDS:
-        raise ScheduleKindError(kind=repr(kind[:60]), known=", ".join(KINDS))
-    given = {name: value for name, value in arguments.items() if value not in (None, "", [], (), {}, False)}
-    for name, value in given.items():
-        if name not in TAKES:
-            raise ScheduleArgumentError(name=name[:60], expected="an argument of a schedule")
-        if not _is(TAKES[name], value):
-            raise ScheduleArgumentError(name=name, expected=TAKES[name])
-    if kind == REPORT:
-        _check_report(given)
-    elif given.keys() & {"mail_to", "folder", "formats", "report", "days", "since_days"}:
-        raise ScheduleArgumentError(name=f"a report's argument with {kind}", expected="possible: schedule a report")
-    if "all" in given and kind not in JOB_KINDS:
-        raise ScheduleArgumentError(name="all", expected=f"possible with {kind}")
-    if kind in CHANGING:
-        Selection(filter=given.get("filter", ""), all="all" in given).check()
-    return given
+class Verbs(Protocol):
+    """What schedules are carried out by: :class:`volact.fleet.api.Fleet`, as far as the loop calls it."""
+
+    @property
+    def folder(self) -> FleetFolder: ...
+
+    @property
+    def store(self) -> FleetStore: ...
+
+    @property
+    def clock(self) -> Callable[[], int]: ...
+
+    @property
+    def mail_tls(self) -> ssl.SSLContext | None: ...
+
+    @property
+    def poll_seconds(self) -> float: ...
+
+    def report(self, name: str, *, filter: str, days: int, since: int) -> Report: ...
+
+    def keys_refresh(self, *, who: str | None) -> Sequence[Asked]: ...
+
+    def take_samples(self) -> int: ...
+
+    def make_job(self, kind: str, arguments: Mapping[str, Any], *, filter: str, all: bool, who: str | None) -> int: ...
+
+    async def run_job_async(self, job: int) -> Job: ...
 
 
 @dataclass
 class Automation:
     """One process's part.  ``worker`` names it in the tables, ``program`` says which it is to people."""
 
-    fleet: "Fleet"
+    fleet: Verbs
     worker: str = ""
     program: Program = Program.RUN_DUE
 
@@ -313,49 +297,6 @@ class Automation:
     def _finish(self, taken: Schedule, error: VolactError | None) -> None:
         with self.fleet.store.write() as conn:
             schedule.finish(conn, taken, self.worker, self.fleet.clock(), error)
-
-
-def take_daily_samples(fleet: "Fleet") -> int:
-    """The day's figures, and an end to those of three years ago."""
-    now = fleet.clock()
-    with fleet.store.write() as conn:
-        samples.forget_samples(conn, now - KEPT_SAMPLES)
-        return samples.take_samples(conn, now)
-
-
-def _is(kind: str, value: Any) -> bool:
-    """What comes over HTTP can be anything that JSON says."""
-    if kind == TEXT:
-        return isinstance(value, str)
-    if kind == NUMBER:
-        return type(value) is int
-    if kind == FLAG:
-        return type(value) is bool
-    if kind == TEXTS:
-        return isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
-    return isinstance(value, Mapping) and all(isinstance(one, str | bool | None) for one in value.values())
-
-
-def _check_report(given: Mapping[str, Any]) -> None:
-    if "report" not in given:
-        raise ScheduleArgumentError(name="report", expected="one of " + ", ".join(REPORTS))
-    takes = find_report(str(given["report"])).takes
-    for name in given.get("formats", ()):
-        find_format(name)
-    if "mail_to" in given:
-        mail.check_recipients(given["mail_to"])
-    for name, fits, expected in (
-        ("mail-to or folder", bool(given.keys() & {"mail_to", "folder"}), "given: a report goes somewhere"),
-        ("folder", Path(given.get("folder", "/")).is_absolute(), "an absolute path"),
-        ("filter", "machines" in takes or "filter" not in given, "heeded by this report"),
-        ("arguments", "arguments" not in given, "an argument of a report"),
-        ("formats", set(given.get("formats", ())) <= set(FORMATS), "known"),
-    ):
-        if not fits:
-            raise ScheduleArgumentError(name=name, expected=expected)
-    for name in ("days", "since_days"):
-        if not 0 < int(given.get(name, 1)) <= 3650:
-            raise ScheduleArgumentError(name=name.replace("_", "-"), expected="from 1 to 3650")
 
 
 def _keep(path: Path, data: bytes) -> None:

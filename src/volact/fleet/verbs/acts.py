@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from volact.fleet.activation import acting
-from volact.fleet.activation.activate import Options
+from volact.fleet.activation import backups, proxy
+from volact.fleet.activation.activate import ACTIVATE, Options
+from volact.fleet.activation.install import INSTALL
 from volact.fleet.acts import bootstrap
 from volact.fleet.desk import REFRESH
 from volact.fleet.inventory.selection import Selection
@@ -54,7 +55,7 @@ class Acts(Jobs):
         key_id = None if key is None else self._read(lambda conn: keys.find(conn, key)).key_id
         arguments = {"key_id": key_id, "product": product, "edition": edition, "prefer": prefer, "replace": replace}
         arguments["add"] = add
-        return self._job(acting.INSTALL, _given(arguments), Selection(names, filter, all), wait=wait, dry_run=dry_run)
+        return self._job(INSTALL, _given(arguments), Selection(names, filter, all), wait=wait, dry_run=dry_run)
 
     def activate(
         self,
@@ -68,7 +69,7 @@ class Acts(Jobs):
     ) -> Job:
         """Each product by its way; ``options``: the fields of :class:`~volact.fleet.activation.activate.Options`."""
         arguments = Options(**options).check().to_arguments()
-        return self._job(acting.ACTIVATE, arguments, Selection(names, filter, all), wait=wait, dry_run=dry_run)
+        return self._job(ACTIVATE, arguments, Selection(names, filter, all), wait=wait, dry_run=dry_run)
 
     def proxy_collect(
         self, *, names: Names = (), filter: str = "", all: bool = False, product: str | None = None,
@@ -76,7 +77,7 @@ class Acts(Jobs):
     ) -> Job:  # fmt: skip
         """Collects machines' requests, to be confirmed elsewhere."""
         arguments = _given({"product": product, "force": force})
-        return self._job(acting.COLLECT, arguments, Selection(names, filter, all), wait=wait, dry_run=dry_run)
+        return self._job(proxy.COLLECT, arguments, Selection(names, filter, all), wait=wait, dry_run=dry_run)
 
     def proxy_apply(
         self,
@@ -89,21 +90,19 @@ class Acts(Jobs):
         dry_run: bool = False,
     ) -> Job:
         """Brings answers that were imported to their machines; ``keep``: which seal a backup to the vault then."""
-        return self._job(
-            acting.APPLY, _given({"keep": keep}), Selection(names, filter, all), wait=wait, dry_run=dry_run
-        )
+        return self._job(proxy.APPLY, _given({"keep": keep}), Selection(names, filter, all), wait=wait, dry_run=dry_run)
 
     def backup(
         self, *, names: Names = (), filter: str = "", all: bool = False, wait: bool = True, dry_run: bool = False
     ) -> Job:
         """Lets machines seal their identity and licences to the vault."""
-        return self._job(acting.KEEP, {}, Selection(names, filter, all), wait=wait, dry_run=dry_run)
+        return self._job(backups.KEEP, {}, Selection(names, filter, all), wait=wait, dry_run=dry_run)
 
     def restore(
         self, *, names: Names = (), filter: str = "", all: bool = False, wait: bool = True, dry_run: bool = False
     ) -> Job:
         """Re-activates reimaged machines from their backups, without using the pool."""
-        return self._job(acting.RESTORE, {}, Selection(names, filter, all), wait=wait, dry_run=dry_run)
+        return self._job(backups.RESTORE, {}, Selection(names, filter, all), wait=wait, dry_run=dry_run)
 
     def _job(self, kind: str, arguments: Mapping[str, Any], chosen: Selection, *, wait: bool, dry_run: bool) -> Job:
         made = self.make_job(kind, arguments, names=chosen.names, filter=chosen.filter, all=chosen.all, dry_run=dry_run)

@@ -7,7 +7,7 @@ from typing import Any
 from volact.fleet.reports.asked import DEFAULT_DAYS, Asked, scope_of
 from volact.fleet.reports.catalogue import make_report
 from volact.fleet.reports.report import Report
-from volact.fleet.schedules import automation, mail, runners, schedule
+from volact.fleet.schedules import kinds, mail, runners, schedule
 from volact.fleet.schedules.cron import Times, local_zone
 from volact.fleet.schedules.mail import MailSettings
 from volact.fleet.schedules.runners import Runner
@@ -26,9 +26,9 @@ class Reports(Base):
     def schedule_add(
         self, name: str, cron: str, kind: str, arguments: Mapping[str, Any] | None = None, *, zone: str | None = None
     ) -> Schedule:
-        """``kind``: see :data:`volact.fleet.schedules.automation.KINDS`; ``zone``: this computer's by default."""
+        """``kind``: see :data:`volact.fleet.schedules.kinds.KINDS`; ``zone``: this computer's by default."""
         times = Times.of(cron, zone or local_zone())
-        given = automation.check(kind, arguments or {})
+        given = kinds.check(kind, arguments or {})
         return self._write(lambda conn, now: schedule.add(conn, name, times, kind, given, now, self.who))
 
     def schedules(self) -> Sequence[Schedule]:

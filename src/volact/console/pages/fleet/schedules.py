@@ -16,8 +16,8 @@ from volact.console.pages.parts import fleet_of, runner_of
 from volact.core.errors import VolactError
 from volact.fleet.reports.catalogue import REPORTS
 from volact.fleet.schedules import schedule
-from volact.fleet.schedules.automation import JOB_KINDS, KEYS_REFRESH, KINDS, REPORT
 from volact.fleet.schedules.cron import local_zone
+from volact.fleet.schedules.kinds import JOB_KINDS, KEYS_REFRESH, KINDS, REPORT
 from volact.fleet.schedules.runners import Program, Runner
 from volact.fleet.schedules.schedule import Schedule
 from volact.web.form import Form
