@@ -36,8 +36,8 @@ from volact.core.fingerprint import Fingerprint
 from volact.core.product_key import Channel
 from volact.core.request import ActivationRequest
 from volact.core.states import State
-from volact.publisher.administration import Publisher
-from volact.publisher.folder import init
+from volact.publisher.administration.publisher import Publisher
+from volact.publisher.folder.making import init
 from volact.sealing import envelope, jws, sign, verify
 from volact.sealing.keys import LocalKey
 from volact.testing.machines import simulated_traits

@@ -21,7 +21,7 @@ from volact.core.fingerprint import Fingerprint
 from volact.core.product_key import Channel, ProductKey
 from volact.core.request import ActivationRequest
 from volact.core.states import State
-from volact.publisher.folder import PublisherFolder
+from volact.publisher.folder.opening import PublisherFolder
 from volact.sealing.envelope import open_answer, seal_request
 from volact.sealing.keys import LocalKey
 from volact.sealing.sign import MachineSigner

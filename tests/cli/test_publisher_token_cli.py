@@ -8,7 +8,7 @@ import pytest
 
 from volact.cli.environment import Environment
 from volact.cli.main import main
-from volact.publisher.folder import init
+from volact.publisher.folder.making import init
 from volact.sealing.envelope import X25519
 
 NOW = 1_800_000_000

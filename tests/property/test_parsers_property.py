@@ -38,7 +38,7 @@ from volact.core.product_key import ProductKey
 from volact.core.refusal import SignedRefusal
 from volact.core.request import ActivationRequest
 from volact.host.dns import parse_key_file
-from volact.publisher.oem import OemRequestError, acpi_table, read_request
+from volact.publisher.administration.oem import OemRequestError, acpi_table, read_request
 from volact.sealing import answers, certificates, envelope, jws, keys, markers, proof, verify
 from volact.sealing.certificates import Grant
 from volact.sealing.pkcs11 import KeyReference, TokenPlace

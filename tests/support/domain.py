@@ -15,7 +15,7 @@ from typing import Any
 from support.netns import Shell, end
 from support.processes import Done, good, wait_for
 from support.samba import DOMAIN, Forest, forest
-from volact.publisher.folder import PublisherFolder
+from volact.publisher.folder.opening import PublisherFolder
 
 PRODUCT = "acme-cad"
 PUBLISHER_URL = "http://10.77.0.20:1690"

@@ -5,7 +5,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from volact.publisher.oem import acpi_table, smbios_string
+from volact.publisher.administration.oem import acpi_table, smbios_string
 
 
 @dataclass

@@ -13,8 +13,8 @@ from playwright.sync_api import Page
 
 from support.phone_desk import EXAMPLE, PASSPHRASE, Desk
 from support.processes import ADDRESS, Server, volact
-from volact.publisher.administration import Publisher
-from volact.publisher.folder import init
+from volact.publisher.administration.publisher import Publisher
+from volact.publisher.folder.making import init
 from volact.sealing.envelope import X25519
 from volact.testing.clock import FakeClock
 from volact.wire.serve import free_port

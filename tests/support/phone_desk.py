@@ -14,11 +14,12 @@ from volact.client.products import installing
 from volact.client.products.phone_licence import PhoneRequest
 from volact.core.phone import ConfirmationId, InstallationId
 from volact.core.product_key import Channel
-from volact.publisher import phone_key
-from volact.publisher.administration import NewKey, Publisher
-from volact.publisher.folder import init
-from volact.publisher.phone import Confirmed, PhoneDesk
-from volact.publisher.service import PublisherService
+from volact.publisher.administration.keys import NewKey
+from volact.publisher.administration.publisher import Publisher
+from volact.publisher.answering.phone import Confirmed, PhoneDesk
+from volact.publisher.answering.service import PublisherService
+from volact.publisher.folder import phone_key
+from volact.publisher.folder.making import init
 from volact.sealing.envelope import X25519
 from volact.testing.clock import FakeClock
 

@@ -36,7 +36,7 @@ from volact.testing.machines import simulated_traits
 from volact.wire.gen.volact.v1.activation_pb import ActivateRequest, ActivateResponse
 
 if TYPE_CHECKING:  # most tests need no publisher of their own
-    from volact.publisher.service import PublisherService
+    from volact.publisher.answering.service import PublisherService
 
 PRODUCT, EDITION = "acme-cad", "client"
 
@@ -144,8 +144,8 @@ class RealPublisher:
 
     @contextmanager
     def _service(self) -> Iterator["PublisherService"]:
-        from volact.publisher.administration import Publisher
-        from volact.publisher.service import PublisherService
+        from volact.publisher.administration.publisher import Publisher
+        from volact.publisher.answering.service import PublisherService
 
         with Publisher.open(self.folder / "publisher") as publisher:
             opened = publisher.folder.open_keys(b"a passphrase for tests")

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The publisher's activation service: products, organisations, keys, the activation of KMS hosts, the ledger.
 
-Imports ``core``, ``sealing``, ``wire`` and ``sql``; only ``cli``, ``console`` and ``testing`` import it.  Where to find
-what: ``folder`` keys and certificates on disk, ``catalogue``, ``issuing`` and ``pools`` the rules (pure), ``store`` the
-SQL, ``ledger`` the hash chain (pure) and ``verifying`` what it tells of the tables beside it, ``administration`` what
-an administrator does, ``service`` what a host or a machine asks, ``application`` and ``web`` the workers of the
-servers, ``renewal`` how they take other keys.
+Imports ``core``, ``sealing``, ``wire``, ``sql`` and ``web``; only ``cli``, ``console`` and ``testing`` import it.
+
+From the bottom: ``rules`` what is granted, and to whom (pure) · ``schema``, ``rows`` and ``store`` the tables and the
+ledger, with the SQL · ``folder`` keys and certificates on disk · ``administration`` what an administrator does ·
+``answering`` what machines, hosts and forests ask, online, in files and by telephone · ``api`` and ``desk`` for
+programs and browsers · ``application`` and ``web`` the workers of the servers.  A test holds who imports whom.
 """

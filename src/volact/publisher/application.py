@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from volact.core.errors import StoreError
-from volact.publisher.renewal import Renewal
-from volact.publisher.service import PublisherService
+from volact.publisher.answering.service import PublisherService
+from volact.publisher.folder.renewal import Renewal
 from volact.publisher.store import PublisherStore
 from volact.wire.server import IssuerApplication, Page
 

@@ -13,12 +13,12 @@ from typing import Any
 
 from starlette.responses import PlainTextResponse
 
-from volact.publisher.administration import Publisher
+from volact.publisher.administration.publisher import Publisher
 from volact.publisher.api.application import build
 from volact.publisher.api.office import Office
 from volact.publisher.desk.application import build_desk
-from volact.publisher.folder import PublisherFolder, PublisherKeys
-from volact.publisher.renewal import Renewal
+from volact.publisher.folder.opening import PublisherFolder, PublisherKeys
+from volact.publisher.folder.renewal import Renewal
 from volact.web.site import WebListener
 
 Scope = MutableMapping[str, Any]

@@ -11,8 +11,8 @@ import pytest
 
 from support.processes import Server, good, volact
 from support.slapd import ADDRESS, BASE, Slapd, slapd
-from volact.publisher.administration import Publisher
-from volact.publisher.ledger import Act
+from volact.publisher.administration.publisher import Publisher
+from volact.publisher.rows.ledger import Act
 
 pytestmark = pytest.mark.needs("slapd", "bonsai")
 

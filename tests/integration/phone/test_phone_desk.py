@@ -16,9 +16,8 @@ from volact.core.refusal import RefusedError
 from volact.core.request import ActivationRequest
 from volact.core.returning import ReturnProof
 from volact.core.states import State
-from volact.publisher.errors import ReasonUnfitError
-from volact.publisher.issuing import Kind
-from volact.publisher.phone import (
+from volact.publisher.administration.errors import ReasonUnfitError
+from volact.publisher.answering.phone import (
     CallerEditionError,
     CallerKeyError,
     CallerUnknownError,
@@ -27,6 +26,7 @@ from volact.publisher.phone import (
     PhoneKeyMissingError,
     ReasonMissingError,
 )
+from volact.publisher.rules.issuing import Kind
 from volact.sealing.proof import verify_request
 from volact.sealing.returns import sign_return, verify_return
 from volact.sealing.sign import MachineSigner

@@ -24,11 +24,11 @@ from volact.core.phone_site import (
 from volact.core.policy import DAY
 from volact.core.product_key import Channel
 from volact.core.refusal import RefusedError
-from volact.publisher.administration import NewKey
-from volact.publisher.errors import HostAmbiguousError
-from volact.publisher.issuing import Kind
-from volact.publisher.phone import CallerGroupsError, CallerKeyError, CallerUnknownError
-from volact.publisher.phone_sites import SiteConfirmed
+from volact.publisher.administration.errors import HostAmbiguousError
+from volact.publisher.administration.keys import NewKey
+from volact.publisher.answering.phone import CallerGroupsError, CallerKeyError, CallerUnknownError
+from volact.publisher.answering.phone_sites import SiteConfirmed
+from volact.publisher.rules.issuing import Kind
 from volact.publisher.schema import HOST_ACTIVATION
 from volact.sealing import certificates, jws
 from volact.sealing.certificates import Role

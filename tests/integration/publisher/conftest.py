@@ -28,10 +28,11 @@ from volact.core.refusal import SignedRefusal
 from volact.core.request import ActivationRequest
 from volact.core.returning import Inquiry, Receipt, ReturnProof
 from volact.core.states import State
-from volact.publisher.administration import Publisher
-from volact.publisher.folder import PublisherFolder, PublisherKeys, init
-from volact.publisher.issuing import IssuedKey
-from volact.publisher.service import PublisherService, ReceiptOutcome
+from volact.publisher.administration.publisher import Publisher
+from volact.publisher.answering.service import PublisherService, ReceiptOutcome
+from volact.publisher.folder.making import init
+from volact.publisher.folder.opening import PublisherFolder, PublisherKeys
+from volact.publisher.rules.issuing import IssuedKey
 from volact.sealing.answers import verify_answer, verify_descriptor
 from volact.sealing.envelope import X25519, open_answer, seal_request
 from volact.sealing.keys import LocalKey

@@ -9,9 +9,9 @@ import pytest
 
 from support import postgresql
 from support.processes import good, volact
-from volact.publisher import backup
-from volact.publisher.administration import Publisher
-from volact.publisher.ledger import LedgerBrokenError
+from volact.publisher.administration.publisher import Publisher
+from volact.publisher.folder import backup
+from volact.publisher.rows.ledger import LedgerBrokenError
 from volact.sealing.verify import TrustedLicence
 from volact.sql.archive import BackupDamagedError, BackupTakenError, RestoreTakenError
 

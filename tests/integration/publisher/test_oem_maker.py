@@ -13,7 +13,7 @@ from support.processes import Done, good, volact
 from volact.cli.environment import Environment
 from volact.cli.main import main
 from volact.client.platform import firmware
-from volact.publisher import oem
+from volact.publisher.administration import oem
 from volact.sealing import keys
 from volact.testing import simulated_environment
 

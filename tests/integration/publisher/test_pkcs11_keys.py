@@ -16,10 +16,11 @@ from support import softhsm
 from support.processes import Server, good, volact
 from volact.core.errors import MalformedError
 from volact.core.issuer import RevocationStatus
-from volact.publisher import hardware
-from volact.publisher.administration import Publisher
-from volact.publisher.folder import PublisherFolder, init
-from volact.publisher.hardware import SIGNING_KEYS, KeyChangedError, KeyNameError, tokens_of
+from volact.publisher.administration.publisher import Publisher
+from volact.publisher.folder import hardware
+from volact.publisher.folder.hardware import SIGNING_KEYS, KeyChangedError, KeyNameError, tokens_of
+from volact.publisher.folder.making import init
+from volact.publisher.folder.opening import PublisherFolder
 from volact.sealing import certificates, jws, keys, pkcs11, verify
 from volact.sealing.certificates import Certified, Grant, Role
 from volact.sealing.envelope import X25519

@@ -6,19 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from volact.publisher import folder as folder_room
-from volact.publisher.administration import Publisher
-from volact.publisher.folder import (
-    FolderDamagedError,
+from volact.publisher.administration.publisher import Publisher
+from volact.publisher.folder import making
+from volact.publisher.folder.files import FolderDamagedError
+from volact.publisher.folder.making import (
     FolderTakenError,
     FolderUnwritableError,
     NameUnfitError,
-    NoPublisherError,
     PassphraseUnfitError,
-    PublisherFolder,
     init,
 )
-from volact.publisher.ledger import LedgerBrokenError
+from volact.publisher.folder.opening import NoPublisherError, PublisherFolder
+from volact.publisher.rows.ledger import LedgerBrokenError
 from volact.sealing.certificates import Role
 from volact.sealing.envelope import HYBRID, X25519, SealError
 from volact.sealing.keys import KeyFileError, PassphraseError
@@ -93,7 +92,7 @@ def test_a_failure_in_the_middle_leaves_nothing_behind(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(folder_room.OpeningKey, "generate", fail)
+    monkeypatch.setattr(making.OpeningKey, "generate", fail)
     with pytest.raises(FolderUnwritableError, match="No space left"):
         make(tmp_path / "new" / "acme")
     assert names(tmp_path) == []

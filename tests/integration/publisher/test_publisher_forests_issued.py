@@ -12,7 +12,7 @@ from volact.core.forest import Forest, ForestKind
 from volact.core.product_key import Channel
 from volact.core.refusal import SignedRefusal
 from volact.core.request import ActivationRequest
-from volact.publisher.ledger import LedgerBrokenError
+from volact.publisher.rows.ledger import LedgerBrokenError
 from volact.sealing.envelope import open_answer
 from volact.sealing.objects import TrustedObject, verify_object_answer
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from volact.publisher.ledger import Act, Comparison, LedgerBrokenError, lines, read_export
-from volact.publisher.store import LEDGER_PAGE
+from volact.publisher.rows.ledger import Act, Comparison, LedgerBrokenError, lines, read_export
+from volact.publisher.rows.reader import LEDGER_PAGE
 
 ROWS = 2_500
 
@@ -40,8 +40,8 @@ def test_it_is_verified_compared_and_exported_without_being_held_in_memory(store
         comparison.finish()
         assert comparison.compared == last.seq
 
-    monkeypatch.setattr("volact.publisher.queries.READ_AT_ONCE", 100)
-    monkeypatch.setattr("volact.publisher.store.LEDGER_PAGE", 100)
+    monkeypatch.setattr("volact.publisher.rows.queries.READ_AT_ONCE", 100)
+    monkeypatch.setattr("volact.publisher.rows.reader.LEDGER_PAGE", 100)
     assert peak(verify) < peak(store.ledger) / 4
 
 

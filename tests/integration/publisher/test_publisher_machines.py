@@ -9,10 +9,15 @@ from volact.core.fingerprint import Trait
 from volact.core.product_key import Channel
 from volact.core.refusal import SignedRefusal
 from volact.core.returning import Receipt
-from volact.publisher.change import Change
-from volact.publisher.errors import AgreementGroupError, KeyNotRaisedError, KeySupersededError, LimitUnfitError
-from volact.publisher.ledger import Comparison, LedgerBrokenError
-from volact.publisher.records import AgreementOrganisationError, AgreementTakenError, OrganisationBlockedError
+from volact.publisher.administration.errors import (
+    AgreementGroupError,
+    KeyNotRaisedError,
+    KeySupersededError,
+    LimitUnfitError,
+)
+from volact.publisher.rows.change import Change
+from volact.publisher.rows.ledger import Comparison, LedgerBrokenError
+from volact.publisher.rows.records import AgreementOrganisationError, AgreementTakenError, OrganisationBlockedError
 from volact.publisher.store import PublisherStore
 from volact.sealing.returns import sign_return, verify_return
 from volact.sealing.verify import TrustedLicence

@@ -12,7 +12,7 @@ from alembic.config import Config
 from sqlalchemy import Connection, Engine, inspect
 
 from support import postgresql
-from volact.publisher.ledger import Act, chain
+from volact.publisher.rows.ledger import Act, chain
 from volact.publisher.schema import METADATA
 from volact.publisher.store import MIGRATIONS, PublisherStore
 from volact.sql import environment

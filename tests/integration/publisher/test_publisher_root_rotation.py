@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from support.processes import good
-from volact.publisher import generations
-from volact.publisher.administration import Publisher
-from volact.publisher.folder import PublisherFolder
-from volact.publisher.hardware import KeyChangedError, KeyMaker, load
-from volact.publisher.rotation import RootEndsError, rotate_root
-from volact.publisher.service import PublisherService
+from volact.publisher.administration.publisher import Publisher
+from volact.publisher.answering.service import PublisherService
+from volact.publisher.folder import generations
+from volact.publisher.folder.hardware import KeyChangedError, KeyMaker, load
+from volact.publisher.folder.opening import PublisherFolder
+from volact.publisher.folder.rotation import RootEndsError, rotate_root
 from volact.sealing import certificates, envelope, jws, verify
 from volact.sealing.certificates import Certified
 from volact.sealing.keys import LocalKey
@@ -204,7 +204,7 @@ def test_another_key_than_the_root_s_and_a_root_that_ended_roll_nothing_over(sit
 
 
 def test_a_roll_over_that_fails_leaves_all_as_it_was_and_one_that_was_cut_is_finished(site, monkeypatch):
-    from volact.publisher import rotation
+    from volact.publisher.folder import rotation
 
     kept = {p: p.read_bytes() for p in site.folder.path.rglob("*") if p.suffix in (".pem", ".key")}
     with monkeypatch.context() as patch:

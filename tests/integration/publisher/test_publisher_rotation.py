@@ -9,11 +9,11 @@ import pytest
 
 from support.processes import good, volact
 from volact.core.refusal import Refusal, SignedRefusal
-from volact.publisher import generations
-from volact.publisher.folder import PublisherFolder
-from volact.publisher.hardware import KeyChangedError, KeyMaker, load
-from volact.publisher.rotation import rotate
-from volact.publisher.service import PublisherService
+from volact.publisher.answering.service import PublisherService
+from volact.publisher.folder import generations
+from volact.publisher.folder.hardware import KeyChangedError, KeyMaker, load
+from volact.publisher.folder.opening import PublisherFolder
+from volact.publisher.folder.rotation import rotate
 from volact.sealing import certificates, envelope
 from volact.sealing.certificates import Grant, Role
 from volact.sealing.keys import LocalKey

@@ -20,8 +20,8 @@ from cryptography import x509
 from volact.core.errors import TransportError
 from volact.core.product_key import Channel
 from volact.core.refusal import SignedRefusal
-from volact.publisher.hardware import KeyMaker, load
-from volact.publisher.rotation import rotate
+from volact.publisher.folder.hardware import KeyMaker, load
+from volact.publisher.folder.rotation import rotate
 from volact.sealing.answers import verify_descriptor
 from volact.sealing.verify import TrustedLicence
 from volact.wire.client import Server, ServerError

@@ -11,8 +11,8 @@ import pytest
 from volact.core.errors import MalformedError
 from volact.core.product_key import Channel, publisher_tag
 from volact.core.refusal import SignedRefusal
-from volact.publisher.change import REFUSALS_PER_HOUR
-from volact.publisher.service import STATUS_SECONDS
+from volact.publisher.answering.service import STATUS_SECONDS
+from volact.publisher.rows.change import REFUSALS_PER_HOUR
 from volact.sealing import certificates
 from volact.sealing.certificates import Role
 from volact.sealing.envelope import SealError, seal_request

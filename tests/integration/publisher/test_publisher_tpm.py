@@ -29,7 +29,7 @@ from volact.core.counter import READING, Attested
 from volact.core.errors import MalformedError, TrustError
 from volact.core.licence import Licence
 from volact.core.states import State
-from volact.publisher.vouching import Makers
+from volact.publisher.answering.vouching import Makers
 from volact.sealing import attestation
 from volact.sealing.attestation import CounterUnprovenError
 from volact.sealing.returns import verify_return

@@ -9,9 +9,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from volact.core.issuer import RevocationStatus
-from volact.publisher.folder import PublisherFolder
-from volact.publisher.hardware import KeyMaker, load
-from volact.publisher.rotation import rotate_root
+from volact.publisher.folder.hardware import KeyMaker, load
+from volact.publisher.folder.opening import PublisherFolder
+from volact.publisher.folder.rotation import rotate_root
 from volact.sealing import certificates, jws, verify
 from volact.sealing.certificates import Certified, Grant, Role
 from volact.sealing.keys import LocalKey

@@ -28,11 +28,11 @@ from integration.publisher.conftest import (  # noqa: F401 - fixtures
     together,
 )
 from support.clock import Clock
-from volact.publisher import tokens
-from volact.publisher.administration import Publisher
-from volact.publisher.api.access import Role, Scope
+from volact.publisher.administration import tokens
+from volact.publisher.administration.publisher import Publisher
 from volact.publisher.api.application import build
 from volact.publisher.api.office import Limits, Office
+from volact.publisher.rules.roles import Role, Scope
 from volact.web.limits import Limit
 
 UNLIMITED = Limits(Limit("token", 1_000_000, 60), Limit("address", 1_000_000, 60))

@@ -8,10 +8,11 @@ from typing import Any
 import anyio
 import pytest
 
-from volact.publisher.api.access import ENDPOINTS, READ, Role, Rule, Scope
+from volact.publisher.api.access import ENDPOINTS, READ, Rule
 from volact.publisher.api.application import ENDPOINTS as SERVED
 from volact.publisher.api.office import THREADS
 from volact.publisher.api.route import Endpoint
+from volact.publisher.rules.roles import Role, Scope
 
 MISSING = {
     "product": "acme-cad", "version": "9", "organisation": "Nobody Ltd", "agreement": "EA-404", "key": "33333",

@@ -4,7 +4,7 @@
 import pytest
 
 from volact.core.product_key import ProductKey
-from volact.publisher.api.access import Role, Scope
+from volact.publisher.rules.roles import Role, Scope
 from volact.sealing.verify import TrustedLicence
 from volact.sql.errors import DiskFullError
 

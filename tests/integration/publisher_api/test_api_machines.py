@@ -10,7 +10,7 @@ from volact.core.exchange import AnswerFile, RequestFile
 from volact.core.phone import InstallationId, Subject
 from volact.core.product_key import Channel, ProductKey
 from volact.core.refusal import SignedRefusal
-from volact.publisher.api.access import Role, Scope
+from volact.publisher.rules.roles import Role, Scope
 from volact.sealing.returns import sign_return
 from volact.sealing.verify import TrustedLicence
 

@@ -16,9 +16,9 @@ import pytest
 
 from integration.publisher.conftest import PASSPHRASE
 from support.processes import volact
-from volact.publisher.folder import PublisherFolder
-from volact.publisher.hardware import KeyMaker, load
-from volact.publisher.rotation import rotate
+from volact.publisher.folder.hardware import KeyMaker, load
+from volact.publisher.folder.opening import PublisherFolder
+from volact.publisher.folder.rotation import rotate
 
 PATIENCE = 30
 

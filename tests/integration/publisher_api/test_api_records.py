@@ -4,7 +4,7 @@
 import json
 from pathlib import Path
 
-from volact.publisher.api.access import Role, Scope
+from volact.publisher.rules.roles import Role, Scope
 from volact.sealing.verify import verify_definition
 
 JSON = {"Content-Type": "application/json"}

@@ -6,8 +6,8 @@ import json
 
 from sqlalchemy import func, select
 
-from volact.publisher.api.access import Role, Scope
 from volact.publisher.api.office import Limits
+from volact.publisher.rules.roles import Role, Scope
 from volact.publisher.schema import API_LIMIT
 from volact.web.limits import Limit
 

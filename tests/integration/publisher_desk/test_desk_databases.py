@@ -11,11 +11,11 @@ from support.client_machine import ClientMachine
 from support.phone_desk import EXAMPLE, PASSPHRASE, Desk, show
 from support.web_client import WebClient
 from volact.client.products import installing
-from volact.publisher.administration import Publisher
+from volact.publisher.administration.publisher import Publisher
 from volact.publisher.desk.application import build_desk, open_accounts
-from volact.publisher.folder import PublisherFolder
-from volact.publisher.hardware import KeyMaker, load
-from volact.publisher.rotation import rotate
+from volact.publisher.folder.hardware import KeyMaker, load
+from volact.publisher.folder.opening import PublisherFolder
+from volact.publisher.folder.rotation import rotate
 from volact.sealing import certificates
 from volact.web.site import WebListener
 from volact.wire.serve import free_port

@@ -15,8 +15,8 @@ from volact.core.errors import ConfigError
 from volact.core.policy import BOUNDS, Policy, PolicyFigureError
 from volact.core.product_key import Channel
 from volact.core.states import Enforcement, State
-from volact.publisher import catalogue
-from volact.publisher.catalogue import (
+from volact.publisher.rules import catalogue
+from volact.publisher.rules.catalogue import (
     EditionMovedError,
     GroupConflictError,
     GroupMissingError,
@@ -32,7 +32,7 @@ from volact.publisher.catalogue import (
     find_group,
     read_product,
 )
-from volact.publisher.issuing import default_limits
+from volact.publisher.rules.issuing import default_limits
 
 ROOT = "sha256:" + "ab" * 32
 EXAMPLE = (Path(__file__).resolve().parents[3] / "examples" / "acme-cad.toml").read_text(encoding="utf-8")

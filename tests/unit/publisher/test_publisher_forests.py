@@ -7,8 +7,8 @@ from dataclasses import replace
 from volact.core.forest import Forest, ForestKind
 from volact.core.product_key import Channel
 from volact.core.refusal import Refusal
-from volact.publisher.forests import decide_forest, forest_limit
-from volact.publisher.issuing import IssuedKey, Kind
+from volact.publisher.rules.forests import decide_forest, forest_limit
+from volact.publisher.rules.issuing import IssuedKey, Kind
 from volact.testing import Site
 
 KEY = IssuedKey("0" * 32, "ABCDE", Channel.KMS_HOST, "acme-cad", 102, "Contoso", 6, 10, 1)

@@ -5,7 +5,7 @@ import pytest
 
 from volact.core.product_key import Channel
 from volact.core.refusal import Refusal
-from volact.publisher.issuing import (
+from volact.publisher.rules.issuing import (
     RENEWAL_WINDOW,
     Granted,
     HostAct,

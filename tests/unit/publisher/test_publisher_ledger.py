@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from volact.core.errors import MalformedError
-from volact.publisher.ledger import (
+from volact.publisher.rows.ledger import (
     GENESIS,
     Act,
     Comparison,
@@ -23,7 +23,7 @@ from volact.publisher.ledger import (
     check,
     read_export,
 )
-from volact.publisher.verifying import Tally
+from volact.publisher.rows.verifying import Tally
 
 
 def make(length: int) -> list[Row]:

@@ -11,8 +11,8 @@ from volact.core.product_key import Channel
 from volact.core.refusal import Refusal
 from volact.core.request import ActivationRequest
 from volact.core.states import State
-from volact.publisher.issuing import IssuedKey, Kind, check_agreement
-from volact.publisher.pools import Activation, Credit, Place, credit_for, decide_activation, find_held
+from volact.publisher.rules.issuing import IssuedKey, Kind, check_agreement
+from volact.publisher.rules.pools import Activation, Credit, Place, credit_for, decide_activation, find_held
 
 NOW = 1_800_000_000
 KEY = IssuedKey("id", "ABCDE", Channel.MAK, "acme-cad", 102, "Example Ltd", hosts=0, activations=2, issued_at=NOW)

@@ -9,8 +9,8 @@ import pytest
 from volact.core.encoding import Fields
 from volact.core.policy import GuestPolicy, Policy, PolicyFigureError
 from volact.core.product_key import Channel
-from volact.publisher.catalogue import read_product
-from volact.publisher.issuing import HOST_ROLES
+from volact.publisher.rules.catalogue import read_product
+from volact.publisher.rules.issuing import HOST_ROLES
 from volact.sealing.certificates import Role
 from volact.sealing.verify import MAY_LICENSE
 

@@ -5,8 +5,8 @@ import argparse
 
 from volact.cli.environment import Environment
 from volact.cli.publisher.shared import Verbs, actor, add_family, add_verb, day, group_teller, open_publisher
-from volact.publisher.issuing import POOLED, IssuedKey
-from volact.publisher.records import Agreement
+from volact.publisher.rows.records import Agreement
+from volact.publisher.rules.issuing import POOLED, IssuedKey
 
 
 def build(verbs: Verbs) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from volact import __version__
 from volact.cli.environment import Environment
 from volact.cli.publisher.shared import Verbs, add_verb, folder
-from volact.publisher import backup as room
+from volact.publisher.folder import backup as room
 
 
 def build(verbs: Verbs) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 from volact.cli.environment import Environment
 from volact.cli.publisher.shared import Verbs, add_family, add_verb, folder
 from volact.core.errors import ConfigError, VolactError
-from volact.publisher.folder import PublisherFolder
-from volact.publisher.hardware import ROOT, SIGNING_KEYS, KeyState, tokens_of
+from volact.publisher.folder.hardware import ROOT, SIGNING_KEYS, KeyState, tokens_of
+from volact.publisher.folder.opening import PublisherFolder
 from volact.sealing.pkcs11 import TokenPlace
 
 OPTIONS = ("pkcs11_module", "token", "pin_file")

@@ -21,10 +21,11 @@ from volact.cli.publisher.shared import (
 )
 from volact.core.errors import ConfigError
 from volact.core.product_key import Channel
-from volact.publisher.administration import NewKey, Publisher
-from volact.publisher.issuing import COUNTED, HOST_ROLES, POOLED, IssuedKey
-from volact.publisher.pools import Activation
-from volact.publisher.records import HostActivation
+from volact.publisher.administration.keys import NewKey
+from volact.publisher.administration.publisher import Publisher
+from volact.publisher.rows.records import HostActivation
+from volact.publisher.rules.issuing import COUNTED, HOST_ROLES, POOLED, IssuedKey
+from volact.publisher.rules.pools import Activation
 
 _KEY_HELP = "the key, its last five symbols, or its key ID"
 _KINDS = (*HOST_ROLES, *sorted(POOLED))

@@ -12,10 +12,10 @@ from volact.cli.environment import Environment
 from volact.cli.publisher.shared import Verbs, add_family, add_verb, open_publisher
 from volact.cli.publisher.streams import new_file, open_file
 from volact.core.encoding import MAX_INT
-from volact.publisher.administration import Publisher
-from volact.publisher.issuing import IssuedKey
-from volact.publisher.ledger import Comparison, Row, read_export
-from volact.publisher.pools import Activation
+from volact.publisher.administration.publisher import Publisher
+from volact.publisher.rows.ledger import Comparison, Row, read_export
+from volact.publisher.rules.issuing import IssuedKey
+from volact.publisher.rules.pools import Activation
 from volact.publisher.store import PublisherStore
 
 MAX_LINE = 1024**2  # of an export; rows are hundreds of bytes

@@ -20,8 +20,8 @@ from volact.cli.publisher.shared import (
 from volact.core.errors import ConfigError, InputError
 from volact.core.fingerprint import Trait
 from volact.core.marker import MOST_NAME, Model, OemMarker, device_hash
-from volact.publisher import oem
-from volact.publisher.oem import MAX_REQUEST, MakerFolder
+from volact.publisher.administration import oem
+from volact.publisher.administration.oem import MAX_REQUEST, MakerFolder
 from volact.sealing import certificates
 
 MOST_DAYS = 3650

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from volact.cli.environment import Environment
 from volact.cli.publisher.shared import Verbs, actor, add_family, add_verb, folder
-from volact.publisher.folder import PublisherFolder
+from volact.publisher.folder.opening import PublisherFolder
 
 if TYPE_CHECKING:  # the web's parts take a third of a second to load
     from volact.web.accounts import Accounts

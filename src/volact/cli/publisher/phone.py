@@ -12,11 +12,11 @@ from volact.cli.publisher.shared import Verbs, actor, add_verb, folder, open_pub
 from volact.core.errors import ConfigError
 from volact.core.phone import INSTALLATION_GROUPS, parse_installation_group
 from volact.core.phone_site import AnyInstallationId, SiteKind, parse_installation_id
-from volact.publisher import phone_key
-from volact.publisher.folder import PublisherFolder
-from volact.publisher.issuing import Kind
-from volact.publisher.phone import AnyCall, Call, Confirmed, PhoneDesk
-from volact.publisher.phone_sites import SiteCall, SiteConfirmed
+from volact.publisher.answering.phone import AnyCall, Call, Confirmed, PhoneDesk
+from volact.publisher.answering.phone_sites import SiteCall, SiteConfirmed
+from volact.publisher.folder import phone_key
+from volact.publisher.folder.opening import PublisherFolder
+from volact.publisher.rules.issuing import Kind
 
 _KINDS = {
     Kind.ACTIVATED: "activated, one activation used",

@@ -7,7 +7,7 @@ from volact.cli.environment import Environment
 from volact.cli.files import read_file, write_file
 from volact.cli.publisher.shared import Verbs, actor, add_family, add_verb, open_publisher, read_passphrase
 from volact.core.definition import Edition, ProductDefinition
-from volact.publisher.catalogue import MAX_FILE
+from volact.publisher.rules.catalogue import MAX_FILE
 
 
 def build(verbs: Verbs) -> None:

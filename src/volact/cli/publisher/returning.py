@@ -10,9 +10,9 @@ from volact.cli.environment import Environment
 from volact.cli.files import read_file
 from volact.cli.publisher.shared import Verbs, actor, add_family, add_verb, open_publisher, read_passphrase
 from volact.core.returning import MAX_PROOF
-from volact.publisher.ledger import Act
-from volact.publisher.service import PublisherService, ReceiptOutcome
-from volact.publisher.vouching import Makers, fingerprint, read_maker
+from volact.publisher.answering.service import PublisherService, ReceiptOutcome
+from volact.publisher.answering.vouching import Makers, fingerprint, read_maker
+from volact.publisher.rows.ledger import Act
 from volact.sealing.returns import verify_return
 
 

@@ -16,8 +16,9 @@ from volact.cli.publisher.shared import (
     open_publisher,
     read_passphrase,
 )
-from volact.publisher.administration import Publisher, Revoked
-from volact.publisher.service import PublisherService
+from volact.publisher.administration.publisher import Publisher
+from volact.publisher.administration.revocation import Revoked
+from volact.publisher.answering.service import PublisherService
 
 
 def build(verbs: Verbs) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 from volact.cli.environment import Environment
 from volact.cli.publisher.hardware import add_token_options, tokens_given
 from volact.cli.publisher.shared import Verbs, actor, add_family, add_verb, folder, read_passphrase
-from volact.publisher import hardware
-from volact.publisher.folder import PublisherFolder, RootKeyAwayError
-from volact.publisher.hardware import KeyMaker
-from volact.publisher.rotation import rotate, rotate_root
+from volact.publisher.folder import hardware
+from volact.publisher.folder.hardware import KeyMaker
+from volact.publisher.folder.opening import PublisherFolder
+from volact.publisher.folder.rotation import RootKeyAwayError, rotate, rotate_root
 from volact.sealing import certificates, keys
 from volact.sealing.jws import SigningKey
 

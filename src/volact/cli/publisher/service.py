@@ -12,8 +12,8 @@ from volact.cli.publisher.shared import Verbs, add_verb, folder, open_publisher,
 from volact.client.service import systemd
 from volact.core.errors import ConfigError
 from volact.core.exchange import MAX_FILE, RequestFile
-from volact.publisher.folder import PublisherFolder
-from volact.publisher.service import Outcome, PublisherService
+from volact.publisher.answering.service import Outcome, PublisherService
+from volact.publisher.folder.opening import PublisherFolder
 
 if TYPE_CHECKING:
     from volact.web.site import WebListener

@@ -7,8 +7,10 @@ from volact.cli.environment import Environment
 from volact.cli.files import write_file
 from volact.cli.publisher.hardware import add_token_options, tokens_given
 from volact.cli.publisher.shared import Verbs, actor, add_verb, folder, read_passphrase
-from volact.publisher.folder import MAX_URL, PublisherFolder, init
-from volact.publisher.hardware import REFERENCE
+from volact.publisher.folder.files import MAX_URL
+from volact.publisher.folder.hardware import REFERENCE
+from volact.publisher.folder.making import init
+from volact.publisher.folder.opening import PublisherFolder
 from volact.sealing import certificates
 from volact.sealing.envelope import HYBRID, X25519
 from volact.wire.client import Server, UrlError

@@ -13,7 +13,7 @@ from volact.cli.environment import Environment
 from volact.cli.options import add_family as add_family
 from volact.cli.options import path
 from volact.core.errors import ConfigError
-from volact.publisher.administration import Publisher
+from volact.publisher.administration.publisher import Publisher
 from volact.sealing import keys
 
 PASSPHRASE_VARIABLE = "VOLACT_PUBLISHER_PASSPHRASE_FILE"  # noqa: S105 - names a file

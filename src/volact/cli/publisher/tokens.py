@@ -7,8 +7,8 @@ from typing import Any
 
 from volact.cli.environment import Environment
 from volact.cli.publisher.shared import Verbs, actor, add_family, add_verb, day, open_publisher
-from volact.publisher import tokens as room
-from volact.publisher.api.access import Role, Scope
+from volact.publisher.administration import tokens as room
+from volact.publisher.rules.roles import Role, Scope
 from volact.web.tokens import Token
 
 

@@ -7,38 +7,10 @@ belongs to another one is answered as if it were not there.  An endpoint that is
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
+from volact.publisher.rules.roles import Role, Scope
 from volact.web.tokens import RoleMissingError, ScopeMissingError, Token, TokenNeededError
-
-
-class Role(StrEnum):
-    """Of an operator, as at the desk."""
-
-    VIEWER = "viewer"
-    PHONE = "phone"
-    OPERATOR = "operator"
-    ADMINISTRATOR = "administrator"
-
-
-class Scope(StrEnum):
-    """What an organisation's token is made for; each is asked for by name."""
-
-    PRODUCTS_READ = "products:read"
-    ORGANISATION_READ = "organisation:read"
-    AGREEMENTS_READ = "agreements:read"
-    KEYS_READ = "keys:read"
-    KEYS_ISSUE = "keys:issue"
-    KEYS_RAISE = "keys:raise"
-    KEYS_BLOCK = "keys:block"
-    KEYS_SUPERSEDE = "keys:supersede"
-    ACTIVATIONS_READ = "activations:read"
-    RETURNS_WRITE = "returns:write"
-    EXCHANGE_ANSWER = "exchange:answer"
-    PHONE_CONFIRM = "phone:confirm"
-    LEDGER_READ = "ledger:read"
-    TOKENS_MANAGE = "tokens:manage"
 
 
 @dataclass(frozen=True, slots=True)

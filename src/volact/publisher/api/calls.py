@@ -32,6 +32,21 @@ from volact.core.refusal import (
     KeyBlockedError,
     KeyGroupMismatchError,
 )
+from volact.publisher.administration.errors import ReasonUnfitError
+from volact.publisher.answering.phone import (
+    AnyCall,
+    Call,
+    CallerEditionError,
+    CallerGroupsError,
+    CallerKeyError,
+    CallerUnknownError,
+    Confirmed,
+    GuessesError,
+    PhoneKeyMissingError,
+    ReasonMissingError,
+)
+from volact.publisher.answering.phone_sites import SiteConfirmed
+from volact.publisher.answering.service import MAX_BATCH, Outcome
 from volact.publisher.api.access import Caller
 from volact.publisher.api.keys import PARSED
 from volact.publisher.api.machines import check_owner, read_request, shown_outcome
@@ -50,22 +65,7 @@ from volact.publisher.api.models.problems import Problem
 from volact.publisher.api.office import Office
 from volact.publisher.api.problems import STATUSES
 from volact.publisher.api.route import Endpoint, TheCaller, TheOffice
-from volact.publisher.errors import ReasonUnfitError
-from volact.publisher.issuing import POOLED
-from volact.publisher.phone import (
-    AnyCall,
-    Call,
-    CallerEditionError,
-    CallerGroupsError,
-    CallerKeyError,
-    CallerUnknownError,
-    Confirmed,
-    GuessesError,
-    PhoneKeyMissingError,
-    ReasonMissingError,
-)
-from volact.publisher.phone_sites import SiteConfirmed
-from volact.publisher.service import MAX_BATCH, Outcome
+from volact.publisher.rules.issuing import POOLED
 from volact.web.problems import InternalError, RequestInvalidError
 
 

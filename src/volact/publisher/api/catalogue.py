@@ -8,7 +8,6 @@ from fastapi import Depends, Path, Request, Response
 
 from volact.core.definition import DefinitionError, ProductDefinition
 from volact.core.policy import PolicyFigureError
-from volact.publisher import listing
 from volact.publisher.api.models.base import Name
 from volact.publisher.api.models.catalogue import (
     AddVersion,
@@ -23,13 +22,14 @@ from volact.publisher.api.models.catalogue import (
 )
 from volact.publisher.api.office import Office
 from volact.publisher.api.route import Endpoint, TheAct, TheCaller, TheOffice
-from volact.publisher.catalogue import (
+from volact.publisher.rows import listing
+from volact.publisher.rows.records import ProductNotPublishedError, Signed, VersionMissingError
+from volact.publisher.rules.catalogue import (
     EditionMovedError,
     GroupConflictError,
     SuiteNotAllowedError,
     VersionNotNewerError,
 )
-from volact.publisher.records import ProductNotPublishedError, Signed, VersionMissingError
 from volact.web.pagination import CursorUnfitError, Wanted, link, wanted
 
 JOSE = "application/jose"

@@ -14,9 +14,10 @@ from fastapi.openapi.utils import get_openapi
 
 from volact.core.errors import VolactError
 from volact.publisher.api import problems
-from volact.publisher.api.access import ENDPOINTS, Role, Rule
+from volact.publisher.api.access import ENDPOINTS, Rule
 from volact.publisher.api.problems import STATUSES
 from volact.publisher.api.route import Endpoint
+from volact.publisher.rules.roles import Role
 from volact.web.idempotency import PARAMETER, REPLAYED, IdempotencyKeyReusedError, IdempotencyKeyUnfitError
 from volact.web.problems import MEDIA_TYPE, title
 

@@ -10,8 +10,8 @@ from sqlalchemy import Connection, func, select
 
 from volact.core.errors import ConfigError
 from volact.core.product_key import Channel
-from volact.publisher import listing
-from volact.publisher.issuing import POOLED
+from volact.publisher.rows import listing
+from volact.publisher.rules.issuing import POOLED
 from volact.publisher.schema import PRODUCT_KEY
 
 

@@ -19,8 +19,15 @@ from volact.core.product_key import (
     ProductKeySymbolError,
     ProductKeyTypoError,
 )
-from volact.publisher import listing
-from volact.publisher.administration import DraftKey
+from volact.publisher.administration.errors import (
+    AgreementGroupError,
+    KeyCountError,
+    KeyNotRaisedError,
+    KeySupersededError,
+    LimitUnfitError,
+    ReasonUnfitError,
+)
+from volact.publisher.administration.keys import DraftKey
 from volact.publisher.api import entitlement
 from volact.publisher.api.access import Caller
 from volact.publisher.api.entitlement import (
@@ -50,19 +57,10 @@ from volact.publisher.api.office import Office
 from volact.publisher.api.parties import find_agreement
 from volact.publisher.api.problems import STATUSES
 from volact.publisher.api.route import Endpoint, TheAct, TheCaller, TheOffice
-from volact.publisher.catalogue import GroupMissingError
-from volact.publisher.change import Change
-from volact.publisher.errors import (
-    AgreementGroupError,
-    KeyCountError,
-    KeyNotRaisedError,
-    KeySupersededError,
-    LimitUnfitError,
-    ReasonUnfitError,
-)
-from volact.publisher.issuing import POOLED, IssuedKey
-from volact.publisher.listing import KeyFilter
-from volact.publisher.records import (
+from volact.publisher.rows import listing
+from volact.publisher.rows.change import Change
+from volact.publisher.rows.listing import KeyFilter
+from volact.publisher.rows.records import (
     AgreementMissingError,
     AgreementOrganisationError,
     KeyAmbiguousError,
@@ -71,6 +69,8 @@ from volact.publisher.records import (
     OrganisationMissingError,
     ProductNotPublishedError,
 )
+from volact.publisher.rules.catalogue import GroupMissingError
+from volact.publisher.rules.issuing import POOLED, IssuedKey
 from volact.web.pagination import CursorUnfitError, Wanted, link, wanted
 from volact.web.problems import RequestInvalidError
 

@@ -27,7 +27,8 @@ from volact.core.refusal import (
     RefusedError,
     WrongIssuerError,
 )
-from volact.publisher import listing
+from volact.publisher.answering.judging import AuthorityEndedError
+from volact.publisher.answering.service import Outcome, ReceiptOutcome
 from volact.publisher.api.access import Caller
 from volact.publisher.api.models.base import KeyName, Name
 from volact.publisher.api.models.machines import (
@@ -45,10 +46,9 @@ from volact.publisher.api.models.machines import (
 )
 from volact.publisher.api.office import Office
 from volact.publisher.api.route import Endpoint, TheAct, TheCaller, TheOffice
-from volact.publisher.issuing import Kind
-from volact.publisher.judging import AuthorityEndedError
-from volact.publisher.records import CertificateMissingError, KeyMissingError
-from volact.publisher.service import Outcome, ReceiptOutcome
+from volact.publisher.rows import listing
+from volact.publisher.rows.records import CertificateMissingError, KeyMissingError
+from volact.publisher.rules.issuing import Kind
 from volact.sealing.envelope import SealError
 from volact.sealing.jws import SignatureError, WrongTypeError
 from volact.sealing.proof import RequestSignatureError

@@ -14,17 +14,17 @@ import anyio
 
 from volact.core.definition import ProductDefinition
 from volact.core.errors import StoreError
-from volact.publisher import listing
-from volact.publisher.administration import Publisher
+from volact.publisher.administration.publisher import Publisher
+from volact.publisher.administration.tokens import TOKENS
+from volact.publisher.answering.keyfinder import KeyFinder
+from volact.publisher.answering.phone import PhoneDesk
+from volact.publisher.answering.service import PublisherService
 from volact.publisher.api.access import Caller
-from volact.publisher.folder import PublisherKeys
-from volact.publisher.issuing import IssuedKey
-from volact.publisher.keyfinder import KeyFinder
-from volact.publisher.phone import PhoneDesk
-from volact.publisher.records import KeyAmbiguousError, KeyMissingError, Signed
+from volact.publisher.folder.opening import PublisherKeys
+from volact.publisher.rows import listing
+from volact.publisher.rows.records import KeyAmbiguousError, KeyMissingError, Signed
+from volact.publisher.rules.issuing import IssuedKey
 from volact.publisher.schema import API_ANSWER, API_LIMIT
-from volact.publisher.service import PublisherService
-from volact.publisher.tokens import TOKENS
 from volact.sealing.confirmation import PhoneKey
 from volact.web import tokens
 from volact.web.idempotency import Answer, Answers, Asked

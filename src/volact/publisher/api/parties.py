@@ -9,7 +9,7 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Path, Query, Request, Response
 
-from volact.publisher import listing
+from volact.publisher.administration.errors import AgreementDatesError, LimitUnfitError, NoSuchGroupError
 from volact.publisher.api.access import Caller
 from volact.publisher.api.catalogue import etag
 from volact.publisher.api.models.base import Name
@@ -28,9 +28,9 @@ from volact.publisher.api.models.parties import (
 )
 from volact.publisher.api.office import Office
 from volact.publisher.api.route import Endpoint, TheAct, TheCaller, TheOffice
-from volact.publisher.errors import AgreementDatesError, LimitUnfitError, NoSuchGroupError
-from volact.publisher.folder import NameUnfitError
-from volact.publisher.records import (
+from volact.publisher.folder.making import NameUnfitError
+from volact.publisher.rows import listing
+from volact.publisher.rows.records import (
     Agreement,
     AgreementMissingError,
     AgreementTakenError,

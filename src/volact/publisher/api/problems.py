@@ -9,13 +9,12 @@ from fastapi import Path
 from volact.core.definition import DefinitionError
 from volact.core.errors import REGISTRY, VolactError
 from volact.core.policy import PolicyFigureError
+from volact.publisher.administration.errors import HostMissingError, NoSuchGroupError
+from volact.publisher.answering.phone import CallerUnknownError, GuessesError
 from volact.publisher.api.models.problems import ProblemType, ProblemTypes
 from volact.publisher.api.route import Endpoint
-from volact.publisher.catalogue import GroupMissingError
-from volact.publisher.errors import HostMissingError, NoSuchGroupError
-from volact.publisher.ledger import LedgerBrokenError
-from volact.publisher.phone import CallerUnknownError, GuessesError
-from volact.publisher.records import (
+from volact.publisher.rows.ledger import LedgerBrokenError
+from volact.publisher.rows.records import (
     AgreementMissingError,
     CertificateMissingError,
     KeyMissingError,
@@ -23,6 +22,7 @@ from volact.publisher.records import (
     ProductNotPublishedError,
     VersionMissingError,
 )
+from volact.publisher.rules.catalogue import GroupMissingError
 from volact.sql.errors import (
     DatabaseBusyError,
     DatabaseCorruptError,

@@ -7,7 +7,14 @@ from fastapi import Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from volact.core.licence import Checkpoint
-from volact.publisher import listing, tokens
+from volact.publisher.administration import tokens
+from volact.publisher.administration.errors import (
+    HostAmbiguousError,
+    HostMissingError,
+    ReasonUnfitError,
+    ThumbprintError,
+)
+from volact.publisher.answering.service import CARRIED, ONLINE
 from volact.publisher.api.access import Caller
 from volact.publisher.api.models.base import KeyName, Name, TimeIn, read_time
 from volact.publisher.api.models.records import (
@@ -24,16 +31,15 @@ from volact.publisher.api.models.records import (
 )
 from volact.publisher.api.office import Office
 from volact.publisher.api.route import Endpoint, TheAct, TheCaller, TheOffice
-from volact.publisher.errors import HostAmbiguousError, HostMissingError, ReasonUnfitError, ThumbprintError
-from volact.publisher.ledger import Act, Comparison, LedgerBrokenError, lines
-from volact.publisher.listing import LedgerFilter
-from volact.publisher.records import (
+from volact.publisher.rows import listing
+from volact.publisher.rows.ledger import Act, Comparison, LedgerBrokenError, lines
+from volact.publisher.rows.listing import LedgerFilter
+from volact.publisher.rows.records import (
     KeyAmbiguousError,
     KeyMissingError,
     OrganisationBlockedError,
     OrganisationMissingError,
 )
-from volact.publisher.service import CARRIED, ONLINE
 from volact.web.pagination import CursorUnfitError, Wanted, link, wanted
 from volact.web.problems import RequestInvalidError
 

@@ -19,7 +19,7 @@ from volact.core.errors import VolactError
 from volact.publisher.api import access
 from volact.publisher.api.access import ENDPOINTS, Caller
 from volact.publisher.api.office import Office
-from volact.publisher.change import Change
+from volact.publisher.rows.change import Change
 from volact.web.idempotency import HEADER, REPLAYED, Answer, Asked
 from volact.web.limits import Decision
 

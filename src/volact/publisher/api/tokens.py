@@ -5,9 +5,9 @@ from typing import Annotated
 
 from fastapi import Depends, Path, Request, Response
 
-from volact.publisher import tokens
+from volact.publisher.administration import tokens
+from volact.publisher.administration.tokens import TOKENS, TokenKindError
 from volact.publisher.api import access
-from volact.publisher.api.access import Role, Scope
 from volact.publisher.api.models.tokens import (
     MakeToken,
     NewToken,
@@ -18,8 +18,8 @@ from volact.publisher.api.models.tokens import (
     token_of,
 )
 from volact.publisher.api.route import Endpoint, TheAct, TheCaller, TheOffice
-from volact.publisher.records import OrganisationBlockedError, OrganisationMissingError
-from volact.publisher.tokens import TOKENS, TokenKindError
+from volact.publisher.rows.records import OrganisationBlockedError, OrganisationMissingError
+from volact.publisher.rules.roles import Role, Scope
 from volact.web.pagination import CursorUnfitError, Wanted, link, wanted
 from volact.web.tokens import RoleMissingError, ScopeMissingError, TokenEndError, TokenLabelError, TokenMissingError
 

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from volact.publisher.administration import Publisher
+from volact.publisher.administration.publisher import Publisher
 from volact.publisher.desk import customers, keys, overview, phone, products, rows
 from volact.publisher.desk.state import ROLES, Desk
-from volact.publisher.folder import PublisherFolder, PublisherKeys
-from volact.publisher.renewal import Latest
+from volact.publisher.folder.opening import PublisherFolder, PublisherKeys
+from volact.publisher.folder.renewal import Latest
 from volact.web import credentials
 from volact.web.accounts import Accounts
 from volact.web.app import build_app

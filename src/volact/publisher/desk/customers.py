@@ -6,12 +6,12 @@ from urllib.parse import quote
 from starlette.responses import Response
 
 from volact.core.errors import VolactError
-from volact.publisher import listing as publisher_listing
-from volact.publisher.administration import MAX_REASON, MOST_LIMIT
+from volact.publisher.administration.opened import MAX_REASON, MOST_LIMIT
 from volact.publisher.desk import lists
 from volact.publisher.desk.state import desk_of, to_choose
-from volact.publisher.folder import MAX_NAME
-from volact.publisher.records import Organisation, OrganisationMissingError
+from volact.publisher.folder.files import MAX_NAME
+from volact.publisher.rows import listing as publisher_listing
+from volact.publisher.rows.records import Organisation, OrganisationMissingError
 from volact.web.form import Form
 from volact.web.roles import ADMINISTER, OPERATE, VIEW
 from volact.web.visit import Page, Visit

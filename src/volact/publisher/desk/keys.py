@@ -5,12 +5,13 @@ from starlette.responses import Response
 
 from volact.core.errors import VolactError
 from volact.core.product_key import Channel
-from volact.publisher import listing as publisher_listing
-from volact.publisher.administration import MAX_REASON, MOST_KEYS, MOST_LIMIT, NewKey
+from volact.publisher.administration.keys import MOST_KEYS, NewKey
+from volact.publisher.administration.opened import MAX_REASON, MOST_LIMIT
 from volact.publisher.desk import lists
 from volact.publisher.desk.state import KIND_NAMES, desk_of, to_choose
-from volact.publisher.folder import MAX_NAME
-from volact.publisher.issuing import HOST_ROLES, POOLED, IssuedKey
+from volact.publisher.folder.files import MAX_NAME
+from volact.publisher.rows import listing as publisher_listing
+from volact.publisher.rules.issuing import HOST_ROLES, POOLED, IssuedKey
 from volact.web.form import Form
 from volact.web.roles import OPERATE, VIEW
 from volact.web.visit import Page, Visit

@@ -8,14 +8,14 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, func, literal_column, or_, select
 
 from volact.core.policy import DAY
-from volact.publisher import queries
-from volact.publisher.activations import COLUMNS, read_activation
 from volact.publisher.desk.state import Desk
 from volact.publisher.desk.telling import Teller, keys_of
-from volact.publisher.issuing import IssuedKey
-from volact.publisher.ledger import MACHINE_ACTS, Act, Row
-from volact.publisher.pools import Activation
-from volact.publisher.records import HostActivation
+from volact.publisher.rows import queries
+from volact.publisher.rows.activations import COLUMNS, read_activation
+from volact.publisher.rows.ledger import MACHINE_ACTS, Act, Row
+from volact.publisher.rows.records import HostActivation
+from volact.publisher.rules.issuing import IssuedKey
+from volact.publisher.rules.pools import Activation
 from volact.publisher.schema import ACTIVATION, AGREEMENT, HOST_ACTIVATION, LEDGER, PRODUCT_KEY
 from volact.web.listing import Listing
 

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from starlette.responses import Response
 
 from volact.core.policy import DAY
-from volact.publisher import listing as publisher_listing
 from volact.publisher.desk import lists
 from volact.publisher.desk.state import PHONE, desk_of
-from volact.publisher.ledger import Act
+from volact.publisher.rows import listing as publisher_listing
+from volact.publisher.rows.ledger import Act
 from volact.web.charts import Chart, Series
 from volact.web.roles import LOGGED_IN, VIEW
 from volact.web.visit import Page, Visit

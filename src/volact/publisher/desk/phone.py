@@ -8,11 +8,11 @@ from starlette.responses import Response
 from volact.core.errors import InputError, VolactError
 from volact.core.phone import INSTALLATION_GROUPS
 from volact.core.phone_site import parse_installation_id
-from volact.publisher import listing as publisher_listing
-from volact.publisher.administration import MAX_REASON
+from volact.publisher.administration.opened import MAX_REASON
+from volact.publisher.answering.phone import AnyCall, Call, CallerKeyError, GuessesError
+from volact.publisher.answering.phone_sites import SiteConfirmed
 from volact.publisher.desk.state import PHONE, desk_of
-from volact.publisher.phone import AnyCall, Call, CallerKeyError, GuessesError
-from volact.publisher.phone_sites import SiteConfirmed
+from volact.publisher.rows import listing as publisher_listing
 from volact.web.form import Form
 from volact.web.visit import Page, Visit
 

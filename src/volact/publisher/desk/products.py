@@ -7,9 +7,9 @@ from starlette.responses import Response
 
 from volact.core.definition import ProductDefinition, ProductGroup
 from volact.core.errors import VolactError
-from volact.publisher import listing as publisher_listing
-from volact.publisher.catalogue import MAX_FILE
 from volact.publisher.desk.state import desk_of
+from volact.publisher.rows import listing as publisher_listing
+from volact.publisher.rules.catalogue import MAX_FILE
 from volact.web.form import Form
 from volact.web.roles import OPERATE, VIEW
 from volact.web.visit import Page, Visit

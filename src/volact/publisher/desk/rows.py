@@ -4,10 +4,10 @@
 from starlette.responses import Response, StreamingResponse
 
 from volact.core.errors import TrustError
-from volact.publisher import listing as publisher_listing
 from volact.publisher.desk import lists
 from volact.publisher.desk.state import desk_of
-from volact.publisher.ledger import Act, lines
+from volact.publisher.rows import listing as publisher_listing
+from volact.publisher.rows.ledger import Act, lines
 from volact.web.form import Form
 from volact.web.roles import ADMINISTER, VIEW
 from volact.web.visit import Page, Visit

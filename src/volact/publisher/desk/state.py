@@ -7,10 +7,10 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 from volact.core.definition import ProductDefinition
-from volact.publisher.administration import Publisher
-from volact.publisher.folder import PublisherKeys
-from volact.publisher.phone import PhoneDesk
-from volact.publisher.records import Signed
+from volact.publisher.administration.publisher import Publisher
+from volact.publisher.answering.phone import PhoneDesk
+from volact.publisher.folder.opening import PublisherKeys
+from volact.publisher.rows.records import Signed
 from volact.sealing.confirmation import PhoneKey
 from volact.web.roles import ADMINISTER, OPERATE, VIEW, Roles
 from volact.web.visit import Visit
@@ -18,7 +18,7 @@ from volact.web.visit import Visit
 PHONE = "phone"
 # What kinds of keys are called.
 KIND_NAMES = {"mak": "MAK", "retail": "retail", "kms-host": "KMS host", "vm-host": "VM host"}
-# As at the HTTP API (``api.access.Role``).  ``phone``: the phone desk and looking a caller's key up, and nothing else.
+# As at the HTTP API (``rules.roles.Role``).  ``phone``: the phone desk and looking a caller's key up, and nothing else.
 ROLES = Roles(
     {
         "viewer": frozenset({VIEW}),

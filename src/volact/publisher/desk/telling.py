@@ -10,7 +10,7 @@ from typing import Any
 
 from volact.core.policy import DAY
 from volact.publisher.desk.state import KIND_NAMES
-from volact.publisher.ledger import Row
+from volact.publisher.rows.ledger import Row
 from volact.web.renderer import day, when
 
 LONG = 40  # symbols; machine IDs, fingerprints and serial numbers have as many or more

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
-from volact.publisher.administration import MAX_REASON, MOST_LIMIT
-from volact.publisher.folder import MAX_NAME
+from volact.publisher.administration.opened import MAX_REASON, MOST_LIMIT
+from volact.publisher.folder.files import MAX_NAME
 
 LATEST_YEAR = 2200
 

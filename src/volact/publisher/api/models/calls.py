@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from volact.publisher.administration import MAX_REASON
+from volact.publisher.administration.opened import MAX_REASON
 from volact.publisher.api.models.base import Body, Shown, Time, printable
 from volact.publisher.api.models.machines import ExchangeAnswer, ExchangeRequest
 from volact.publisher.api.models.problems import Problem

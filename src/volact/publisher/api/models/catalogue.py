@@ -8,8 +8,8 @@ from pydantic import Field
 
 from volact.core.definition import Edition, ProductDefinition
 from volact.publisher.api.models.base import Body, Listed, Shown, Time
-from volact.publisher.catalogue import MAX_FILE
-from volact.publisher.records import Signed
+from volact.publisher.rows.records import Signed
+from volact.publisher.rules.catalogue import MAX_FILE
 
 
 class AddVersion(Body):

@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from volact.publisher.administration import MOST_KEYS, NewKey
+from volact.publisher.administration.keys import MOST_KEYS, NewKey
 from volact.publisher.api.models.base import Body, Figure, KeyId, Listed, Name, Partial, Reason, Shown, Time
 from volact.publisher.api.models.problems import Problem
-from volact.publisher.issuing import POOLED, IssuedKey
+from volact.publisher.rules.issuing import POOLED, IssuedKey
 
 MOST_REFRESHED = 200
 MOST_API_KEYS = 1000  # of one call, 8 s of work; the command line makes more at once

@@ -9,8 +9,8 @@ from pydantic import Field
 from volact.core.exchange import FORMAT, REQUEST
 from volact.core.returning import MAX_PROOF
 from volact.publisher.api.models.base import Body, Listed, Shown, Time
-from volact.publisher.listing import HeldActivation, HeldForest
-from volact.publisher.records import HostActivation
+from volact.publisher.rows.listing import HeldActivation, HeldForest
+from volact.publisher.rows.records import HostActivation
 
 
 class TakeReturn(Body):

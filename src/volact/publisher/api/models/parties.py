@@ -7,8 +7,8 @@ from typing import Annotated
 from pydantic import Field
 
 from volact.publisher.api.models.base import Body, Figure, Listed, Name, Shown, Time, TimeIn
-from volact.publisher.listing import Use
-from volact.publisher.records import Agreement, Organisation
+from volact.publisher.rows.listing import Use
+from volact.publisher.rows.records import Agreement, Organisation
 
 
 class AddOrganisation(Body):

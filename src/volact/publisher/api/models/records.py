@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from volact.publisher.administration import Revoked
+from volact.publisher.administration.revocation import Revoked
 from volact.publisher.api.models.base import Body, Listed, Name, Reason, Shown, Time, TimeIn
-from volact.publisher.ledger import Row
+from volact.publisher.rows.ledger import Row
 
 
 class Revoke(Body):

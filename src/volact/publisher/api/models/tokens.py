@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from volact.publisher.api.access import Role, Scope
 from volact.publisher.api.models.base import Body, Listed, Name, Shown, Time, TimeIn, printable
+from volact.publisher.rules.roles import Role, Scope
 from volact.web.tokens import MOST_LABEL, Token
 
 RoleName = Literal["viewer", "phone", "operator", "administrator"]
