@@ -3,6 +3,7 @@
 
 Linux is where the client runs and is tested.  The code for Windows and macOS is complete and tested against what such
 systems print and store; it has not run there (docs/guide/licensing-service.md says what that means).
+``traits``, ``endorsement`` and ``firmware`` read the hardware of a computer under Linux.
 """
 
 import sys
