@@ -58,6 +58,20 @@ INNER: dict[str, dict[str, set[str]]] = {
         "service": {"platform", "machine", "folder", "products", "activation", "deployment", "check"},
         "doctor": {"machine", "folder", "products", "discovery", "activation", "service"},
     },
+    "publisher": {
+        "rules": set(),
+        "schema": set(),
+        "migrations": set(),
+        "rows": {"rules", "schema"},
+        "store": {"rules", "schema", "rows"},
+        "folder": {"rows", "store"},
+        "administration": {"rules", "schema", "rows", "store", "folder"},
+        "answering": {"rules", "rows", "store", "folder", "administration"},
+        "api": {"rules", "schema", "rows", "folder", "administration", "answering"},
+        "desk": {"rules", "schema", "rows", "folder", "administration", "answering"},
+        "application": {"store", "folder", "answering"},
+        "web": {"folder", "administration", "api", "desk"},
+    },
     "fleet": {
         "migrations": set(),
         "schema": set(),
@@ -94,20 +108,6 @@ THIRD_PARTY: dict[str, set[str]] = {
     "core": set(),
     "client": {"cryptography", "dns"},
     "__init__": set(),
-    "publisher": {
-        "rules": set(),
-        "schema": set(),
-        "migrations": set(),
-        "rows": {"rules", "schema"},
-        "store": {"rules", "schema", "rows"},
-        "folder": {"rows", "store"},
-        "administration": {"rules", "schema", "rows", "store", "folder"},
-        "answering": {"rules", "rows", "store", "folder", "administration"},
-        "api": {"rules", "schema", "rows", "folder", "administration", "answering"},
-        "desk": {"rules", "schema", "rows", "folder", "administration", "answering"},
-        "application": {"store", "folder", "answering"},
-        "web": {"folder", "administration", "api", "desk"},
-    },
 }
 
 # The generated messages and the RPC library are extras: the bare client posts the contract over http.client.
