@@ -2,26 +2,24 @@
 """Accounts and logging in: the steps of a login, who may take them how often, and what administrators do to accounts.
 
 A login goes password → authenticator → (new password) → (authenticator is set up) → in.  Each step that succeeds gives
-the session a new ID.  Wrong attempts cost growing time, by account and by address, and never the account itself.  Who
-checks a password is a :class:`Backend`.
+the session a new ID.  What wrong attempts cost is in ``attempts``.  Who checks a password is a :class:`Backend`.
 """
 
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv6Address, ip_address
 from typing import Any, Final, Protocol
 
 from volact.core.errors import InputError, VolactError
 from volact.web import credentials
+from volact.web.attempts import FORGET_SECONDS, login_subjects, network, take_attempt
 from volact.web.errors import (
     AccountForeignError,
     AccountMissingError,
     AccountNameError,
     LastAdministratorError,
     LoginCodeError,
-    LoginDelayedError,
     LoginFailedError,
     LoginLinkError,
     LoginRefusedError,
@@ -34,11 +32,6 @@ IDLE_SECONDS = 30 * 60
 LONGEST_SECONDS = 12 * 3600
 LOGIN_SECONDS = 10 * 60  # for the steps between password and page
 LINK_SECONDS = 15 * 60
-FREE_ATTEMPTS = 5  # wrong ones before each next one has to wait
-MOST_DELAY = 15 * 60
-# Of attempts on one account from anywhere: who guesses at another's account cannot keep its owner out for longer.
-MOST_ACCOUNT_DELAY = 30
-FORGET_SECONDS = 24 * 3600
 SEEN_EVERY = 60  # a session's last sight is written no oftener
 BY_LINK: Final = "_by_link"  # of a session that began so: it may set a password without the one that was forgotten
 
@@ -103,10 +96,10 @@ class Accounts:
     # ---- logging in
 
     def log_in(self, name: str, password: str, caller: Caller) -> Login:
-        """The first step.  Raises :class:`LoginFailedError`, :class:`LoginDelayedError`, :class:`LoginRefusedError`."""
+        """The first step.  Raises :class:`LoginFailedError`, ``LoginDelayedError``, :class:`LoginRefusedError`."""
         name, now = name.strip().lower()[:64], self.clock()
-        subject, address = subjects = _subjects(name, caller.address)
-        self._take_attempt(subject, subjects, now)
+        subject, address = subjects = login_subjects(name, caller.address)
+        take_attempt(self.store, subject, subjects, now)
         try:
             account = self._authenticate(name, password, caller)
         except LoginFailedError:
@@ -124,7 +117,7 @@ class Accounts:
         """The authenticator's code, or a recovery code, each once.  Raises :class:`LoginCodeError`."""
         account, now = session.account, self.clock()
         subject = f"code:{account.name}"
-        self._take_attempt(subject, (subject,), now)
+        take_attempt(self.store, subject, (subject,), now)
         if not self._take_code(account, code, now):
             self._note(account.name, caller, "login", "code", LoginCodeError.code)
             raise LoginCodeError()
@@ -133,8 +126,8 @@ class Accounts:
 
     def use_link(self, token: str, caller: Caller) -> Login:
         """A one-time login link stands for password and code.  Raises :class:`LoginLinkError`."""
-        now, subject = self.clock(), f"link:{_network(caller.address)}"
-        self._take_attempt(subject, (subject,), now)
+        now, subject = self.clock(), f"link:{network(caller.address)}"
+        take_attempt(self.store, subject, (subject,), now)
         account = self.store.take_link(credentials.token_hash(token), now)
         if account is None or not account.enabled:
             self._note("", caller, "login", "link", LoginLinkError.code)
@@ -283,7 +276,7 @@ class Accounts:
             return self._ask_backends(name, password, caller, account)
         if not credentials.password_fits(account.password, password) or not account.enabled:
             raise LoginFailedError()
-        self.store.forget_failures(_subjects(name, caller.address))
+        self.store.forget_failures(login_subjects(name, caller.address))
         if account.password and credentials.needs_rehash(account.password):
             changed = {"password": credentials.hash_password(password)}
             self.store.change_account(name, changed, None)
@@ -295,7 +288,7 @@ class Accounts:
                 continue
             identity = backend.check(name, password) if _NAME.fullmatch(name) and password else None
             if identity is not None:
-                self.store.forget_failures(_subjects(name, caller.address))
+                self.store.forget_failures(login_subjects(name, caller.address))
                 return self._foreign(backend.name, identity, backend.role(identity), caller)
         if not self.backends:
             credentials.password_fits(None, password)
@@ -363,23 +356,11 @@ class Accounts:
     def _check_old(self, account: Account, old: str, caller: Caller) -> None:
         """Whoever got hold of a session has not got the password by it."""
         subject = f"password:{account.name}"
-        self._take_attempt(subject, (subject,), self.clock())
+        take_attempt(self.store, subject, (subject,), self.clock())
         if not credentials.password_fits(account.password, old):
             self._note(account.name, caller, "password", "", LoginFailedError.code)
             raise LoginFailedError()
         self.store.forget_failures([subject])
-
-    def _take_attempt(self, subject: str, subjects: Sequence[str], now: int) -> None:
-        """Raises :class:`LoginDelayedError`; else the attempt counts as a wrong one until it turns out right."""
-
-        def wait(failures: Mapping[str, tuple[int, int]]) -> int:
-            return max((last + delay(many, _most(one)) - now for one, (many, last) in failures.items()), default=0)
-
-        seconds = wait(self.store.failures(subjects))  # most of those who must wait need no writer's turn for it
-        if seconds <= 0:
-            seconds = self.store.take_attempt(subject, subjects, now, wait)
-        if seconds > 0:
-            raise LoginDelayedError(seconds=seconds)
 
     def _known(self, name: str) -> Account:
         account = self.store.account(name)
@@ -409,26 +390,3 @@ def check_name(name: str) -> str:
     if not _NAME.fullmatch(lower):
         raise AccountNameError(name=name[:80])
     return lower
-
-
-def delay(failures: int, most: int = MOST_DELAY) -> int:
-    """Seconds that the next attempt has to wait: none, then 1, 2, 4 … up to ``most``."""
-    over = failures - FREE_ATTEMPTS
-    return 0 if over < 0 else min(2 ** min(over, 20), most)
-
-
-def _most(subject: str) -> int:
-    return MOST_ACCOUNT_DELAY if subject.startswith("account:") else MOST_DELAY
-
-
-def _subjects(name: str, address: str) -> tuple[str, str]:
-    return f"account:{name}", f"address:{_network(address)}"
-
-
-def _network(address: str) -> str:
-    """An IPv6 customer has 2^64 addresses: its network counts as one."""
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return address
-    return str(IPv6Address(int(parsed) >> 64 << 64)) + "/64" if isinstance(parsed, IPv6Address) else address

@@ -21,7 +21,9 @@ from starlette.staticfiles import StaticFiles
 from volact.web.administration import PAGES as ADMINISTRATION
 from volact.web.errors import MethodNotAllowedError, PageMissingError
 from volact.web.gate import Gate
+from volact.web.login import PAGES as LOGIN
 from volact.web.own import PAGES as OWN
+from volact.web.own_help import PAGES as HELP
 from volact.web.renderer import OURS, Renderer, Static
 from volact.web.roles import ANYBODY
 from volact.web.security import App, shield
@@ -34,7 +36,7 @@ AN_HOUR = "public, max-age=3600"
 
 def all_pages(pages: Sequence[Page]) -> list[Page]:
     """A room's pages and those that every site has: login, one's own account, help, accounts, sessions, audit."""
-    return [*OWN, *ADMINISTRATION, *pages]
+    return [*LOGIN, *OWN, *HELP, *ADMINISTRATION, *pages]
 
 
 def build_app(

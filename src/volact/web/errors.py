@@ -1,14 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a browser is told when something is wrong, and the one table of HTTP statuses for pages.
+"""What a browser is told when something is wrong, and the one table of HTTP statuses for pages.  An HTTP API answers
+with some of these too; its own are in ``problems``.
 
 VolactError
+├── InternalError what nobody foresaw
 ├── InputError    a form, a password, a code, an address that does not fit
 ├── ConfigError   an account or a setting that does not fit
 └── AccessError   who asks may not: not logged in, wrong role, forged form, too many attempts
 """
 
 from volact.core.errors import ConfigError, InputError, StoreError, TransportError, VolactError
-from volact.web.problems import InternalError, RequestTooLargeError
+
+
+class InternalError(VolactError):
+    """What nobody foresaw.  The cause is in the service's log and nowhere else."""
+
+    code = "service-fault"
+    fmt = "the service made a mistake"
+    remedy = "try again; if it stays, whoever runs the service finds the cause in its log"
 
 
 class AccessError(VolactError):
@@ -79,6 +88,12 @@ class FormMalformedError(InputError):
     code = "form-malformed"
     fmt = "the form that was sent is malformed"
     remedy = "open the page again and send the form from there"
+
+
+class RequestTooLargeError(InputError):
+    code = "request-too-large"
+    fmt = "the body is larger than {most} bytes"
+    remedy = "send less at once"
 
 
 class PasswordUnfitError(InputError):

@@ -21,8 +21,14 @@ from starlette.responses import RedirectResponse, Response
 from volact.core.errors import StoreError, VolactError
 from volact.web import credentials
 from volact.web.accounts import LONGEST_SECONDS, Caller
-from volact.web.errors import FormForgedError, FormMalformedError, RoleMissingError, status_of
-from volact.web.problems import InternalError, RequestTooLargeError
+from volact.web.errors import (
+    FormForgedError,
+    FormMalformedError,
+    InternalError,
+    RequestTooLargeError,
+    RoleMissingError,
+    status_of,
+)
 from volact.web.records import Session, Stage
 from volact.web.site import Site
 from volact.web.visit import SAFE, Page, Visit, local_path

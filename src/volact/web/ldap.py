@@ -12,7 +12,7 @@ from typing import Any
 
 from volact.core.errors import TransportError
 from volact.web.accounts import Identity
-from volact.web.logins import LoginPartMissingError, RoleMap, Settings, identity
+from volact.web.settings import LoginPartMissingError, RoleMap, Settings, identity
 
 TIMEOUT = 10.0
 SUBTREE = 2

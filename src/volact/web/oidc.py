@@ -18,9 +18,9 @@ from volact.core.errors import TransportError
 from volact.web import credentials
 from volact.web.accounts import Identity
 from volact.web.errors import AccessError
-from volact.web.logins import LoginPartMissingError, RoleMap, Settings, identity
 from volact.web.records import OIDC
 from volact.web.roles import ANYBODY
+from volact.web.settings import LoginPartMissingError, RoleMap, Settings, identity
 from volact.web.visit import Page, Visit, local_path
 
 TIMEOUT = 10.0

@@ -20,6 +20,7 @@ from starlette.responses import Response
 
 from volact.core.errors import ConfigError, InputError, StoreError, TransportError, TrustError, VolactError
 from volact.core.refusal import RefusedError
+from volact.web.errors import InternalError, RequestTooLargeError
 
 MEDIA_TYPE = "application/problem+json"
 MOST_FAULTS = 20  # of one request, in its problem document; who sends more has enough to do with these
@@ -53,24 +54,10 @@ class MethodUnfitError(InputError):
     remedy = "compare method and path with the API's description, openapi.json; the Allow header lists what is possible"
 
 
-class RequestTooLargeError(InputError):
-    code = "request-too-large"
-    fmt = "the body is larger than {most} bytes"
-    remedy = "send less at once"
-
-
 class PreconditionFailedError(ConfigError):
     code = "precondition-failed"
     fmt = "it has been changed since it was read: its ETag is {etag} now"
     remedy = "read it again, and send the change with the new ETag in If-Match"
-
-
-class InternalError(VolactError):
-    """What nobody foresaw.  The cause is in the service's log and nowhere else."""
-
-    code = "service-fault"
-    fmt = "the service made a mistake"
-    remedy = "try again; if it stays, whoever runs the service finds the cause in its log"
 
 
 # The status of an error by the most derived class that is listed; an API adds its own (`Statuses.of`).

@@ -11,8 +11,7 @@ from typing import Any, Final
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 
-from volact.web.errors import HostHeaderError
-from volact.web.problems import RequestTooLargeError
+from volact.web.errors import HostHeaderError, RequestTooLargeError
 from volact.web.site import Site
 
 Scope = MutableMapping[str, Any]

@@ -21,9 +21,10 @@ from volact.web.accounts import Accounts, Caller
 from volact.web.app import build_app
 from volact.web.errors import LoginFailedError, LoginRefusedError
 from volact.web.ldap import LdapBackend, LoginServerError, escape
-from volact.web.logins import LoginSettingsError, open_logins
+from volact.web.logins import open_logins
 from volact.web.records import Stage
 from volact.web.roles import LOGGED_IN
+from volact.web.settings import LoginSettingsError
 from volact.web.site import Site
 from volact.web.store import WebStore
 from volact.web.visit import Page

@@ -9,7 +9,8 @@ from sqlalchemy import inspect, select
 
 from volact.testing.clock import FakeClock
 from volact.web import credentials
-from volact.web.accounts import IDLE_SECONDS, LONGEST_SECONDS, Accounts, Caller, Identity, delay
+from volact.web.accounts import IDLE_SECONDS, LONGEST_SECONDS, Accounts, Caller, Identity
+from volact.web.attempts import delay
 from volact.web.errors import (
     AccountForeignError,
     AccountNameError,

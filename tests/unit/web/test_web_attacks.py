@@ -9,8 +9,9 @@ import pytest
 from support.web_client import WebClient, token_of
 from volact.testing.clock import FakeClock
 from volact.web import credentials
-from volact.web.accounts import FREE_ATTEMPTS, Accounts, Caller, Identity
+from volact.web.accounts import Accounts, Caller, Identity
 from volact.web.app import build_app
+from volact.web.attempts import FREE_ATTEMPTS
 from volact.web.errors import LoginDelayedError, LoginFailedError, LoginLinkError, LoginRefusedError
 from volact.web.roles import VIEW
 from volact.web.site import Site

@@ -31,8 +31,9 @@ from volact.sql.errors import (
     DatabaseUnavailableError,
     DiskFullError,
 )
+from volact.web.errors import InternalError, RequestTooLargeError
 from volact.web.limits import RateLimitedError
-from volact.web.problems import InternalError, RequestInvalidError, RequestTooLargeError, Statuses, title
+from volact.web.problems import RequestInvalidError, Statuses, title
 from volact.web.tokens import (
     RoleMissingError,
     ScopeMissingError,
