@@ -101,6 +101,17 @@ INNER: dict[str, dict[str, set[str]]] = {
             "schema", "store", "inventory", "keys", "figures", "reports", "jobs", "exchange", "schedules", "api",
         },
     },
+    "web": {
+        "errors": set(),
+        "migrations": set(),
+        "access": {"errors"},
+        "api": {"errors"},
+        "site": {"errors", "access"},
+        "pages": {"errors", "access", "site"},
+        "sign_on": {"errors", "access", "pages"},
+        "builtin": {"errors", "access", "pages", "sign_on"},
+        "app": {"errors", "access", "site", "pages", "builtin"},
+    },
 }  # fmt: skip
 
 # The packages a room may use beside the standard library; a room that is not named here may use any.

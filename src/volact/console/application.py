@@ -17,12 +17,12 @@ from volact.console.folder import ConsoleFolder
 from volact.console.jobs import JobRunner
 from volact.console.pages import MENU, PAGES
 from volact.console.site import ConsoleSite
-from volact.web import credentials
-from volact.web.accounts import Accounts
+from volact.web.access import credentials
+from volact.web.access.accounts import Accounts
+from volact.web.access.store import WebStore
 from volact.web.app import build_app
-from volact.web.logins import open_logins
+from volact.web.sign_on.logins import open_logins
 from volact.web.site import Site, WebListener
-from volact.web.store import WebStore
 
 TITLE = "Volact console"
 MAX_BODY = 32 * 1024 * 1024  # a bundle of tens of thousands of requests

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The dashboard's figures as charts: values in, :class:`volact.web.charts.Chart` out.  Labels lead to their rows."""
+"""The dashboard's figures as charts: values in, each a :class:`Chart` out.  Labels lead to their rows."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from volact.core.states import State
 from volact.fleet.figures import Bucket, Pool, StateCount
 from volact.fleet.figures.forecast import Forecast
 from volact.host.history import Answered, GroupHistory
-from volact.web.charts import Chart, Series, Tone
+from volact.web.pages.charts import Chart, Series, Tone
 
 MOST_CAUSES = 4  # more colours than that nobody tells apart
 STATE_TONES: dict[str, Tone] = {

@@ -19,8 +19,8 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from volact.web.idempotency import idempotency_table
-from volact.web.tokens import token_table
+from volact.web.api.idempotency import idempotency_table
+from volact.web.api.tokens import token_table
 
 METADATA = MetaData()
 

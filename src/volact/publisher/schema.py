@@ -18,9 +18,9 @@ from sqlalchemy import (
     text,
 )
 
-from volact.web.idempotency import idempotency_table
-from volact.web.limits import limit_table
-from volact.web.tokens import token_table
+from volact.web.api.idempotency import idempotency_table
+from volact.web.api.limits import limit_table
+from volact.web.api.tokens import token_table
 
 METADATA = MetaData()
 
@@ -227,7 +227,7 @@ LEDGER = Table(
 )
 
 # Tokens of the HTTP API, the answers that may be given again, and the limits that its processes share; what is in them:
-# volact.web.tokens, .idempotency, .limits.
+# volact.web.api.tokens, .idempotency, .limits.
 API_TOKEN = token_table(METADATA)
 API_ANSWER = idempotency_table(METADATA)
 API_LIMIT = limit_table(METADATA)

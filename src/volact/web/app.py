@@ -18,17 +18,17 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from volact.web.administration import PAGES as ADMINISTRATION
+from volact.web.access.roles import ANYBODY
+from volact.web.builtin.account import PAGES as ACCOUNT
+from volact.web.builtin.administration import PAGES as ADMINISTRATION
+from volact.web.builtin.help import PAGES as HELP
+from volact.web.builtin.login import PAGES as LOGIN
 from volact.web.errors import MethodNotAllowedError, PageMissingError
-from volact.web.gate import Gate
-from volact.web.login import PAGES as LOGIN
-from volact.web.own import PAGES as OWN
-from volact.web.own_help import PAGES as HELP
-from volact.web.renderer import OURS, Renderer, Static
-from volact.web.roles import ANYBODY
-from volact.web.security import App, shield
+from volact.web.pages.gate import Gate
+from volact.web.pages.renderer import OURS, Renderer, Static
+from volact.web.pages.security import App, shield
+from volact.web.pages.visit import Page, Visit
 from volact.web.site import Site
-from volact.web.visit import Page, Visit
 
 FOR_EVER = "public, max-age=31536000, immutable"
 AN_HOUR = "public, max-age=3600"
@@ -36,7 +36,7 @@ AN_HOUR = "public, max-age=3600"
 
 def all_pages(pages: Sequence[Page]) -> list[Page]:
     """A room's pages and those that every site has: login, one's own account, help, accounts, sessions, audit."""
-    return [*LOGIN, *OWN, *HELP, *ADMINISTRATION, *pages]
+    return [*LOGIN, *ACCOUNT, *HELP, *ADMINISTRATION, *pages]
 
 
 def build_app(

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a browser is told when something is wrong, and the one table of HTTP statuses for pages.  An HTTP API answers
-with some of these too; its own are in ``problems``.
+with some of these too; its own are in ``api.problems``.
 
 VolactError
 ├── InternalError what nobody foresaw

@@ -8,9 +8,9 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
 
-from volact.web.accounts import Accounts
+from volact.web.access.accounts import Accounts
+from volact.web.access.records import LOCAL, Account
 from volact.web.errors import PlainListenerError
-from volact.web.records import LOCAL, Account
 
 MAX_BODY = 1024 * 1024
 LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")

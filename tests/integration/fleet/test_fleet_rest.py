@@ -22,7 +22,7 @@ from volact.fleet.figures.forecast import DAY
 from volact.fleet.rest import tokens
 from volact.fleet.rest.access import ENDPOINTS, Role, allowed
 from volact.fleet.rest.application import BASE, build, description, routes
-from volact.web.limits import Limit
+from volact.web.api.limits import Limit
 
 DESCRIPTION = Path(__file__).resolve().parents[3] / "docs" / "reference" / "fleet-openapi.json"
 CHECKED = ("not_a_server_error", "status_code_conformance", "response_schema_conformance")

@@ -18,7 +18,7 @@ from volact.fleet.rest.access import ENDPOINTS, Role
 from volact.fleet.rest.application import BASE, build, description, routes
 from volact.fleet.rest.models import JobModel
 from volact.fleet.rest.once import ONCE, answers_of, asking, once
-from volact.web.idempotency import Answers
+from volact.web.api.idempotency import Answers
 
 START = 1_790_000_000
 KEY = {"Idempotency-Key": "4f0e2a0c-0f7f-4a39-9a53-2f6a6a8f1c11"}

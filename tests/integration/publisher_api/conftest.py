@@ -33,7 +33,7 @@ from volact.publisher.administration.publisher import Publisher
 from volact.publisher.api.application import build
 from volact.publisher.api.office import Limits, Office
 from volact.publisher.rules.roles import Role, Scope
-from volact.web.limits import Limit
+from volact.web.api.limits import Limit
 
 UNLIMITED = Limits(Limit("token", 1_000_000, 60), Limit("address", 1_000_000, 60))
 

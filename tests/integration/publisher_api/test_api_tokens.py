@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from volact.publisher.api.office import Limits
 from volact.publisher.rules.roles import Role, Scope
 from volact.publisher.schema import API_LIMIT
-from volact.web.limits import Limit
+from volact.web.api.limits import Limit
 
 DAY = 86400
 

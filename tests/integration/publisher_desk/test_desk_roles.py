@@ -9,8 +9,8 @@ from support.phone_desk import PASSPHRASE, Desk
 from support.web_client import WebClient, token_of
 from volact.publisher.desk.application import PAGES, build_desk, open_accounts
 from volact.publisher.desk.state import ROLES
+from volact.web.access.roles import ANYBODY, LOGGED_IN
 from volact.web.app import all_pages
-from volact.web.roles import ANYBODY, LOGGED_IN
 from volact.web.site import WebListener
 
 WHOLE = all_pages(PAGES)
@@ -154,7 +154,7 @@ def test_names_are_shown_as_text_wherever_they_appear(desk, clients):
         ("/products/..%2f..%2fetc", 404),
         ("/products/acme-cad/%2e%2e%2f1.volproduct", 404),
         ("/static/..%2f..%2fpublisher.json", 404),
-        ("/static/%2e%2e/%2e%2e/web/accounts.py", 404),
+        ("/static/%2e%2e/%2e%2e/web/access/accounts.py", 404),
         ("/help/guide/..%2f..%2fsecret", 404),
         ("/help/errors/%3Cscript%3E", 404),
         ("/keys/%00", 422),

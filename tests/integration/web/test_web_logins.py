@@ -17,17 +17,17 @@ from joserfc.jwk import ECKey, KeySet, OctKey
 
 from support.slapd import ADDRESS, ADMINISTRATOR, BASE, GROUP, PASSWORD, slapd
 from support.web_client import WebClient
-from volact.web.accounts import Accounts, Caller
+from volact.web.access.accounts import Accounts, Caller
+from volact.web.access.records import Stage
+from volact.web.access.roles import LOGGED_IN
+from volact.web.access.store import WebStore
 from volact.web.app import build_app
 from volact.web.errors import LoginFailedError, LoginRefusedError
-from volact.web.ldap import LdapBackend, LoginServerError, escape
-from volact.web.logins import open_logins
-from volact.web.records import Stage
-from volact.web.roles import LOGGED_IN
-from volact.web.settings import LoginSettingsError
+from volact.web.pages.visit import Page
+from volact.web.sign_on.ldap import LdapBackend, LoginServerError, escape
+from volact.web.sign_on.logins import open_logins
+from volact.web.sign_on.settings import LoginSettingsError
 from volact.web.site import Site
-from volact.web.store import WebStore
-from volact.web.visit import Page
 from volact.wire.serve import free_port
 
 HERE = Caller("192.0.2.1")

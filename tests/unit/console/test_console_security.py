@@ -18,9 +18,9 @@ from volact.fleet.schema import MACHINES, PRODUCTS
 from volact.host.application import load_serving, open_store
 from volact.host.recording import Seen
 from volact.sealing.keys import LocalKey
+from volact.web.access.roles import STANDARD
 from volact.web.app import all_pages
-from volact.web.roles import STANDARD
-from volact.web.visit import Page
+from volact.web.pages.visit import Page
 
 SCRIPT = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
 PARTS = {"name": "pc1", "number": "1", "key_id": "0" * 40, "topic": "guide", "page": "dns", "code": "malformed"}

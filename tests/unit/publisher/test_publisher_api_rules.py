@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sqlalchemy import MetaData, create_engine
 
 from volact.publisher.api.problems import STATUSES
-from volact.web.idempotency import (
+from volact.web.api.idempotency import (
     KEPT_SECONDS,
     Answer,
     Answers,
@@ -18,9 +18,9 @@ from volact.web.idempotency import (
     check_key,
     idempotency_table,
 )
-from volact.web.limits import Limit, Limiter, spend
-from volact.web.pagination import CursorUnfitError, Wanted, decode, encode
-from volact.web.tokens import TokenNeededError, TokenUnknownError, digest, new_secret, read_header
+from volact.web.api.limits import Limit, Limiter, spend
+from volact.web.api.pagination import CursorUnfitError, Wanted, decode, encode
+from volact.web.api.tokens import TokenNeededError, TokenUnknownError, digest, new_secret, read_header
 
 NOW = 1_800_000_000
 LIMIT = Limit("test", 10, 60)

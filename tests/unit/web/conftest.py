@@ -4,7 +4,7 @@
 import pytest
 from argon2 import PasswordHasher
 
-from volact.web import credentials
+from volact.web.access import credentials
 
 
 @pytest.fixture(autouse=True)

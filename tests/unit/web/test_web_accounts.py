@@ -8,9 +8,12 @@ import pytest
 from sqlalchemy import inspect, select
 
 from volact.testing.clock import FakeClock
-from volact.web import credentials
-from volact.web.accounts import IDLE_SECONDS, LONGEST_SECONDS, Accounts, Caller, Identity
-from volact.web.attempts import delay
+from volact.web.access import credentials
+from volact.web.access.accounts import IDLE_SECONDS, LONGEST_SECONDS, Accounts, Caller, Identity
+from volact.web.access.attempts import delay
+from volact.web.access.records import Stage
+from volact.web.access.schema import ACCOUNT, METADATA, SESSION
+from volact.web.access.store import WebStore
 from volact.web.errors import (
     AccountForeignError,
     AccountNameError,
@@ -24,9 +27,6 @@ from volact.web.errors import (
     RoleUnknownError,
     SecretFileError,
 )
-from volact.web.records import Stage
-from volact.web.schema import ACCOUNT, METADATA, SESSION
-from volact.web.store import WebStore
 
 HERE, THERE = Caller("192.0.2.1", "a browser"), Caller("198.51.100.7", "another")
 PASSWORD = "correct horse battery"

@@ -8,15 +8,15 @@ import pytest
 
 from support.web_client import WebClient, token_of
 from volact.testing.clock import FakeClock
-from volact.web import credentials
-from volact.web.accounts import Accounts, Caller, Identity
+from volact.web.access import credentials
+from volact.web.access.accounts import Accounts, Caller, Identity
+from volact.web.access.attempts import FREE_ATTEMPTS
+from volact.web.access.roles import VIEW
+from volact.web.access.store import WebStore
 from volact.web.app import build_app
-from volact.web.attempts import FREE_ATTEMPTS
 from volact.web.errors import LoginDelayedError, LoginFailedError, LoginLinkError, LoginRefusedError
-from volact.web.roles import VIEW
+from volact.web.pages.visit import Page
 from volact.web.site import Site
-from volact.web.store import WebStore
-from volact.web.visit import Page
 
 HERE = Caller("192.0.2.1")
 PASSWORD = "correct horse battery"

@@ -6,14 +6,14 @@ import time
 import pytest
 
 from support.web_client import WebClient
-from volact.web import help as web_help
-from volact.web.accounts import Accounts
+from volact.web.access.accounts import Accounts
+from volact.web.access.roles import VIEW
+from volact.web.access.store import WebStore
 from volact.web.app import all_pages, build_app
 from volact.web.errors import PlainListenerError
-from volact.web.roles import VIEW
+from volact.web.pages import help as web_help
+from volact.web.pages.visit import Page, local_path
 from volact.web.site import Site, WebListener
-from volact.web.store import WebStore
-from volact.web.visit import Page, local_path
 
 PAGES = [Page("/", lambda visit: visit.redirect("/account"), VIEW, "Start", menu=True, icon="house")]
 

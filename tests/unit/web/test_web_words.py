@@ -3,7 +3,7 @@
 
 import pytest
 
-from volact.web.renderer import browser, capital, commands
+from volact.web.pages.renderer import browser, capital, commands
 
 WINDOWS = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36"

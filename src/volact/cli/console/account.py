@@ -10,9 +10,9 @@ from volact.cli.console.common import accounts_of, actor
 from volact.cli.console.serve import DEFAULT_PORT
 from volact.cli.environment import Environment
 from volact.cli.options import add_verb
-from volact.web.accounts import LINK_SECONDS
-from volact.web.records import Account
-from volact.web.roles import STANDARD
+from volact.web.access.accounts import LINK_SECONDS
+from volact.web.access.records import Account
+from volact.web.access.roles import STANDARD
 
 
 def build(group: Any) -> None:

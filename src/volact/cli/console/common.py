@@ -9,7 +9,7 @@ from volact.cli.environment import Environment
 from volact.console.application import open_accounts
 from volact.console.folder import ConsoleFolder
 from volact.fleet.folder import who
-from volact.web.accounts import Accounts
+from volact.web.access.accounts import Accounts
 
 
 def folder_of(args: argparse.Namespace, env: Environment) -> ConsoleFolder:

@@ -13,7 +13,7 @@ from volact.client.service import systemd
 from volact.console.application import ConsoleRun, open_accounts
 from volact.console.folder import ROLES, ConsoleFolder
 from volact.fleet.api import PASSPHRASE_VARIABLE
-from volact.web.logins import check_logins
+from volact.web.sign_on.logins import check_logins
 from volact.web.site import WebListener
 from volact.wire.serve import Listener, serve
 

@@ -12,8 +12,8 @@ from volact.client.service import systemd
 from volact.core.errors import ConfigError
 from volact.fleet.rest import tokens
 from volact.fleet.rest.access import Role
+from volact.web.api.tokens import Token
 from volact.web.site import is_loopback
-from volact.web.tokens import Token
 
 DEFAULT_PORT = 1692  # beside the publisher's 1690 and the console's 1691
 

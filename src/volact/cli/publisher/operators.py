@@ -12,8 +12,8 @@ from volact.cli.publisher.shared import Verbs, actor, add_family, add_verb, fold
 from volact.publisher.folder.opening import PublisherFolder
 
 if TYPE_CHECKING:  # the web's parts take a third of a second to load
-    from volact.web.accounts import Accounts
-    from volact.web.records import Account
+    from volact.web.access.accounts import Accounts
+    from volact.web.access.records import Account
 
 ROLES = ("viewer", "phone", "operator", "administrator")  # as in volact.publisher.desk.state
 _NAME_HELP = "as it is typed at the login"

@@ -136,7 +136,7 @@ def _web_server(
 ) -> "Beside":
     from volact.publisher.desk.application import open_accounts
     from volact.publisher.web import WebLoader
-    from volact.web.logins import check_logins
+    from volact.web.sign_on.logins import check_logins
     from volact.wire.serve import Beside, Listener
 
     check_logins(logins, open_accounts(publisher, env.clock))

@@ -9,7 +9,7 @@ from volact.cli.environment import Environment
 from volact.cli.publisher.shared import Verbs, actor, add_family, add_verb, day, open_publisher
 from volact.publisher.administration import tokens as room
 from volact.publisher.rules.roles import Role, Scope
-from volact.web.tokens import Token
+from volact.web.api.tokens import Token
 
 
 def build(verbs: Verbs) -> None:

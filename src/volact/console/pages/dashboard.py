@@ -24,8 +24,8 @@ from volact.host import dns
 from volact.host.history import host_history
 from volact.host.settings import HostSettings
 from volact.issuer.status import KeyStatus, key_status
-from volact.web.roles import VIEW
-from volact.web.visit import Page, Visit
+from volact.web.access.roles import VIEW
+from volact.web.pages.visit import Page, Visit
 
 DAYS = 30
 SECONDS = 5.0  # for which sums over the fleet are kept

@@ -9,9 +9,9 @@ from volact.console.pages.setup import frame
 from volact.console.setup.state import SetupState
 from volact.console.targets import Command, Ended
 from volact.core.errors import VolactError
-from volact.web.form import Form
-from volact.web.roles import OPERATE, VIEW
-from volact.web.visit import Page, Visit
+from volact.web.access.roles import OPERATE, VIEW
+from volact.web.pages.form import Form
+from volact.web.pages.visit import Page, Visit
 
 COMMAND = Command(("doctor", "--json"))
 HELP = "guide/doctor"

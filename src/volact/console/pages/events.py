@@ -13,10 +13,10 @@ from volact.console.pages.parts import by_whom, group_names, site_of
 from volact.core.count import SECONDS_PER_DAY
 from volact.host.recording import ACTIVATED
 from volact.host.store import EventSearch
-from volact.web.form import Form
-from volact.web.renderer import iso
-from volact.web.roles import VIEW
-from volact.web.visit import Page, Visit
+from volact.web.access.roles import VIEW
+from volact.web.pages.form import Form
+from volact.web.pages.renderer import iso
+from volact.web.pages.visit import Page, Visit
 
 SIZE = 50
 LEVELS = ("info", "warning", "error")

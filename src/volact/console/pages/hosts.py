@@ -5,9 +5,9 @@ from starlette.responses import Response
 
 from volact.console.pages.parts import group_names, site_of
 from volact.host.store import Machine
-from volact.web.form import Form
-from volact.web.roles import VIEW
-from volact.web.visit import Page, Visit
+from volact.web.access.roles import VIEW
+from volact.web.pages.form import Form
+from volact.web.pages.visit import Page, Visit
 
 SIZE = 100
 

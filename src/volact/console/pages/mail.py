@@ -26,9 +26,9 @@ from volact.fleet.schedules.mail import (
     MailSettings,
 )
 from volact.sealing import keys
-from volact.web.form import Form
-from volact.web.roles import ADMINISTER
-from volact.web.visit import Page, Visit
+from volact.web.access.roles import ADMINISTER
+from volact.web.pages.form import Form
+from volact.web.pages.visit import Page, Visit
 
 PATH = "/administration/mail"
 HELP = "guide/console#mail"

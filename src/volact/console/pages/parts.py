@@ -11,7 +11,7 @@ from volact.console.jobs import JobRunner
 from volact.console.site import ConsoleSite, HostRole
 from volact.core.errors import ConfigError, VolactError
 from volact.fleet.api import Fleet
-from volact.web.visit import Visit
+from volact.web.pages.visit import Visit
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
-from volact.web.tokens import RoleMissingError, Token, TokenNeededError
+from volact.web.api.tokens import RoleMissingError, Token, TokenNeededError
 
 
 class Role(StrEnum):

@@ -25,11 +25,11 @@ from volact.fleet.rest.once import ONCE
 from volact.fleet.schedules.automation import Automation
 from volact.fleet.schedules.runners import Program
 from volact.fleet.schedules.schedule import ScheduleMissingError
-from volact.web import problems
-from volact.web.idempotency import PARAMETER, REPLAYED
-from volact.web.limits import RateLimitedError
-from volact.web.problems import BodyLimit, PathUnknownError, Statuses
-from volact.web.tokens import (
+from volact.web.api import problems
+from volact.web.api.idempotency import PARAMETER, REPLAYED
+from volact.web.api.limits import RateLimitedError
+from volact.web.api.problems import BodyLimit, PathUnknownError, Statuses
+from volact.web.api.tokens import (
     RoleMissingError,
     TokenEndedError,
     TokenMissingError,

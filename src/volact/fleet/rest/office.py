@@ -21,10 +21,10 @@ from volact.core.errors import TrustError, VolactError
 from volact.fleet.api import Fleet
 from volact.fleet.rest import access, once
 from volact.fleet.schema import API_TOKENS
-from volact.web import tokens
-from volact.web.idempotency import HEADER, Answers, Asked
-from volact.web.limits import Decision, Limit, Limiter
-from volact.web.tokens import LAST_USE_SECONDS, Token, TokenNeededError, Tokens
+from volact.web.api import tokens
+from volact.web.api.idempotency import HEADER, Answers, Asked
+from volact.web.api.limits import Decision, Limit, Limiter
+from volact.web.api.tokens import LAST_USE_SECONDS, Token, TokenNeededError, Tokens
 
 TOKENS = Tokens(API_TOKENS)
 KNOWN = Limit("token", 600, 60)  # requests of one token

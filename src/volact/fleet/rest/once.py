@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Acts that may be sent again: with an ``Idempotency-Key`` each is done once, and answered alike for a day.
 
-The act and the keeping of its answer are one transaction, see :mod:`volact.web.idempotency`.  Left out is what asks the
-publisher meanwhile, and is the same when it is done again: refreshing keys, confirming bundles; and what gives a file.
+The act and the keeping of its answer are one transaction, see :mod:`volact.web.api.idempotency`.  Left out is what asks
+the publisher meanwhile, and is the same when it is done again: refreshing keys, confirming bundles; and what gives a
+file.
 Spec: docs/guide/fleet-api.md §Sending again.
 """
 
@@ -21,7 +22,7 @@ from volact.fleet.api import Fleet
 from volact.fleet.exchange import bundle
 from volact.fleet.schema import API_ANSWERS
 from volact.sealing import keys
-from volact.web.idempotency import REPLAYED, Answer, Answers, Asked
+from volact.web.api.idempotency import REPLAYED, Answer, Answers, Asked
 
 ONCE: Final = frozenset({
     "discover", "tag", "untag", "set_machine", "remove",

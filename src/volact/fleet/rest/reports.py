@@ -16,7 +16,7 @@ from volact.fleet.rest.models import Items, Row
 from volact.fleet.rest.office import GuardedRoute, TheFleet, TheToken, plain
 from volact.fleet.rest.parameters import Filter, Name, Second, attachment
 from volact.fleet.schedules.schedule import Schedule
-from volact.web.tokens import RoleMissingError
+from volact.web.api.tokens import RoleMissingError
 
 router = APIRouter(route_class=GuardedRoute)
 

@@ -8,8 +8,8 @@ from volact.fleet.api import Fleet
 from volact.fleet.rest.access import Role
 from volact.fleet.rest.office import TOKENS
 from volact.fleet.store import note
-from volact.web import tokens
-from volact.web.tokens import DAY, ID_BYTES, Token, check_end, check_label
+from volact.web.api import tokens
+from volact.web.api.tokens import DAY, ID_BYTES, Token, check_end, check_label
 
 
 class TokenRoleError(InputError):

@@ -13,8 +13,8 @@ from volact.publisher.rows.ledger import Act
 from volact.publisher.rules.roles import Role, Scope
 from volact.publisher.schema import API_TOKEN
 from volact.publisher.store import PublisherStore
-from volact.web import tokens
-from volact.web.tokens import ID_BYTES, LIFETIME, Token, Tokens, check_end, check_label
+from volact.web.api import tokens
+from volact.web.api.tokens import ID_BYTES, LIFETIME, Token, Tokens, check_end, check_label
 
 TOKENS = Tokens(API_TOKEN)
 

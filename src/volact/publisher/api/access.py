@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from volact.publisher.rules.roles import Role, Scope
-from volact.web.tokens import RoleMissingError, ScopeMissingError, Token, TokenNeededError
+from volact.web.api.tokens import RoleMissingError, ScopeMissingError, Token, TokenNeededError
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from volact.publisher.api.description import VERSION, describe
 from volact.publisher.api.office import Office
 from volact.publisher.api.problems import BASE, STATUSES
 from volact.publisher.api.route import Endpoint, GuardedRoute, limit_headers
-from volact.web.problems import BodyLimit, install
+from volact.web.api.problems import BodyLimit, install
 
 MOST_BODY = 2 * 1024 * 1024  # a product's TOML file of 1 MiB, escaped
 

@@ -66,8 +66,8 @@ from volact.publisher.api.office import Office
 from volact.publisher.api.problems import STATUSES
 from volact.publisher.api.route import Endpoint, TheCaller, TheOffice
 from volact.publisher.rules.issuing import POOLED
+from volact.web.api.problems import RequestInvalidError
 from volact.web.errors import InternalError
-from volact.web.problems import RequestInvalidError
 
 
 def look_up_call(body: LookUpCall, office: TheOffice, caller: TheCaller) -> CallShown:

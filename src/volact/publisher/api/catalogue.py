@@ -30,7 +30,7 @@ from volact.publisher.rules.catalogue import (
     SuiteNotAllowedError,
     VersionNotNewerError,
 )
-from volact.web.pagination import CursorUnfitError, Wanted, link, wanted
+from volact.web.api.pagination import CursorUnfitError, Wanted, link, wanted
 
 JOSE = "application/jose"
 A_YEAR = "private, max-age=31536000, immutable"

@@ -18,8 +18,8 @@ from volact.publisher.api.access import ENDPOINTS, Rule
 from volact.publisher.api.problems import STATUSES
 from volact.publisher.api.route import Endpoint
 from volact.publisher.rules.roles import Role
-from volact.web.idempotency import PARAMETER, REPLAYED, IdempotencyKeyReusedError, IdempotencyKeyUnfitError
-from volact.web.problems import MEDIA_TYPE, title
+from volact.web.api.idempotency import PARAMETER, REPLAYED, IdempotencyKeyReusedError, IdempotencyKeyUnfitError
+from volact.web.api.problems import MEDIA_TYPE, title
 
 VERSION = "1"
 _TEXT = """\

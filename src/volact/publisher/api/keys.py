@@ -71,8 +71,8 @@ from volact.publisher.rows.records import (
 )
 from volact.publisher.rules.catalogue import GroupMissingError
 from volact.publisher.rules.issuing import POOLED, IssuedKey
-from volact.web.pagination import CursorUnfitError, Wanted, link, wanted
-from volact.web.problems import RequestInvalidError
+from volact.web.api.pagination import CursorUnfitError, Wanted, link, wanted
+from volact.web.api.problems import RequestInvalidError
 
 Page = Annotated[Wanted, Depends(wanted)]
 KeyPath = Annotated[

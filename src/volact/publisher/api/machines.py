@@ -53,7 +53,7 @@ from volact.sealing.envelope import SealError
 from volact.sealing.jws import SignatureError, WrongTypeError
 from volact.sealing.proof import RequestSignatureError
 from volact.sealing.returns import verify_return
-from volact.web.pagination import CursorUnfitError, Wanted, link, wanted
+from volact.web.api.pagination import CursorUnfitError, Wanted, link, wanted
 from volact.wire.server import IssuerUnknownError
 
 PEM = "application/x-pem-file"

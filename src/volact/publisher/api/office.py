@@ -26,10 +26,10 @@ from volact.publisher.rows.records import KeyAmbiguousError, KeyMissingError, Si
 from volact.publisher.rules.issuing import IssuedKey
 from volact.publisher.schema import API_ANSWER, API_LIMIT
 from volact.sealing.confirmation import PhoneKey
-from volact.web import tokens
-from volact.web.idempotency import Answer, Answers, Asked
-from volact.web.limits import Decision, Limit, Limiter, SharedLimiter
-from volact.web.tokens import LAST_USE_SECONDS, Token, TokenUnknownError
+from volact.web.api import tokens
+from volact.web.api.idempotency import Answer, Answers, Asked
+from volact.web.api.limits import Decision, Limit, Limiter, SharedLimiter
+from volact.web.api.tokens import LAST_USE_SECONDS, Token, TokenUnknownError
 
 MOST_DEFINITIONS = 256  # verified and remembered; versions never change
 

@@ -38,8 +38,8 @@ from volact.publisher.rows.records import (
     OrganisationMissingError,
     OrganisationTakenError,
 )
-from volact.web.pagination import CursorUnfitError, Wanted, link, wanted
-from volact.web.problems import PreconditionFailedError
+from volact.web.api.pagination import CursorUnfitError, Wanted, link, wanted
+from volact.web.api.problems import PreconditionFailedError
 
 Page = Annotated[Wanted, Depends(wanted)]
 OrganisationPath = Annotated[Name, Path(description="As it was added.", examples=["Example Ltd"])]

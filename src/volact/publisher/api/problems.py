@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which HTTP status each of the publisher's errors has, and the page of each code.  One table; the rest is by family
-(``volact.web.problems``)."""
+(``volact.web.api.problems``)."""
 
 from typing import Annotated
 
@@ -31,10 +31,9 @@ from volact.sql.errors import (
     DatabaseUnavailableError,
     DiskFullError,
 )
-from volact.web.errors import InternalError, RequestTooLargeError
-from volact.web.limits import RateLimitedError
-from volact.web.problems import RequestInvalidError, Statuses, title
-from volact.web.tokens import (
+from volact.web.api.limits import RateLimitedError
+from volact.web.api.problems import RequestInvalidError, Statuses, title
+from volact.web.api.tokens import (
     RoleMissingError,
     ScopeMissingError,
     TokenEndedError,
@@ -43,6 +42,7 @@ from volact.web.tokens import (
     TokenRevokedError,
     TokenUnknownError,
 )
+from volact.web.errors import InternalError, RequestTooLargeError
 from volact.wire.server import IssuerUnknownError
 
 BASE = "/api/v1"

@@ -40,8 +40,8 @@ from volact.publisher.rows.records import (
     OrganisationBlockedError,
     OrganisationMissingError,
 )
-from volact.web.pagination import CursorUnfitError, Wanted, link, wanted
-from volact.web.problems import RequestInvalidError
+from volact.web.api.pagination import CursorUnfitError, Wanted, link, wanted
+from volact.web.api.problems import RequestInvalidError
 
 NDJSON = "application/x-ndjson"
 STATUS_SECONDS = 300  # how long a proxy may keep the status; clients that care ask for a fresh one of an issuer

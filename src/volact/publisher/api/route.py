@@ -20,8 +20,8 @@ from volact.publisher.api import access
 from volact.publisher.api.access import ENDPOINTS, Caller
 from volact.publisher.api.office import Office
 from volact.publisher.rows.change import Change
-from volact.web.idempotency import HEADER, REPLAYED, Answer, Asked
-from volact.web.limits import Decision
+from volact.web.api.idempotency import HEADER, REPLAYED, Answer, Asked
+from volact.web.api.limits import Decision
 
 _JSON = "application/json"
 
@@ -75,7 +75,7 @@ class GuardedRoute(APIRoute):
 
 
 class Act:
-    """The act that a request asks for, done once: see :mod:`volact.web.idempotency`."""
+    """The act that a request asks for, done once: see :mod:`volact.web.api.idempotency`."""
 
     def __init__(self, office: Office, asked: Asked | None) -> None:
         self._office, self._asked = office, asked

@@ -20,8 +20,8 @@ from volact.publisher.api.models.tokens import (
 from volact.publisher.api.route import Endpoint, TheAct, TheCaller, TheOffice
 from volact.publisher.rows.records import OrganisationBlockedError, OrganisationMissingError
 from volact.publisher.rules.roles import Role, Scope
-from volact.web.pagination import CursorUnfitError, Wanted, link, wanted
-from volact.web.tokens import RoleMissingError, ScopeMissingError, TokenEndError, TokenLabelError, TokenMissingError
+from volact.web.api.pagination import CursorUnfitError, Wanted, link, wanted
+from volact.web.api.tokens import RoleMissingError, ScopeMissingError, TokenEndError, TokenLabelError, TokenMissingError
 
 Page = Annotated[Wanted, Depends(wanted)]
 

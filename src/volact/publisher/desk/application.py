@@ -12,13 +12,13 @@ from volact.publisher.desk import customers, keys, overview, phone, products, ro
 from volact.publisher.desk.state import ROLES, Desk
 from volact.publisher.folder.opening import PublisherFolder, PublisherKeys
 from volact.publisher.folder.renewal import Latest
-from volact.web import credentials
-from volact.web.accounts import Accounts
+from volact.web.access import credentials
+from volact.web.access.accounts import Accounts
+from volact.web.access.store import WebStore
 from volact.web.app import build_app
-from volact.web.logins import open_logins
-from volact.web.security import App, Receive, Scope, Send
+from volact.web.pages.security import App, Receive, Scope, Send
+from volact.web.sign_on.logins import open_logins
 from volact.web.site import Site, WebListener
-from volact.web.store import WebStore
 
 SITE = "desk"
 SUBTITLE = "Publisher's desk"

@@ -12,9 +12,9 @@ from volact.publisher.desk.state import desk_of, to_choose
 from volact.publisher.folder.files import MAX_NAME
 from volact.publisher.rows import listing as publisher_listing
 from volact.publisher.rows.records import Organisation, OrganisationMissingError
-from volact.web.form import Form
-from volact.web.roles import ADMINISTER, OPERATE, VIEW
-from volact.web.visit import Page, Visit
+from volact.web.access.roles import ADMINISTER, OPERATE, VIEW
+from volact.web.pages.form import Form
+from volact.web.pages.visit import Page, Visit
 
 GROUP = "Customers"
 HELP = "guide/desk#organisations-and-agreements"

@@ -12,9 +12,9 @@ from volact.publisher.desk.state import KIND_NAMES, desk_of, to_choose
 from volact.publisher.folder.files import MAX_NAME
 from volact.publisher.rows import listing as publisher_listing
 from volact.publisher.rules.issuing import HOST_ROLES, POOLED, IssuedKey
-from volact.web.form import Form
-from volact.web.roles import OPERATE, VIEW
-from volact.web.visit import Page, Visit
+from volact.web.access.roles import OPERATE, VIEW
+from volact.web.pages.form import Form
+from volact.web.pages.visit import Page, Visit
 
 GROUP, HELP = "Licensing", "guide/desk#keys"
 KINDS = {

@@ -17,7 +17,7 @@ from volact.publisher.rows.records import HostActivation
 from volact.publisher.rules.issuing import IssuedKey
 from volact.publisher.rules.pools import Activation
 from volact.publisher.schema import ACTIVATION, AGREEMENT, HOST_ACTIVATION, LEDGER, PRODUCT_KEY
-from volact.web.listing import Listing
+from volact.web.pages.listing import Listing
 
 KEY_SORTS = ("partial", "channel", "product", "organisation", "issued_at", "used")
 MACHINE_SORTS = ("name", "organisation", "first_at", "last_at")

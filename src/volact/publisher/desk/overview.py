@@ -10,9 +10,9 @@ from volact.publisher.desk import lists
 from volact.publisher.desk.state import PHONE, desk_of
 from volact.publisher.rows import listing as publisher_listing
 from volact.publisher.rows.ledger import Act
-from volact.web.charts import Chart, Series
-from volact.web.roles import LOGGED_IN, VIEW
-from volact.web.visit import Page, Visit
+from volact.web.access.roles import LOGGED_IN, VIEW
+from volact.web.pages.charts import Chart, Series
+from volact.web.pages.visit import Page, Visit
 
 DAYS = 30
 SOON = 60 * DAY  # an agreement that ends by then is told

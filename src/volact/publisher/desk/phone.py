@@ -13,8 +13,8 @@ from volact.publisher.answering.phone import AnyCall, Call, CallerKeyError, Gues
 from volact.publisher.answering.phone_sites import SiteConfirmed
 from volact.publisher.desk.state import PHONE, desk_of
 from volact.publisher.rows import listing as publisher_listing
-from volact.web.form import Form
-from volact.web.visit import Page, Visit
+from volact.web.pages.form import Form
+from volact.web.pages.visit import Page, Visit
 
 HELP = "guide/desk#the-phone-desk"
 MOST_KEY = 60

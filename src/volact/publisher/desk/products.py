@@ -10,9 +10,9 @@ from volact.core.errors import VolactError
 from volact.publisher.desk.state import desk_of
 from volact.publisher.rows import listing as publisher_listing
 from volact.publisher.rules.catalogue import MAX_FILE
-from volact.web.form import Form
-from volact.web.roles import OPERATE, VIEW
-from volact.web.visit import Page, Visit
+from volact.web.access.roles import OPERATE, VIEW
+from volact.web.pages.form import Form
+from volact.web.pages.visit import Page, Visit
 
 GROUP, HELP = "Licensing", "guide/desk#products"
 MOST_VERSIONS = 1000

@@ -8,9 +8,9 @@ from volact.publisher.desk import lists
 from volact.publisher.desk.state import desk_of
 from volact.publisher.rows import listing as publisher_listing
 from volact.publisher.rows.ledger import Act, lines
-from volact.web.form import Form
-from volact.web.roles import ADMINISTER, VIEW
-from volact.web.visit import Page, Visit
+from volact.web.access.roles import ADMINISTER, VIEW
+from volact.web.pages.form import Form
+from volact.web.pages.visit import Page, Visit
 
 GROUP, HELP = "Records", "guide/desk#ledger"
 MOST_FORESTS = 1000

@@ -12,8 +12,8 @@ from volact.publisher.answering.phone import PhoneDesk
 from volact.publisher.folder.opening import PublisherKeys
 from volact.publisher.rows.records import Signed
 from volact.sealing.confirmation import PhoneKey
-from volact.web.roles import ADMINISTER, OPERATE, VIEW, Roles
-from volact.web.visit import Visit
+from volact.web.access.roles import ADMINISTER, OPERATE, VIEW, Roles
+from volact.web.pages.visit import Visit
 
 PHONE = "phone"
 # What kinds of keys are called.

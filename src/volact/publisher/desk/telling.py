@@ -11,7 +11,7 @@ from typing import Any
 from volact.core.policy import DAY
 from volact.publisher.desk.state import KIND_NAMES
 from volact.publisher.rows.ledger import Row
-from volact.web.renderer import day, when
+from volact.web.pages.renderer import day, when
 
 LONG = 40  # symbols; machine IDs, fingerprints and serial numbers have as many or more
 SHOWN = 16  # of them, as in the lists of machines

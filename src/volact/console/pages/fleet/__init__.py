@@ -2,8 +2,8 @@
 """The fleet's pages, as data."""
 
 from volact.console.pages.fleet import acts, agreements, begin, jobs, keys, machines, proxy, reports, schedules
-from volact.web.roles import ADMINISTER, OPERATE, VIEW
-from volact.web.visit import Page
+from volact.web.access.roles import ADMINISTER, OPERATE, VIEW
+from volact.web.pages.visit import Page
 
 GROUP = "Fleet"
 FLEET, KEYS, REPORTS = "guide/console#fleet", "guide/console#keys", "guide/console#reports"

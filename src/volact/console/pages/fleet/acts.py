@@ -10,8 +10,8 @@ from volact.console.pages.parts import counted, fleet_of, runner_of
 from volact.core.errors import InputError, VolactError
 from volact.fleet.api import Fleet
 from volact.fleet.jobs.records import Job
-from volact.web.form import Form
-from volact.web.visit import Visit
+from volact.web.pages.form import Form
+from volact.web.pages.visit import Visit
 
 Chosen = Mapping[str, object]  # names, or filter and all, as the fleet tool takes them
 Begin = Callable[[Fleet, Form, bool, Chosen], Job]

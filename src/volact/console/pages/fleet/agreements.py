@@ -5,8 +5,8 @@ from starlette.responses import Response
 
 from volact.console.pages.parts import counted, fleet_of
 from volact.core.errors import VolactError
-from volact.web.form import Form
-from volact.web.visit import Visit
+from volact.web.pages.form import Form
+from volact.web.pages.visit import Visit
 
 
 def agreements(visit: Visit) -> Response:

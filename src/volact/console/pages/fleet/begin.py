@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from volact.console.pages.parts import site_of
 from volact.fleet.folder import FleetFolder
-from volact.web.visit import Handler, Page, Visit
+from volact.web.pages.visit import Handler, Page, Visit
 
 
 def begin(visit: Visit) -> Response:

@@ -11,8 +11,8 @@ from volact.fleet.api import Fleet
 from volact.fleet.jobs import store as job_rows
 from volact.fleet.jobs.engine import is_dead
 from volact.fleet.jobs.records import OPEN, TROUBLED, Job, JobMissingError, JobState, TaskState
-from volact.web.form import Form
-from volact.web.visit import Visit
+from volact.web.pages.form import Form
+from volact.web.pages.visit import Visit
 
 MOST_JOBS = 500
 MOST_TASKS = 100

@@ -11,8 +11,8 @@ from volact.core.errors import VolactError
 from volact.fleet import figures
 from volact.fleet.keys.keys import KeyUnknownHereError
 from volact.sealing import verify
-from volact.web.form import Form
-from volact.web.visit import Visit
+from volact.web.pages.form import Form
+from volact.web.pages.visit import Visit
 
 MOST_LINES = 200_000
 PAST = 180 * SECONDS_PER_DAY

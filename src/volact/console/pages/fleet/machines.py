@@ -9,9 +9,9 @@ from volact.console.pages.parts import besides, counted, fleet_of
 from volact.core.errors import VolactError
 from volact.fleet.inventory import filters
 from volact.fleet.keys.keys import KeyRow
-from volact.web.form import Form
-from volact.web.listing import Listing
-from volact.web.visit import Visit
+from volact.web.pages.form import Form
+from volact.web.pages.listing import Listing
+from volact.web.pages.visit import Visit
 
 PRODUCT_VIEW = ("name", "product", "edition", "channel", "key", "state", "expires", "grace-ends", "host", "contacted")
 MACHINE_VIEW = ("name", "address", "os", "volact", "reach", "products", "licensed", "contacted", "action", "result")

@@ -7,10 +7,10 @@ from volact.console.pages.parts import fleet_of, runner_of
 from volact.core.errors import VolactError
 from volact.fleet.activation import confirmations
 from volact.fleet.exchange import bundle
+from volact.web.access.roles import ADMINISTER
 from volact.web.errors import RoleMissingError
-from volact.web.form import Form
-from volact.web.roles import ADMINISTER
-from volact.web.visit import Visit
+from volact.web.pages.form import Form
+from volact.web.pages.visit import Visit
 
 BUNDLE = "application/vnd.volact.bundle"
 

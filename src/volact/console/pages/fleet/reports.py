@@ -9,10 +9,10 @@ from volact.fleet.reports.asked import DEFAULT_DAYS
 from volact.fleet.reports.catalogue import REPORTS, find_report
 from volact.fleet.reports.render import FORMATS, find_format
 from volact.fleet.reports.report import BarChart, Kind, LineChart, Report, Tone, show
-from volact.web.charts import Chart, Series
-from volact.web.charts import Tone as WebTone
-from volact.web.form import Form
-from volact.web.visit import Visit
+from volact.web.pages.charts import Chart, Series
+from volact.web.pages.charts import Tone as WebTone
+from volact.web.pages.form import Form
+from volact.web.pages.visit import Visit
 
 TONES: dict[Tone, WebTone] = {
     Tone.PLAIN: "main", Tone.GOOD: "good", Tone.NOTE: "other", Tone.WARN: "warn", Tone.BAD: "bad", Tone.QUIET: "calm",

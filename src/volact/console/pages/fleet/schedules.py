@@ -20,8 +20,8 @@ from volact.fleet.schedules.cron import local_zone
 from volact.fleet.schedules.kinds import JOB_KINDS, KEYS_REFRESH, KINDS, REPORT
 from volact.fleet.schedules.runners import Program, Runner
 from volact.fleet.schedules.schedule import Schedule
-from volact.web.form import Form
-from volact.web.visit import Visit
+from volact.web.pages.form import Form
+from volact.web.pages.visit import Visit
 
 LATE = 5 * 60  # by then whoever runs schedules has taken one that is due
 TIMES = (

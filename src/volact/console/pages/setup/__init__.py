@@ -2,8 +2,8 @@
 """The pages of the Set up wizard, as data.  Every step checks again what the ones before it left."""
 
 from volact.console.pages.setup import activating, configuring, directory_steps, host_steps, proving
-from volact.web.roles import ADMINISTER
-from volact.web.visit import Handler, Page
+from volact.web.access.roles import ADMINISTER
+from volact.web.pages.visit import Handler, Page
 
 HOSTS = "guide/kms-host"
 AIR_GAP = "guide/air-gap"

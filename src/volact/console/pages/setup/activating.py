@@ -9,8 +9,8 @@ from volact.console.pages.setup import frame
 from volact.console.setup import host
 from volact.console.setup.state import SetupState
 from volact.core.errors import VolactError
-from volact.web.form import Form
-from volact.web.visit import Visit
+from volact.web.pages.form import Form
+from volact.web.pages.visit import Visit
 
 WAYS = ("online", "phone", "file")
 

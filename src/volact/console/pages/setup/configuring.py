@@ -10,8 +10,8 @@ from volact.console.setup import host, steps
 from volact.console.setup.state import SetupState
 from volact.console.targets import Command
 from volact.core.errors import VolactError
-from volact.web.form import Form
-from volact.web.visit import Visit
+from volact.web.pages.form import Form
+from volact.web.pages.visit import Visit
 
 KEY = "configure"
 

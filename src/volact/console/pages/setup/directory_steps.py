@@ -13,8 +13,8 @@ from volact.console.setup.host import NothingGivenError
 from volact.console.setup.state import SetupState
 from volact.core.errors import VolactError
 from volact.sealing import verify
-from volact.web.form import Form
-from volact.web.visit import Visit
+from volact.web.pages.form import Form
+from volact.web.pages.visit import Visit
 
 REQUEST = "forest.volreq"
 

@@ -16,8 +16,8 @@ from volact.console.targets import Command, Ended, Target
 from volact.core.errors import InputError, VolactError
 from volact.fleet.reach import Target as Address
 from volact.fleet.schema import MACHINES
-from volact.web.form import Form
-from volact.web.visit import Visit
+from volact.web.pages.form import Form
+from volact.web.pages.visit import Visit
 
 REMEMBERED = "setup"
 

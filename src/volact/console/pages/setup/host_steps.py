@@ -11,8 +11,8 @@ from volact.console.setup.state import METHODS, SetupState
 from volact.console.targets import Target
 from volact.core.errors import VolactError
 from volact.sealing import verify
-from volact.web.form import Form
-from volact.web.visit import Visit
+from volact.web.pages.form import Form
+from volact.web.pages.visit import Visit
 
 
 def begin(visit: Visit) -> Response:

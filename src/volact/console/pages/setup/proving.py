@@ -13,8 +13,8 @@ from volact.console.setup import host
 from volact.console.setup.state import SetupState
 from volact.console.targets import Command
 from volact.core.errors import VolactError
-from volact.web.form import Form
-from volact.web.visit import Visit
+from volact.web.pages.form import Form
+from volact.web.pages.visit import Visit
 
 KEY = "proof"
 ANY = ("::", "0.0.0.0")  # noqa: S104 - what a host says that listens on every address

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field
 
 from volact.publisher.api.models.base import Body, Listed, Name, Shown, Time, TimeIn, printable
 from volact.publisher.rules.roles import Role, Scope
-from volact.web.tokens import MOST_LABEL, Token
+from volact.web.api.tokens import MOST_LABEL, Token
 
 RoleName = Literal["viewer", "phone", "operator", "administrator"]
 ScopeName = Literal[

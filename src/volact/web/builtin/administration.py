@@ -6,10 +6,10 @@ from typing import Final
 from starlette.responses import Response
 
 from volact.core.errors import VolactError
-from volact.web.form import Form
-from volact.web.renderer import iso
-from volact.web.roles import ADMINISTER
-from volact.web.visit import Page, Visit
+from volact.web.access.roles import ADMINISTER
+from volact.web.pages.form import Form
+from volact.web.pages.renderer import iso
+from volact.web.pages.visit import Page, Visit
 
 GROUP: Final = "Administration"
 HELP: Final = "guide/web-accounts"

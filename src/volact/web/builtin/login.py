@@ -5,7 +5,9 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
-from volact.web import credentials
+from volact.web.access import credentials
+from volact.web.access.records import Stage
+from volact.web.access.roles import ANYBODY, LOGGED_IN
 from volact.web.errors import (
     AccessError,
     LoginCodeError,
@@ -15,12 +17,10 @@ from volact.web.errors import (
     PasswordUnfitError,
     status_of,
 )
-from volact.web.form import Form
-from volact.web.gate import STAGE_PAGES, is_full
-from volact.web.oidc import PAGES as SINGLE_SIGN_ON
-from volact.web.records import Stage
-from volact.web.roles import ANYBODY, LOGGED_IN
-from volact.web.visit import Page, Visit, local_path
+from volact.web.pages.form import Form
+from volact.web.pages.gate import STAGE_PAGES, is_full
+from volact.web.pages.visit import Page, Visit, local_path
+from volact.web.sign_on.oidc import PAGES as SINGLE_SIGN_ON
 
 ENROLMENT: Final = "_enrolment"
 NEXT: Final = "_next"

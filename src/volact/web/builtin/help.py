@@ -5,9 +5,9 @@ from typing import Final
 
 from starlette.responses import Response
 
-from volact.web import help as web_help
-from volact.web.roles import LOGGED_IN
-from volact.web.visit import Page, Visit
+from volact.web.access.roles import LOGGED_IN
+from volact.web.pages import help as web_help
+from volact.web.pages.visit import Page, Visit
 
 
 def help_page(visit: Visit) -> Response:

@@ -4,8 +4,8 @@
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv6Address, ip_address
 
+from volact.web.access.store import WebStore
 from volact.web.errors import LoginDelayedError
-from volact.web.store import WebStore
 
 FREE_ATTEMPTS = 5  # wrong ones before each next one has to wait
 MOST_DELAY = 15 * 60

@@ -15,10 +15,10 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, PrefixLoader, Stric
 from markupsafe import Markup
 
 from volact import __version__
-from volact.web import help as web_help
-from volact.web.gate import TOKEN_FIELD, is_full
+from volact.web.pages import help as web_help
+from volact.web.pages.gate import TOKEN_FIELD, is_full
+from volact.web.pages.visit import Page, Visit, hidden
 from volact.web.site import Site
-from volact.web.visit import Page, Visit, hidden
 
 OURS: Final = "volact.web"
 # What a User-Agent holds, the first that fits: each browser also claims to be those below it.

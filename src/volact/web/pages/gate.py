@@ -19,8 +19,9 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from volact.core.errors import StoreError, VolactError
-from volact.web import credentials
-from volact.web.accounts import LONGEST_SECONDS, Caller
+from volact.web.access import credentials
+from volact.web.access.accounts import LONGEST_SECONDS, Caller
+from volact.web.access.records import Session, Stage
 from volact.web.errors import (
     FormForgedError,
     FormMalformedError,
@@ -29,9 +30,8 @@ from volact.web.errors import (
     RoleMissingError,
     status_of,
 )
-from volact.web.records import Session, Stage
+from volact.web.pages.visit import SAFE, Page, Visit, local_path
 from volact.web.site import Site
-from volact.web.visit import SAFE, Page, Visit, local_path
 
 TOKEN_FIELD: Final = "form_token"  # noqa: S105 - the name of a field
 TOKEN_HEADER: Final = "x-form-token"  # noqa: S105

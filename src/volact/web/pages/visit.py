@@ -16,11 +16,11 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from volact.web.accounts import Caller, Login
+from volact.web.access.accounts import Caller, Login
+from volact.web.access.records import Account, Entry, Session
+from volact.web.access.roles import ANYBODY
 from volact.web.errors import PageMissingError
-from volact.web.listing import Listing
-from volact.web.records import Account, Entry, Session
-from volact.web.roles import ANYBODY
+from volact.web.pages.listing import Listing
 from volact.web.site import Site
 
 FLASHES: Final = "_flashes"
@@ -33,7 +33,7 @@ T = TypeVar("T")
 @dataclass(frozen=True, slots=True)
 class Page:
     """``needs``: the one permission it takes, ``ANYBODY`` or ``LOGGED_IN``.  ``group`` and ``title`` place it in the
-    menu where ``menu`` is set.  ``help``: a topic of ``volact.web.help``.  ``acts``: for POST, what the audit calls it.
+    menu where ``menu`` is set.  ``help``: a topic of ``help``.  ``acts``: for POST, what the audit calls it.
     """
 
     path: str

@@ -12,8 +12,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
 from volact.core.errors import InputError, VolactError
-from volact.web import credentials
-from volact.web.attempts import FORGET_SECONDS, login_subjects, network, take_attempt
+from volact.web.access import credentials
+from volact.web.access.attempts import FORGET_SECONDS, login_subjects, network, take_attempt
+from volact.web.access.records import LOCAL, Account, Entry, Session, Stage
+from volact.web.access.roles import ADMINISTER, STANDARD, Roles
+from volact.web.access.store import WebStore
 from volact.web.errors import (
     AccountForeignError,
     AccountMissingError,
@@ -24,9 +27,6 @@ from volact.web.errors import (
     LoginLinkError,
     LoginRefusedError,
 )
-from volact.web.records import LOCAL, Account, Entry, Session, Stage
-from volact.web.roles import ADMINISTER, STANDARD, Roles
-from volact.web.store import WebStore
 
 IDLE_SECONDS = 30 * 60
 LONGEST_SECONDS = 12 * 3600

@@ -15,13 +15,13 @@ from urllib.parse import urlsplit
 from starlette.responses import RedirectResponse, Response
 
 from volact.core.errors import TransportError
-from volact.web import credentials
-from volact.web.accounts import Identity
+from volact.web.access import credentials
+from volact.web.access.accounts import Identity
+from volact.web.access.records import OIDC
+from volact.web.access.roles import ANYBODY
 from volact.web.errors import AccessError
-from volact.web.records import OIDC
-from volact.web.roles import ANYBODY
-from volact.web.settings import LoginPartMissingError, RoleMap, Settings, identity
-from volact.web.visit import Page, Visit, local_path
+from volact.web.pages.visit import Page, Visit, local_path
+from volact.web.sign_on.settings import LoginPartMissingError, RoleMap, Settings, identity
 
 TIMEOUT = 10.0
 LEEWAY = 60  # seconds that clocks may differ

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Accounts, sessions and the audit of a web site, in whatever database its room has.  What creates the tables is
-``migrations/``; a test compares the two.  Times are Unix seconds, JSON is text, secrets are hashes or encrypted.
+``volact.web.migrations``; a test compares the two.  Times are Unix seconds, JSON is text, secrets are hashes or
+encrypted.
 """
 
 from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from volact.core.errors import ConfigError
-from volact.web.accounts import Accounts, Identity
+from volact.web.access.accounts import Accounts, Identity
 
 MAX_SECRET = 4096
 

@@ -5,12 +5,12 @@ from typing import Final
 
 from starlette.responses import Response
 
-from volact.web.accounts import BY_LINK
+from volact.web.access.accounts import BY_LINK
+from volact.web.access.roles import LOGGED_IN
+from volact.web.builtin.login import chosen_password, enrol
 from volact.web.errors import LoginDelayedError, LoginFailedError, PasswordUnfitError
-from volact.web.form import Form
-from volact.web.login import chosen_password, enrol
-from volact.web.roles import LOGGED_IN
-from volact.web.visit import Page, Visit
+from volact.web.pages.form import Form
+from volact.web.pages.visit import Page, Visit
 
 HELP: Final = "guide/web-accounts#authenticator"
 

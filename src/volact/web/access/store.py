@@ -12,9 +12,9 @@ from sqlalchemy.exc import IntegrityError
 from volact.sql.engine import open_engine
 from volact.sql.migrate import upgrade
 from volact.sql.transaction import read, write
+from volact.web.access.records import Account, Entry, Session, Stage
+from volact.web.access.schema import ACCOUNT, AUDIT, LOGIN_LINK, SESSION, THROTTLE
 from volact.web.errors import AccountMissingError, AccountTakenError
-from volact.web.records import Account, Entry, Session, Stage
-from volact.web.schema import ACCOUNT, AUDIT, LOGIN_LINK, SESSION, THROTTLE
 
 MIGRATIONS = "volact.web.migrations"
 MOST_TEXT = 500  # of what an audit row repeats from a request

@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from volact.web.accounts import Accounts
-from volact.web.settings import LoginSettingsError, Settings
+from volact.web.access.accounts import Accounts
+from volact.web.sign_on.settings import LoginSettingsError, Settings
 
 MAX_FILE = 64 * 1024
 
@@ -22,11 +22,11 @@ def open_logins(path: Path | None, accounts: Accounts) -> tuple[Accounts, Any]:
     tables = _read(path)
     provider = None
     if "ldap" in tables:
-        from volact.web.ldap import LdapBackend
+        from volact.web.sign_on.ldap import LdapBackend
 
         accounts = replace(accounts, backends=(LdapBackend.of(Settings(path, "ldap", tables["ldap"], accounts)),))
     if "oidc" in tables:
-        from volact.web.oidc import Provider
+        from volact.web.sign_on.oidc import Provider
 
         provider = Provider.of(Settings(path, "oidc", tables["oidc"], accounts))
     return accounts, provider

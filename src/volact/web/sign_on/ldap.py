@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from volact.core.errors import TransportError
-from volact.web.accounts import Identity
-from volact.web.settings import LoginPartMissingError, RoleMap, Settings, identity
+from volact.web.access.accounts import Identity
+from volact.web.sign_on.settings import LoginPartMissingError, RoleMap, Settings, identity
 
 TIMEOUT = 10.0
 SUBTREE = 2
