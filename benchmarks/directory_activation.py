@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -108,7 +109,7 @@ def run_client(kind: str, folders: list[Path]) -> float:
     clock: Callable[[], int] = lambda: int(time.time())  # noqa: E731
     for number, folder in enumerate(folders):
         store, random = ClientStore(folder), Random(number)
-        machine = LocalMachine(lambda number=number: simulated_traits(number), lambda folder=folder: folder.name)
+        machine = LocalMachine(partial(simulated_traits, number), partial(str, folder.name))
         door = plug.open_door(folder, print) if kind == "directory" else None
         loaded = load_product(store, PRODUCT)
         routes = find_routes(loaded, store.settings(), store.issuer(PRODUCT), DnsResolver(None), random)

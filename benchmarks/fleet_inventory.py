@@ -31,7 +31,7 @@ ROOT = "sha256:" + "ab" * 32
 
 def fill(conn: Connection, number: int) -> None:
     chance = random.Random(1)
-    machines = [
+    machines: list[dict[str, Any]] = [
         {
             "id": n, "name": f"pc{n:06d}.example.com", "source": "bench", "reach_state": "reached", "os": "Debian 12",
             "added_at": NOW - 100 * DAY, "refreshed_at": NOW - chance.randrange(DAY), "volact_version": "0.1.0",
@@ -41,7 +41,7 @@ def fill(conn: Connection, number: int) -> None:
         }
         for n in range(1, number + 1)
     ]  # fmt: skip
-    products = []
+    products: list[dict[str, Any]] = []
     for n in range(1, number + 1):
         for product in ("acme-cad", "acme-office")[: 2 if chance.random() < 0.3 else 1]:
             state = chance.choice(STATES)
@@ -55,7 +55,7 @@ def fill(conn: Connection, number: int) -> None:
                     "first_seen_at": NOW, "refreshed_at": NOW, "fingerprint": chance.randbytes(16),
                 }
             )  # fmt: skip
-    tags = [{"machine_id": n, "tag": f"site{n % 40}"} for n in range(1, number + 1, 5)]
+    tags: list[dict[str, Any]] = [{"machine_id": n, "tag": f"site{n % 40}"} for n in range(1, number + 1, 5)]
     for table, rows in ((MACHINES, machines), (PRODUCTS, products), (TAGS, tags)):
         for part in batches(rows, 5000):
             conn.execute(insert(table), part)

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from volact.fleet.api import Fleet
 from volact.fleet.desk import SshOptions
 from volact.fleet.discovery.names import from_words
 from volact.fleet.folder import FleetFolder
+from volact.fleet.jobs.engine import Progress
 from volact.fleet.jobs.records import Job
 
 BAD = (Kind.DEAD, Kind.OTHER_KEY, Kind.UNKNOWN_KEY, Kind.NO_SUDO, Kind.NO_VOLACT, Kind.SLOW)
@@ -66,7 +68,7 @@ def measure(path: Path, far: Far) -> None:
         for parallel in (64, 16):
             fleet.ssh = SshOptions(changes={"timeout": TIMEOUT, "parallel": parallel})
             ended: list[float] = []
-            fleet.progress = lambda step, ended=ended: ended.append(time.perf_counter()) if step.error is None else None
+            fleet.progress = partial(_note, ended)
             begin = time.perf_counter()
             job = fleet.refresh()
             seconds, whole = ended[-1] - begin, time.perf_counter() - begin
@@ -94,10 +96,11 @@ def whole(folder: Path, far: Far) -> None:
             _prepare(fleet, far, site, mak)
             _timed("found", len(far.machines), lambda: fleet.discover(found=from_words(m.word for m in far.machines)))
             _job("refreshed", len(good), fleet.refresh)
-            named = {"product": site.product, "add": True, "edition": EDITION}
+            named: dict[str, Any] = {"product": site.product, "add": True, "edition": EDITION}
             _job("generic volume keys", len(office), lambda: fleet.install_key(names=office, **named))
             _job("MAKs", len(plant), lambda: fleet.install_key(mak[-5:], names=plant, **named))
-            kms = {"kms": "host", "kms_name": f"{ADDRESS}:{host_port}", "mak": "proxy", "publisher": publisher.url}
+            kms: dict[str, Any] = {"kms": "host", "kms_name": f"{ADDRESS}:{host_port}"}
+            kms |= {"mak": "proxy", "publisher": publisher.url}
             _job("activated, KMS and proxy", len(good), lambda: fleet.activate(names=office + plant, **kms))
             licensed = fleet.list(filter="state=licensed", limit=1).total
             print(
@@ -116,8 +119,14 @@ def _prepare(fleet: Fleet, far: Far, site: RealPublisher, mak: str) -> None:
     fleet.keys_add([mak])
 
 
+def _note(ended: list[float], step: Progress) -> None:
+    """When each machine that is well was done."""
+    if step.error is None:
+        ended.append(time.perf_counter())
+
+
 def _job(what: str, least: int, make: Callable[[], Job]) -> Job:
-    job = _timed(what, None, make)
+    job: Job = _timed(what, None, make)
     assert job.counts.get("done", 0) >= least, (what, job.counts)
     return job
 

@@ -14,7 +14,9 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -83,8 +85,8 @@ async def _batch(service: HostService, bench: Bench) -> float:
     return time.process_time() - began
 
 
-def _timed(spent, name, function):
-    def wrapped(*args):
+def _timed(spent: dict[str, float], name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    def wrapped(*args: Any) -> Any:
         began = time.thread_time()
         try:
             return function(*args)

@@ -23,14 +23,17 @@ import sys
 import tempfile
 import time
 import urllib.request
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from loadgen import Result, post_all
 
 from volact.core.fingerprint import Fingerprint
+from volact.core.licence import Licence
 from volact.core.product_key import Channel, ProductKey, publisher_tag
 from volact.core.request import ActivationRequest
 from volact.core.states import State
@@ -135,8 +138,12 @@ class Usage:
         return _cpu(self.pid)
 
 
+# Its port, and what starts it.
+Server = tuple[int, AbstractContextManager[Usage]]
+
+
 @contextmanager
-def server(words: list[str], port: int):
+def server(words: list[str], port: int) -> Iterator[Usage]:
     """A server process; gives its :class:`Usage`."""
     process = subprocess.Popen(words, start_new_session=True, stderr=subprocess.DEVNULL)
     try:
@@ -147,18 +154,18 @@ def server(words: list[str], port: int):
         process.wait(20)
 
 
-def noop_server(workers: int):
+def noop_server(workers: int) -> Server:
     port = free_port()
     return port, server([sys.executable, __file__, "--serve-noop", str(port), str(workers)], port)
 
 
-def host_server(bench: Bench, workers: int):
+def host_server(bench: Bench, workers: int) -> Server:
     port = free_port()
     words = ["host", "serve", "--dir", str(bench.host.path), "--listen", "127.0.0.1", "--port", str(port)]
     return port, server([sys.executable, "-m", "volact.cli.main", *words, "--workers", str(workers)], port)
 
 
-def storm(bench: Bench, port: int, cpu, number: int, concurrency: int, *, check: bool) -> dict[str, float]:
+def storm(bench: Bench, port: int, cpu: Usage, number: int, concurrency: int, *, check: bool) -> dict[str, float]:
     """One counted storm, after a small one that warms the server up."""
     post_all(("127.0.0.1", port), ACTIVATE, [body for _, body in bench.requests(200)], concurrency)
     requests = bench.requests(number)
@@ -177,18 +184,18 @@ def storm(bench: Bench, port: int, cpu, number: int, concurrency: int, *, check:
     }
 
 
-def _check(requests, result: Result) -> None:
+def _check(requests: list[tuple[ActivationRequest, bytes]], result: Result) -> None:
     """Every answer is a licence of its own machine, and the counts are all different."""
     counts = set()
     for (request, _), body in zip(requests, result.bodies, strict=True):
         sealed = ActivateResponse.from_binary(body).sealed
         token = envelope.open_answer(request.response_key, request.nonce, sealed).decode()
-        counts.add(verify.Licence.from_claim(jws.parse(token, verify.LICENCE).claims()).count)
+        counts.add(Licence.from_claim(jws.parse(token, verify.LICENCE).claims()).count)
     if len(counts) != len(requests):
         raise SystemExit(f"{len(requests)} new machines got {len(counts)} different counts")
 
 
-def _wait_ready(process: subprocess.Popen, port: int) -> None:
+def _wait_ready(process: subprocess.Popen[bytes], port: int) -> None:
     end = time.monotonic() + 30
     while time.monotonic() < end and process.poll() is None:
         try:
@@ -213,7 +220,7 @@ def _children(pid: int) -> list[int]:
     return direct + [grandchild for child in direct for grandchild in _children(child)]
 
 
-def run(args: argparse.Namespace) -> dict[str, object]:
+def run(args: argparse.Namespace) -> dict[str, Any]:
     folder = Path(tempfile.mkdtemp(prefix="volact-bench-"))
     samples: dict[str, list[dict[str, float]]] = {"noop": [], "one_worker": [], "all_cores": []}
     floors: list[float] = []

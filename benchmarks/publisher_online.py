@@ -33,6 +33,7 @@ from loadgen import Result, post_all
 
 from support import postgresql
 from volact.core.fingerprint import Fingerprint
+from volact.core.licence import Licence
 from volact.core.product_key import Channel
 from volact.core.request import ActivationRequest
 from volact.core.states import State
@@ -94,7 +95,7 @@ class Bench:
         for (request, _), body in zip(requests, result.bodies, strict=True):
             sealed = ActivateResponse.from_binary(body).sealed
             token = envelope.open_answer(request.response_key, request.nonce, sealed).decode()
-            licence = verify.Licence.from_claim(jws.parse(token, verify.LICENCE).claims())
+            licence = Licence.from_claim(jws.parse(token, verify.LICENCE).claims())
             if licence.ledger is None or licence.expires_at is not None:
                 raise SystemExit("an answer is not what a MAK is answered with")
 
@@ -107,14 +108,14 @@ class Bench:
         print(f"ledger of {last.seq if last else 0} rows whole, {used} activations", file=sys.stderr)
 
 
-def publisher_server(bench: Bench):
+def publisher_server(bench: Bench) -> host_storm.Server:
     port = free_port()
     words = ["publisher", "serve", "--dir", str(bench.folder), "--passphrase-file", str(bench.folder / "pass.txt")]
     command = [sys.executable, "-m", "volact.cli.main", *words, "--listen", "127.0.0.1", "--port", str(port)]
     return port, host_storm.server(command, port)
 
 
-def storm(bench: Bench, port: int, cpu, number: int, concurrency: int) -> dict[str, float]:
+def storm(bench: Bench, port: int, cpu: host_storm.Usage, number: int, concurrency: int) -> dict[str, float]:
     post_all(("127.0.0.1", port), ACTIVATE, [body for _, body in bench.requests(200)], concurrency)
     requests = bench.requests(number)
     before = cpu()

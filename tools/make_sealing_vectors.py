@@ -119,6 +119,7 @@ def odd_end(
 ) -> x509.Certificate:
     """A KMS host's certificate with something about it that no CA of ours would write."""
     usages = list(usages)
+    assert isinstance(issuer.key, ec.EllipticCurvePrivateKey)
     builder = (
         x509.CertificateBuilder()
         .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "odd")]))
@@ -824,7 +825,7 @@ def _markers() -> Iterator[Vector]:
     yield bad("a group its maker was not given", "group-not-certified", token=beyond)
     stranger = sign(verify.MARKER, marker().to_claim(), (end(Role.OEM, OTHER_CA), OTHER_ISSUING), KEYS[Role.OEM])
     yield bad("of another publisher's maker", "issuer-untrusted", token=stranger)
-    for name, changes in {
+    wrong: dict[str, dict[str, Any]] = {
         "bound to nothing": {"model": None, "device": None},
         "no groups": {"groups": []},
         "groups out of order": {"groups": [SERVERS, CLIENTS]},
@@ -832,7 +833,8 @@ def _markers() -> Iterator[Vector]:
         "a device of 31 bytes": {"device": b64encode(bytes(31))},
         "a model without a product name": {"model": {"manufacturer": "Contoso"}},
         "a later version": {"v": 2},
-    }.items():
+    }
+    for name, changes in wrong.items():
         yield bad(name, "malformed", token=_marked(**changes))
 
 

@@ -169,6 +169,7 @@ def test_administrators_find_the_verbs_they_know(name, alias):
 
 def test_every_verb_has_help_with_an_example():
     verbs = next(action for action in build_parser("client")._actions if action.dest == "verb").choices
+    assert isinstance(verbs, dict)
     assert len(verbs) >= 12 + 8
     for parser in verbs.values():
         assert "volact client " in parser.epilog

@@ -155,6 +155,7 @@ def test_a_function_that_the_policy_stops_raises_the_one_error_with_its_remedy(t
         export()
     assert not ran
     check = caught.value.check
+    assert check.reason is not None
     assert (check.licensed, check.reason.code) == (False, "product-not-added")
     assert (check.reason.sentence in str(caught.value), caught.value.hint) == (True, check.reason.remedy)
 

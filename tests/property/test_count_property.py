@@ -56,7 +56,8 @@ def test_every_answer_has_the_count_of_a_brute_force_model(history: list[tuple[i
             if restart:
                 store.close()
                 store = HostStore.open(path)
-            recorded = store.record([as_seen(ids[scope], *rest, today) for scope, *rest in batch], today)
+            seen = [as_seen(ids[scope], machine, board, today) for scope, machine, board in batch]
+            recorded = store.record(seen, today)
             for (scope, machine, board), answer in zip(batch, recorded, strict=True):
                 known = {before[1] for before in model.seen[scope]}
                 model.seen[scope].append((today, machine, board))
@@ -78,7 +79,7 @@ def test_collapsing_scope_never_counts_more_than_its_machine_ids_or_its_hardware
         for days, batch, toggle in history:
             today, collapse = today + days, collapse is not toggle
             scope = store.scope("sha256:one", 1, collapse=collapse)
-            recorded = store.record([as_seen(scope.id, *rest, today) for _, *rest in batch], today)
+            recorded = store.record([as_seen(scope.id, machine, board, today) for _, machine, board in batch], today)
             for (_, machine, board), answer in zip(batch, recorded, strict=True):
                 model.seen[0].append((today, machine, board))
                 assert 1 <= answer.count <= model.distinct(0, today, 1)

@@ -13,6 +13,7 @@ import shutil
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from hypothesis import event, settings
 from hypothesis import strategies as st
@@ -87,6 +88,7 @@ class Life(RuleBasedStateMachine):
         assert licence.count == self.counted(h)
         meets = licence.count >= THRESHOLD
         if meets:
+            assert licence.expires_at is not None
             self.models[n].good.append((licence.issued_at, min(licence.expires_at, licence.issued_at + LEASE)))
         answer = Event.ANSWER_MEETS_POLICY if meets else Event.ANSWER_BELOW_THRESHOLD
         self.look(Event.ISSUER_REVOKED, Event.TIME_PASSED, answer, only=n)
@@ -202,7 +204,7 @@ class _Replaying:
     def __init__(self, host: KmsHostSimulator, old: bytes) -> None:
         self.host, self.old = host, old
 
-    def get_issuer(self, *args: object) -> str:
+    def get_issuer(self, *args: Any) -> str:
         return self.host.get_issuer(*args)
 
     def activate(self, issuer: str, sealed: bytes) -> bytes:

@@ -60,7 +60,9 @@ class Network:
         return ["ip", "netns", "exec", self.name(host), *map(str, words)]
 
     def run(self, host: str, *words: object, **how: Any) -> str:
-        done = subprocess.run(self.command(host, words), capture_output=True, text=True, check=False, **how)
+        done: subprocess.CompletedProcess[str] = subprocess.run(
+            self.command(host, words), capture_output=True, text=True, check=False, **how
+        )
         assert done.returncode == 0, (words, done.stdout[-2000:], done.stderr[-2000:])
         return done.stdout
 

@@ -10,7 +10,7 @@ import socket
 import struct
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -125,7 +125,7 @@ class _Server:
     def _reply(self, serial: int, sender: str, body: bytes, signature: str) -> None:
         self._send(_RETURN, [(_REPLY, "u", serial), (_DESTINATION, "s", sender)], body, signature)
 
-    def _send(self, kind: int, fields: list[tuple[int, str, object]], body: bytes, signature: str) -> None:
+    def _send(self, kind: int, fields: Sequence[tuple[int, str, object]], body: bytes, signature: str) -> None:
         self._serial += 1
         if signature:
             fields = [*fields, (_SIGNATURE, "g", signature)]

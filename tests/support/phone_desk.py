@@ -5,7 +5,7 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Self
 
 from support.client_machine import ClientMachine
 from volact.client.activation import online, phone
@@ -38,7 +38,7 @@ class Desk:
     keys: Any
 
     @classmethod
-    def make(cls, folder: Path, database: str | None = None) -> "Desk":
+    def make(cls, folder: Path, database: str | None = None) -> Self:
         clock = FakeClock(NOW)
         init(folder, "Acme Software", None, X25519, PASSPHRASE, NOW, "tests", database)
         publisher = Publisher.open(folder)

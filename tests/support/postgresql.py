@@ -31,7 +31,7 @@ def server(port: int, *, durable: bool = False) -> Iterator[str]:
     fast = "" if durable else "-c fsync=off -c synchronous_commit=off -c full_page_writes=off"
 
     def run(program: str, *arguments: str) -> None:
-        command = [_programs()[-1] / program, "-D", folder / "data", *arguments]
+        command = [str(_programs()[-1] / program), "-D", str(folder / "data"), *arguments]
         subprocess.run(command, check=True, user=user, cwd=folder, stdout=subprocess.DEVNULL)
 
     try:
@@ -51,7 +51,7 @@ def execute(address: str, statement: str) -> None:
     import psycopg
 
     with psycopg.connect(f"{address}postgres", autocommit=True) as conn:
-        conn.execute(statement)  # type: ignore[arg-type]
+        conn.execute(statement)
 
 
 def _programs() -> list[Path]:

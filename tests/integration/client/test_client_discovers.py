@@ -4,6 +4,7 @@
 import io
 import json
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,7 @@ class Machine:
         self.run("install-key", PRODUCT, "--generic", "--edition", "client")
         self.run("set-host", "--domain", ZONE, "--resolver", resolver)
 
-    def run(self, *words: object) -> tuple[int, dict]:
+    def run(self, *words: object) -> tuple[int, Any]:
         out = io.StringIO()
         variables = {"VOLACT_CLIENT_DIR": str(self.folder / "client")}
         base = Environment(out, io.StringIO(), io.StringIO(), variables, self.site.clock, dict, str)
@@ -37,7 +38,7 @@ class Machine:
         code = main(["client", *map(str, words), "--json"], environment)
         return code, json.loads(out.getvalue())
 
-    def activate(self) -> dict:
+    def activate(self) -> dict[str, Any]:
         code, shown = self.run("activate")
         (row,) = shown["products"]
         assert code == (0 if row["licensed"] and row["error"] is None else 1)
@@ -68,7 +69,7 @@ def network(tmp_path, site, hosts):
         yield Machine(tmp_path, site, server.address), running, ports
 
 
-def tried(row: dict) -> list[tuple[str, str, str]]:
+def tried(row: dict[str, Any]) -> list[tuple[str, str, str]]:
     return [(one["host"], one["source"], one["code"]) for one in row["last_attempt"]["tried"]]
 
 

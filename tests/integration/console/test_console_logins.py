@@ -39,10 +39,8 @@ def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
             "group_filter": "(member={dn})", "ca_file": str(directory.ca_file),
         }  # fmt: skip
         oidc = {"label": "Contoso", "issuer": provider.issuer, "client_id": "console"}
-        console = Console(folder / "site", logins=folder / "logins.toml")
-        console.logins.write_text(
-            _table("ldap", ldap, {GROUP: "operator"}) + _table("oidc", oidc, {"helpdesk": "viewer"})
-        )
+        console = Console(folder / "site", logins=(logins := folder / "logins.toml"))
+        logins.write_text(_table("ldap", ldap, {GROUP: "operator"}) + _table("oidc", oidc, {"helpdesk": "viewer"}))
         with console.served():
             yield console
 
@@ -67,7 +65,9 @@ def test_a_person_of_the_directory_logs_in_and_has_the_group_s_role(browser: Bro
         page.wait_for_url(console.url + "/fleet/machines")
         page.goto(console.url + "/account")
         expect(page.locator("main")).to_contain_text("operator")
-        assert page.goto(console.url + "/setup/method").status == 403
+        answer = page.goto(console.url + "/setup/method")
+        assert answer is not None
+        assert answer.status == 403
 
 
 def test_single_sign_on_leads_to_the_provider_and_back_to_the_page_that_was_asked_for(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from support.browser import PHONE, axe, chromium, is_wide, shoot, tab
+from support.browser import DESKTOP, PHONE, axe, chromium, is_wide, shoot, tab
 from support.console import Console, picture, reachable_fleet
 from support.processes import good, serving
 from support.site import Vendor
@@ -192,7 +192,9 @@ def test_a_viewer_sees_everything_and_is_offered_no_act(browser: Browser, site: 
         expect(page.get_by_role("row", name="machine-001")).to_be_visible()
         expect(page.get_by_role("button", name="Refresh")).to_have_count(0)
         expect(page.get_by_role("checkbox")).to_have_count(0)
-        assert page.goto(site.console.url + "/setup/method").status == 403
+        answer = page.goto(site.console.url + "/setup/method")
+        assert answer is not None
+        assert answer.status == 403
         expect(page.get_by_text("may not do this")).to_be_visible()
 
 
@@ -223,10 +225,11 @@ def test_an_open_dashboard_is_made_anew_unless_somebody_reads_in_it(browser: Bro
 def test_every_page_is_usable_in_the_light_in_the_dark_and_on_a_phone(
     browser: Browser, site: Site, name: str, dark: bool, phone: bool
 ) -> None:
-    with tab(browser, dark=dark, **({"size": PHONE} if phone else {})) as page:
+    with tab(browser, dark=dark, size=PHONE if phone else DESKTOP) as page:
         site.console.open(page)
         for path in SHOWN:
             answer = page.goto(site.console.url + path)
+            assert answer is not None
             assert answer.status == 200, path
             page.wait_for_load_state("networkidle")
             axe(page)

@@ -179,7 +179,11 @@ def test_multicast_comes_last_and_only_where_there_is_no_dns() -> None:
             return []
 
     asked: list[int] = []
-    browse = lambda: asked.append(1) or found  # noqa: E731
+
+    def browse() -> list[SrvRecord]:
+        asked.append(1)
+        return found
+
     with pytest.raises(NoHostFoundError):
         list(candidates(Settings(), WithDns(), None, Random(1), browse=browse))
     assert not asked

@@ -302,8 +302,9 @@ def test_every_act_says_what_it_would_do(lab: Lab, ready: str) -> None:
 
 
 def test_a_job_of_a_wrong_kind_of_option_is_named(lab: Lab, ready: str) -> None:
-    for wrong in ({"mak": "guess"}, {"kms": "somewhere"}, {"kms_name": "x"}):
+    options: tuple[dict[str, Any], ...] = ({"mak": "guess"}, {"kms": "somewhere"}, {"kms_name": "x"})
+    for wrong in options:
         assert set(errors(lab, run(lab, Activate, **wrong)).values()) == {"fleet-activate-option"}
     assert set(errors(lab, run(lab, Activate, kms="host")).values()) == {"fleet-kms-unfit"}
     assert issubclass(NoBackupError, VolactError)
-    assert TaskState.DONE == "done"
+    assert str(TaskState.DONE) == "done"

@@ -4,6 +4,7 @@
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,7 +50,7 @@ def test_an_organisation_fetches_its_agreements_by_its_token(site: RealPublisher
     fleet = ("--dir", tmp_path / "fleet", "--json")
     good("fleet", "init", *fleet)
 
-    def fetch(scope: str, **how: object) -> Done:
+    def fetch(scope: str, **how: Any) -> Done:
         token = _token(site, tmp_path / scope.replace(":", "-"), scope)
         return volact("fleet", "agreements", "fetch", "--publisher", api.url, "--token-file", token, *fleet, **how)
 

@@ -187,7 +187,8 @@ def test_one_request_that_the_publisher_does_not_answer_does_not_keep_the_others
     lab: Lab, site: RealPublisher, clock: Clock
 ) -> None:
     run(lab, Collect)
-    service, refused = Online(site), []
+    service = Online(site)
+    refused: list[bytes] = []
 
     class Choosy:
         def get_issuer(self, *words: Any) -> str:
@@ -275,7 +276,7 @@ def test_backups_come_along_with_the_keys_and_bring_a_machine_back_there(
     assert run(lab, Keep).well
     full = transfer.export_inventory(lab.store, OWN, clock(), "m.mueller", os.urandom, lab.opened, b"on paper").data
     moved = Lab.make(tmp_path / "moved", clock)
-    how = {"opened": moved.opened, "passphrase": b"on paper", "signer": bundle.fingerprint(OWN)}
+    how: dict[str, Any] = {"opened": moved.opened, "passphrase": b"on paper", "signer": bundle.fingerprint(OWN)}
     made = transfer.import_bundle(moved.store, bundle.parse(full), clock(), "x", bundle.fingerprint(OTHER), **how)
     assert made.added["backups"] == 3
     moved.reach.computers = lab.reach.computers

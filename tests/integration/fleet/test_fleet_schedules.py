@@ -105,7 +105,7 @@ def test_a_report_arrives_by_mail_at_its_time_with_its_files(fleet: Fleet, clock
     assert message["To"] == "it@example.com, cio@example.com"
     assert message["Subject"].startswith("Licence overview: machines 200, licensed ")
     files = {part.get_filename(): part.get_content() for part in message.iter_attachments()}
-    assert [name.rpartition(".")[2] for name in files] == ["pdf", "xlsx"]
+    assert [str(name).rpartition(".")[2] for name in files] == ["pdf", "xlsx"]
     assert next(iter(files.values())).startswith(b"%PDF")
     body = message.get_body(("plain",))
     assert body is not None
@@ -297,7 +297,8 @@ def make_certificate() -> Callable[[Path], tuple[Path, Path]]:
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
         key.write_bytes(pem)
-        words = ["openssl", "req", "-x509", "-key", key, "-out", certificate, "-days", "2", "-subj", "/CN=localhost"]
+        files: list[str | Path] = ["-key", key, "-out", certificate]
+        words = ["openssl", "req", "-x509", *files, "-days", "2", "-subj", "/CN=localhost"]
         subprocess.run([*words, "-addext", "subjectAltName=DNS:localhost"], check=True, capture_output=True)
         return certificate, key
 
@@ -359,5 +360,6 @@ def test_a_run_that_ends_by_a_fault_ends_no_other(fleet: Fleet, monkeypatch: pyt
 
     monkeypatch.setattr(type(fleet), "make_job", fault)
     ((_, error),) = asyncio.run(fleet.schedule_run("broken"))
+    assert error is not None
     assert error.code == "schedule-fault"
     assert fleet.schedules()[0].last_result == "schedule-fault"

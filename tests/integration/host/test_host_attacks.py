@@ -7,6 +7,7 @@ must stay the same to the byte.
 """
 
 import dataclasses
+import functools
 import json
 import shutil
 import threading
@@ -23,6 +24,7 @@ from volact.client.activation import online
 from volact.client.discovery.routes import GIVEN, Route
 from volact.client.folder.store import ClientStore
 from volact.client.machine import LocalMachine
+from volact.core.encoding import b64decode, b64encode
 from volact.core.errors import VolactError
 from volact.core.licence import Licence
 from volact.core.product_key import Channel
@@ -257,9 +259,9 @@ def test_a_host_with_a_weaker_suite_than_the_policy_asks_for_is_refused(tmp_path
 def test_a_descriptor_with_another_suite_or_key_written_into_it_is_not_believed(wire):
     def rewrite(call: Call) -> bytes:
         header, claims, signature = call.forward_json()["descriptor"].split(".")
-        value = json.loads(jws.b64decode(claims, "claims"))
+        value = json.loads(b64decode(claims, "claims"))
         value["volact"]["suite"] = HYBRID
-        text = jws.b64encode(json.dumps(value, separators=(",", ":")).encode())
+        text = b64encode(json.dumps(value, separators=(",", ":")).encode())
         return ok({"descriptor": ".".join((header, text, signature))})
 
     assert wire.code(instead("GetIssuer", rewrite)) == "signature-invalid"
@@ -269,7 +271,7 @@ def test_a_descriptor_signed_by_the_attacker_under_the_hosts_certificate_is_not_
     def resign(call: Call) -> bytes:
         header, claims, _ = call.forward_json()["descriptor"].split(".")
         signature = jws.raw_signature(LocalKey.generate().private, f"{header}.{claims}".encode())
-        return ok({"descriptor": f"{header}.{claims}.{jws.b64encode(signature)}"})
+        return ok({"descriptor": f"{header}.{claims}.{b64encode(signature)}"})
 
     assert wire.code(instead("GetIssuer", resign)) == "signature-invalid"
 
@@ -302,6 +304,10 @@ def test_an_unsigned_refusal_or_noise_is_only_a_hint_about_the_network(wire, ans
     assert wire.code(instead("Activate", lambda _: answer)) == code
 
 
+def _always(answer: bytes, _: Call) -> bytes:
+    return answer
+
+
 def test_noise_in_the_place_of_a_descriptor_is_named_too(wire):
     for answer, code in (
         (reply(404, b"not found\n", "text/plain"), "not-a-volact-server"),
@@ -309,7 +315,7 @@ def test_noise_in_the_place_of_a_descriptor_is_named_too(wire):
         (ok({"sealed": "AAAA"}), "not-a-volact-server"),
         (ok({"descriptor": "A" * (MAX_ANSWER + 1)}), "not-a-volact-server"),
     ):
-        assert wire.code(instead("GetIssuer", lambda _, answer=answer: answer)) == code
+        assert wire.code(instead("GetIssuer", functools.partial(_always, answer))) == code
 
 
 def test_an_answer_cut_anywhere_is_noticed(wire):

@@ -13,6 +13,7 @@ import pytest
 
 from support.processes import ADDRESS, Server, post, serving, storm, wait_for
 from support.site import Vendor, make_request
+from volact.sealing.envelope import OpeningKey
 from volact.wire import MAX_BODY, SERVICE
 from volact.wire.server import ACTIVATE
 
@@ -23,7 +24,7 @@ GET_ISSUER = f"{SERVICE}/GetIssuer"
 class Attacked:
     """The host, and honest machines that ask it: each new, each answered, or the test fails."""
 
-    def __init__(self, vendor: Vendor, server: Server, opening: object) -> None:
+    def __init__(self, vendor: Vendor, server: Server, opening: OpeningKey) -> None:
         self.vendor, self.server, self.opening = vendor, server, opening
         self.number = 0
 

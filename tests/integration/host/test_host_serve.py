@@ -14,9 +14,9 @@ import pytest
 
 from support.processes import ADDRESS, Server, good, host_words, post, serving, storm, volact, wait_for
 from support.site import PRODUCT, Machine, Vendor, make_request
+from volact.core.encoding import b64decode
 from volact.host.application import open_store
 from volact.host.folder import HostFolder
-from volact.sealing import jws
 from volact.sealing.envelope import HYBRID
 from volact.testing.issuers import CLIENT_GROUP, SERVER_GROUP
 from volact.wire import SERVICE
@@ -87,7 +87,7 @@ def _issuers(server: Server, root: str) -> set[str]:
     """Whose descriptors its workers hand out, over twenty connections."""
     address = HostAddress(ADDRESS, server.port)
     tokens = [address.get_issuer(root, PRODUCT, CLIENT_GROUP, b"") for _ in range(20)]
-    return {str(json.loads(jws.b64decode(token.split(".")[1], "claims"))["iss"]) for token in tokens}
+    return {str(json.loads(b64decode(token.split(".")[1], "claims"))["iss"]) for token in tokens}
 
 
 def test_it_listens_on_ipv6_and_ipv4_by_default(host, vendor, tmp_path, pick_port):

@@ -385,7 +385,7 @@ def record_range(path: Path, scope_id: int, first: int, end: int) -> list[int]:
 
 @pytest.mark.parametrize("acknowledged", [50, 137])
 def test_killed_host_has_lost_no_acknowledged_machine(path: Path, acknowledged: int) -> None:
-    command = [sys.executable, __file__, path]
+    command = [sys.executable, __file__, str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as host:
         assert host.stdout is not None
         batches = [host.stdout.readline() for _ in range(acknowledged)]

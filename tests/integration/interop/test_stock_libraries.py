@@ -229,7 +229,7 @@ class TestOpenssl:
 
 def stock_key(certificate_der: bytes) -> ECKey:
     certificate = x509.load_der_x509_certificate(certificate_der)
-    return ECKey.import_key(jws.jwk_of(certificates.public_key_of(certificate)))
+    return ECKey.import_key(dict(jws.jwk_of(certificates.public_key_of(certificate))))
 
 
 class TestJoserfc:

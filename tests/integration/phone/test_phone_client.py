@@ -3,6 +3,7 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -243,7 +244,7 @@ def test_a_machine_that_took_a_new_identity_is_another_machine(licensed):
 @pytest.mark.parametrize("field", ["channel", "edition_tag", "key_tag", "machine", "fingerprint", "day", "serial"])
 def test_no_field_of_a_stored_phone_licence_can_be_changed(licensed, field):
     request = PhoneLicence.from_bytes(stored(licensed).read_bytes()).request
-    other = {
+    other: dict[str, Any] = {
         "channel": Channel.RETAIL,
         "day": request.installation.day + 1,
         "serial": request.installation.serial ^ 1,

@@ -10,6 +10,7 @@ from support.phone_desk import activate_online, apply, show
 from volact.client.activation import returns
 from volact.client.activation.phone import ConfirmationReturnedError
 from volact.client.products import installing, loading
+from volact.core.errors import VolactError
 from volact.core.phone import InstallationId
 from volact.core.product_key import Channel
 from volact.core.refusal import RefusedError
@@ -171,7 +172,7 @@ def test_who_only_saw_a_licence_cannot_spend_its_key(tmp_path, desk):
     installation = show(desk.machine(tmp_path / "one", key)).installation
     call = desk.desk.look_up(installation)
     for given in ("", "XXXXX", other.key.partial, key.key.key_id, str(other.key)):
-        with pytest.raises(Exception) as caught:
+        with pytest.raises(VolactError) as caught:
             desk.desk.confirm(call, given, "reason", desk.clock(), "alice")
         assert isinstance(caught.value, CallerKeyError) or caught.value.code.startswith("product-key")
     assert desk.left(key) == 3

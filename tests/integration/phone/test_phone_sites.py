@@ -45,7 +45,7 @@ def forest(number: int = 1) -> Forest:
     return Forest(ForestKind.AD, GUID, f"ad{number}.example.test", domain_sid=f"S-1-5-21-1-2-{number}")
 
 
-def host_key(desk: Desk, channel: Channel = Channel.KMS_HOST, **limits: int) -> NewKey:
+def host_key(desk: Desk, channel: Channel = Channel.KMS_HOST, **limits: Any) -> NewKey:
     return desk.publisher.issue_host_key(
         "Contoso", "acme-cad", "servers", desk.clock(), "tests", channel=channel, **limits
     )

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -55,7 +55,7 @@ class Host:
 
     site: "Site"
     name: str = "kms1"
-    longest_lease = YEAR
+    longest_lease: ClassVar[int | None] = YEAR
     signer: MachineSigner = field(default_factory=lambda: MachineSigner(LocalKey.generate()))
 
     def request(self, key: str, **changes: Any) -> ActivationRequest:
@@ -171,7 +171,7 @@ class Site:
     def folder(self) -> PublisherFolder:
         return self.publisher.folder
 
-    def key(self, group: str = "servers", **limits: int) -> str:
+    def key(self, group: str = "servers", **limits: Any) -> str:
         new = self.publisher.issue_host_key("Example Ltd", "acme-cad", group, self.clock(), "tester", **limits)
         return str(new.key)
 

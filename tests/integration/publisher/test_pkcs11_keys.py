@@ -145,7 +145,9 @@ def test_it_defines_products_and_answers_requests_as_any_other(place, tmp_path, 
 
 
 def _text(issued):
-    return re.search(r"[A-Z0-9]{5}(-[A-Z0-9]{5}){4}", json.dumps(issued)).group()
+    found = re.search(r"[A-Z0-9]{5}(-[A-Z0-9]{5}){4}", json.dumps(issued))
+    assert found is not None
+    return found.group()
 
 
 def test_hardware_show_lets_each_key_sign(place, tmp_path):
@@ -319,4 +321,5 @@ def test_the_public_half_is_the_certificates(place, tmp_path):
     with Publisher.open(made.path) as publisher:
         opened = publisher.folder.open_keys(PASSPHRASE)
     issuing = opened.issuing
+    assert isinstance(issuing.key, pkcs11.TokenKey)
     assert issuing.key.public_key.public_bytes(*SPKI) == issuing.certificate.public_key().public_bytes(*SPKI)

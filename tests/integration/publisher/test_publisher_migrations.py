@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic import command
@@ -93,7 +94,7 @@ def fill(engine: Engine) -> None:
     """Rows as the first version wrote them; later versions had these columns too."""
     with write(engine) as conn:
         put(conn, "organisation", name="Example Ltd", added_at=NOW)
-        key = {"key_id": "k" * 32, "partial": "33GJK", "channel": "kms-host", "product": "acme-cad"}
+        key: dict[str, Any] = {"key_id": "k" * 32, "partial": "33GJK", "channel": "kms-host", "product": "acme-cad"}
         key |= {"product_group": 101, "organisation": "Example Ltd", "hosts": 6, "activations": 10}
         put(conn, "product_key", **key, issued_at=NOW, blocked_reason="")
         host = {"key_id": "k" * 32, "machine_id": b"m" * 32, "nonce": b"n" * 16, "kind": "activated", "at": NOW}

@@ -3,10 +3,11 @@
 
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
-from support.processes import Server, good, serving, volact, wait_for
+from support.processes import Done, Server, good, serving, volact, wait_for
 from volact.host.folder import HostFolder
 from volact.issuer.revocation import refresh_statuses
 
@@ -75,17 +76,23 @@ def publisher(site, tmp_path):
     return ("--dir", site.folder.path, "--passphrase-file", tmp_path / "pass")
 
 
+class Client:
+    """What is typed on one machine."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, verb: str, *words: object) -> Done:
+        return volact("client", verb, *words, "--dir", self.folder, "--json", machine=1)
+
+
 @pytest.fixture
 def client(site, definition, tmp_path):
     folder = tmp_path / "machine"
     good("client", "add-product", definition, "--root", site.folder.fingerprint, "--dir", folder, machine=1)
     good("client", "install-key", PRODUCT, "--generic", "--edition", "professional", "--dir", folder, machine=1)
 
-    def type_it(verb, *words):
-        return volact("client", verb, *words, "--dir", folder, "--json", machine=1)
-
-    type_it.folder = folder
-    return type_it
+    return Client(folder)
 
 
 def state(client):

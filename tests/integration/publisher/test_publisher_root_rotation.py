@@ -4,6 +4,7 @@
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,7 +36,7 @@ PASSPHRASE, YEAR = b"a passphrase for tests", 365 * 86400
 
 
 def turn(site, **changes):
-    given = {"root_key": load(site.folder.root_key, PASSPHRASE), "maker": KeyMaker(PASSPHRASE)}
+    given: dict[str, Any] = {"root_key": load(site.folder.root_key, PASSPHRASE), "maker": KeyMaker(PASSPHRASE)}
     given |= {"now": site.clock(), "actor": "tester", **changes}
     made = rotate_root(site.folder, **given)
     site.publisher.folder = PublisherFolder.open(site.folder.path)

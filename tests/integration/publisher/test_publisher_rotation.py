@@ -4,13 +4,13 @@
 import base64
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from support.processes import good, volact
 from volact.core.refusal import Refusal, SignedRefusal
 from volact.publisher.answering.service import PublisherService
-from volact.publisher.folder import generations
 from volact.publisher.folder.hardware import KeyChangedError, KeyMaker, load
 from volact.publisher.folder.opening import PublisherFolder
 from volact.publisher.folder.rotation import rotate
@@ -34,7 +34,7 @@ PASSPHRASE, YEAR = b"a passphrase for tests", 365 * 86400
 
 
 def turn(site, **changes):
-    given = {"root_key": load(site.folder.root_key, PASSPHRASE), "maker": KeyMaker(PASSPHRASE)}
+    given: dict[str, Any] = {"root_key": load(site.folder.root_key, PASSPHRASE), "maker": KeyMaker(PASSPHRASE)}
     given |= {"now": site.clock(), "actor": "tester", **changes}
     return rotate(site.folder, **given)
 
@@ -115,14 +115,14 @@ def test_a_rotation_that_fails_leaves_everything_as_it_was(site, monkeypatch):
 def test_an_interrupted_rotation_is_finished_when_the_folder_is_opened(site, monkeypatch, moves):
     """Interrupted before the first move, and after each of the first three of four."""
     left = iter([True] * moves)
-    real = generations.Path.rename
+    real = Path.rename
 
     def rename(self, target):
         if ("rotation" in str(self) or "old" in str(target)) and not next(left, False):
             raise KeyboardInterrupt
         return real(self, target)
 
-    monkeypatch.setattr(generations.Path, "rename", rename)
+    monkeypatch.setattr(Path, "rename", rename)
     with pytest.raises(KeyboardInterrupt):
         turn(site)
     monkeypatch.undo()
@@ -165,5 +165,6 @@ def test_a_stolen_ca_is_revoked_from_a_date_on_with_everybody_below_it(site):
         verify(Issuer(thief, (leaf, stolen.certificate), site.folder.root).refusal(refusal), trust, REFUSAL)
     # What it signed before that second stays good, and what the new CA signs is.
     before = verify_licence(kept, trust)
+    assert before.revoked_at is not None
     assert before.licence.issued_at < before.revoked_at
     assert verify_licence(licence_token(site, site.machine(2), key), trust).revoked_at is None

@@ -62,6 +62,7 @@ class Service:
         return self.process.communicate(timeout=PATIENCE)[1]
 
     def _wait_until_ready(self):
+        assert self.process.stderr is not None
         self.first_line = self.process.stderr.readline()
         deadline = time.monotonic() + PATIENCE
         while not self._is_ready():
@@ -181,7 +182,8 @@ def test_killed_in_the_middle_it_keeps_every_answer_it_gave_and_no_more_than_the
 
 def test_keys_that_are_rotated_while_it_runs_are_taken_without_a_restart_and_no_request_is_lost(site, start):
     service, key, before = start(), site.pool_key(1000), site.keys.issuing.certificate.serial_number
-    answers, ended = [], threading.Event()
+    answers: list[TrustedLicence] = []
+    ended = threading.Event()
 
     def keep_asking():
         while not ended.is_set():

@@ -7,6 +7,7 @@ import secrets
 from dataclasses import replace
 
 import pytest
+from cryptography import x509
 
 from volact.core.errors import MalformedError
 from volact.core.product_key import Channel, publisher_tag
@@ -35,7 +36,7 @@ def licensed(answer) -> TrustedLicence:
     return answer
 
 
-def leaf_of(answer) -> certificates.x509.Certificate:
+def leaf_of(answer) -> x509.Certificate:
     return certificates.load_der(base64.b64decode(licensed(answer).licence.certificates[0]))
 
 

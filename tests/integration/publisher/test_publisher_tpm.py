@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from support.processes import good, volact
 from support.tpm import Maker, running
 from volact.client.activation import online, returns
 from volact.client.activation.returns import NothingToReturnError
+from volact.client.check import Check
 from volact.client.discovery.resolver import DnsResolver
 from volact.client.discovery.routes import Route
 from volact.client.doctor.examination import Examination, Surroundings
@@ -58,7 +60,9 @@ def maker(site, tpm: str) -> Maker:
 
 
 class Bound(ClientMachine):
-    """A machine with a MAK and its key in a TPM."""
+    """A machine with a MAK and its key in a TPM, of a whole publisher's site."""
+
+    site: Any  # the one of this folder's conftest.py
 
     def __init__(self, folder: Path, site, key: str, tcti: str, number: int = 1) -> None:
         super().__init__(folder, site, number, site.clock)
@@ -103,8 +107,8 @@ class Bound(ClientMachine):
     def state(self) -> State:
         return self.evaluate().state
 
-    def check(self):
-        return super().check(root=self.root)
+    def check(self, root: str | None = None, min_version: int = 0) -> Check:
+        return super().check(self.root if root is None else root, min_version)
 
 
 @pytest.fixture

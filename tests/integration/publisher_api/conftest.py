@@ -15,6 +15,7 @@ import httpx
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 
 from integration.publisher.conftest import (  # noqa: F401 - fixtures
     NOW,
@@ -110,6 +111,7 @@ class Api:
         if route is None:
             assert problem["code"] in ("web-path-unknown", "method-unfit", "request-too-large")
             return
+        assert isinstance(route, APIRoute)
         operation = self.description["paths"][route.path_format][answer.request.method.lower()]
         documented = operation["responses"][str(answer.status_code)]["content"]["application/problem+json"]["examples"]
         assert problem["code"] in documented, f"{route.name} answers {problem['code']}, which is not in its description"

@@ -3,7 +3,7 @@
 
 import pytest
 
-from support.browser import PHONE, axe, chromium, is_wide, shoot, tab
+from support.browser import DESKTOP, PHONE, axe, chromium, is_wide, shoot, tab
 from support.client_machine import ClientMachine
 from support.operator_desk import ADMINISTRATOR, code_of, make_desk, served
 from support.phone_desk import apply, show
@@ -146,8 +146,8 @@ def test_every_page_is_calm_and_can_be_used_by_everybody(site, browser):
         "ledger": "/ledger", "ledger-checked": "/ledger/check", "audit": "/administration/audit",
         "sessions": "/administration/sessions", "account": "/account", "help": "/help/guide/telephone",
     }  # fmt: skip
-    for dark, size in ((False, None), (True, None), (False, PHONE)):
-        with tab(browser, dark=dark, **({"size": size} if size else {})) as page:
+    for dark, size in ((False, DESKTOP), (True, DESKTOP), (False, PHONE)):
+        with tab(browser, dark=dark, size=size) as page:
             site.enter(page, ADMINISTRATOR)
             for name, path in paths.items():
                 page.goto(f"{site.url}{path}")

@@ -12,7 +12,7 @@ from support.phone_desk import EXAMPLE, PASSPHRASE, Desk, show
 from support.web_client import WebClient
 from volact.client.products import installing
 from volact.publisher.administration.publisher import Publisher
-from volact.publisher.desk.application import build_desk, open_accounts
+from volact.publisher.desk.application import DeskApplication, build_desk, open_accounts
 from volact.publisher.folder.hardware import KeyMaker, load
 from volact.publisher.folder.opening import PublisherFolder
 from volact.publisher.folder.rotation import rotate
@@ -41,6 +41,12 @@ def desk(request, tmp_path):
         desk.publisher.store.close()
 
 
+class Client(WebClient):
+    def __init__(self, desk: DeskApplication) -> None:
+        super().__init__(desk)
+        self.desk = desk
+
+
 @pytest.fixture
 def client(desk):
     accounts = open_accounts(desk.publisher.folder, desk.clock)
@@ -50,9 +56,8 @@ def client(desk):
     listener = WebListener("127.0.0.1", 1691, names=("testserver",))
     keys = desk.publisher.folder.open_keys(PASSPHRASE)
     app = build_desk(desk.publisher, keys, desk.clock, listener=listener)
-    with WebClient(app) as client:
+    with Client(app) as client:
         client.send(client.get(path), path)
-        client.desk = app
         yield client
     app.close()
 

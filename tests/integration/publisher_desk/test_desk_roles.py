@@ -7,6 +7,7 @@ import pytest
 
 from support.phone_desk import PASSPHRASE, Desk
 from support.web_client import WebClient, token_of
+from volact.publisher.administration.keys import NewKey
 from volact.publisher.desk.application import PAGES, build_desk, open_accounts
 from volact.publisher.desk.state import ROLES
 from volact.web.access.roles import ANYBODY, LOGGED_IN
@@ -36,9 +37,15 @@ NEEDS = {
 }  # fmt: skip
 
 
+class Selling(Desk):
+    """One that has sold a key."""
+
+    made: NewKey
+
+
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory):
-    desk = Desk.make(tmp_path_factory.mktemp("roles") / "publisher")
+    desk = Selling.make(tmp_path_factory.mktemp("roles") / "publisher")
     desk.made = desk.key()
     accounts = open_accounts(desk.publisher.folder, desk.clock)
     for role in ROLES.names:

@@ -137,7 +137,7 @@ def test_java_verifies_a_licence_without_volact_and_refuses_what_is_wrong(
         at: int = site.clock(),
     ) -> str:
         (tmp_path / "licence").write_text(token)
-        words = [tmp_path / "licence", tmp_path / root, product, who, str(group), str(at)]
+        words: list[str | Path] = [tmp_path / "licence", tmp_path / root, product, who, str(group), str(at)]
         done = subprocess.run(
             ["java", "-cp", tmp_path, "VerifyLicence", *words], capture_output=True, text=True, check=False, timeout=60
         )

@@ -183,11 +183,11 @@ def test_wrong_questions_are_answered_by_problem_documents(short: Path, site: Si
             assert (status, body["code"]) == expected, path
             assert body["status"] == status
         assert running.get("/v1/products/acme-cad/check?root=sha256:" + "0" * 64)[1]["licensed"] is False
-        for line, expected in {"DELETE /v1/products HTTP/1.0": 405, "GET / HTTP/9.0": 505, "rubbish": 400}.items():
+        for line, number in {"DELETE /v1/products HTTP/1.0": 405, "GET / HTTP/9.0": 505, "rubbish": 400}.items():
             head, data = running.send(line)
             problem = json.loads(data)
-            assert (problem["status"], problem["code"]) == (expected, "api-request"), line
-            assert (b"application/problem+json" in head, b"Allow: GET" in head) == (True, expected == 405), line
+            assert (problem["status"], problem["code"]) == (number, "api-request"), line
+            assert (b"application/problem+json" in head, b"Allow: GET" in head) == (True, number == 405), line
         head, data = running.send("HEAD /v1/products HTTP/1.0")
         assert (head.startswith(b"HTTP/1.0 200"), data) == (True, b"")
 

@@ -67,14 +67,14 @@ def test_the_service_is_hardened(units: Path) -> None:
 def test_a_caller_at_systemd_s_socket_starts_the_service_and_is_answered(tmp_path: Path) -> None:
     """systemd-socket-activate binds, listens, and starts the service at the first call, as systemd does."""
     path, notices = tmp_path / "client.sock", tmp_path / "notify"
-    words = [sys.executable, "-m", "volact.cli.main", "client", "serve", "--dir", tmp_path / "client"]
+    words = [sys.executable, "-m", "volact.cli.main", "client", "serve", "--dir", str(tmp_path / "client")]
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
         told.bind(str(notices))
         told.settimeout(30)
         command = [
             "systemd-socket-activate",
             "-l",
-            path,
+            str(path),
             "-E",
             f"NOTIFY_SOCKET={notices}",
             "-E",

@@ -8,6 +8,7 @@ import re
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -19,6 +20,7 @@ from support.processes import good
 from support.site import RealPublisher, served
 from volact.cli import vm as vm_commands
 from volact.cli.environment import Environment
+from volact.cli.vm.common import HOSTING
 from volact.cli.vm.serve import OwnLicences
 from volact.client.activation import online
 from volact.client.discovery.routes import Route
@@ -134,7 +136,7 @@ def test_the_publisher_refuses_a_host_that_is_a_virtual_machine_unless_its_polic
     host.run("install-key", strict.key())
     request, answer = tmp_path / "r", tmp_path / "a"
     for virtual in (True, False):
-        hosting = dataclasses.replace(vm_commands.HOSTING, virtual=lambda virtual=virtual: virtual)
+        hosting = dataclasses.replace(HOSTING, virtual=partial(bool, virtual))
         monkeypatch.setattr(vm_commands, "HOSTING", hosting)
         host.run("activate", "--request", request)
         strict.run("answer", request, "-o", answer)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,7 +39,7 @@ class Stage:
     def sockets(self) -> Path:
         return self.folder / "a"
 
-    def activate(self) -> dict[str, object]:
+    def activate(self) -> dict[str, Any]:
         (row,) = self.guest.volact("client", "activate", PRODUCT, "--json").json["products"]
         return dict(row)
 

@@ -40,7 +40,7 @@ def _try_hook(channels: Path) -> None:
         listener.bind(str(folder / "org.volact.activation.0"))
         second.bind(str(other / "org.volact.activation.0"))
         variables = {"PATH": "/usr/bin:/bin", "VOLACT_USER": str(NOBODY), "VOLACT_CHANNELS": str(folder.parent)}
-        hook = ["sh", ROOT / "examples" / "vm" / "hook", "web1"]
+        hook: list[str | Path] = ["sh", ROOT / "examples" / "vm" / "hook", "web1"]
         for operation in ("prepare", "started"):
             subprocess.run([*hook, operation, "begin", "-"], env=variables, check=True, stdin=subprocess.DEVNULL)
     assert f"user:{NOBODY}:rw-" in _acl(folder / "org.volact.activation.0")

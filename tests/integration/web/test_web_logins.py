@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
+from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
@@ -211,6 +212,12 @@ def provider():
         yield provider
 
 
+class Client(WebClient):
+    def __init__(self, accounts: Accounts, app: Any) -> None:
+        super().__init__(app)
+        self.accounts = accounts
+
+
 @pytest.fixture
 def client(accounts, provider, tmp_path, request):
     """Its parameter: another line of the provider's settings."""
@@ -219,8 +226,7 @@ def client(accounts, provider, tmp_path, request):
     accounts, found = open_logins(settings(tmp_path, text + '[oidc.roles]\nhelpdesk = "viewer"\n'), accounts)
     pages = [Page("/", lambda visit: visit.redirect("/account"), LOGGED_IN, "Start")]
     hosts = frozenset({"testserver"})
-    with WebClient(build_app(Site("t", "T", "T", accounts, hosts, single_sign_on=found), pages)) as client:
-        client.accounts = accounts
+    with Client(accounts, build_app(Site("t", "T", "T", accounts, hosts, single_sign_on=found), pages)) as client:
         yield client
 
 

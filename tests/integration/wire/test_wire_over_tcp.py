@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import IO
 
 import pytest
 from connectrpc.code import Code
@@ -38,6 +39,11 @@ class Served:
             [sys.executable, SERVED, address, str(port), str(BODY_SECONDS)], stdout=subprocess.PIPE, text=True
         )
         wait_for(self.is_up)
+
+    @property
+    def stdout(self) -> IO[str]:
+        assert self.process.stdout is not None
+        return self.process.stdout
 
     def is_up(self):
         assert self.process.poll() is None, "the server ended"
@@ -80,7 +86,7 @@ def served(pick_port):
     served = Served(pick_port())
     yield served
     served.stop()
-    served.process.stdout.close()
+    served.stdout.close()
 
 
 def activate_body(issuer="i", sealed=b"sealed"):
@@ -347,14 +353,14 @@ def test_every_address_is_listened_on_and_a_request_under_way_is_answered_at_the
         answers = []
         asking = threading.Thread(target=lambda: answers.append(served.post(ACTIVATE, activate_body("slow"))))
         asking.start()
-        assert [served.process.stdout.readline() for _ in range(2)] == ["started\n", "slow\n"]
+        assert [served.stdout.readline() for _ in range(2)] == ["started\n", "slow\n"]
         assert served.stop() == 0
         asking.join(timeout=20)
         assert [(status, ActivateResponse.from_binary(data).sealed) for status, data in answers] == [(200, b"delaes")]
-        assert served.process.stdout.read() == "stopped\n"
+        assert served.stdout.read() == "stopped\n"
     finally:
         served.stop()
-        served.process.stdout.close()
+        served.stdout.close()
 
 
 def test_a_port_in_use_is_named_before_anything_starts(served):

@@ -3,15 +3,19 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from support.client_machine import PRODUCT, ClientMachine
 from volact.core.errors import MalformedError, VolactError
+from volact.core.licence import Licence
 from volact.core.policy import DAY, HOUR
+from volact.core.product_key import Channel
 from volact.core.refusal import ClockSkewError, HostNotActivatedError, Refusal
 from volact.core.states import State
-from volact.sealing import answers, envelope, verify
+from volact.host.issuing import Accepted
+from volact.sealing import answers, envelope
 from volact.sealing.answers import (
     DescriptorExpiredError,
     DescriptorSignerError,
@@ -24,6 +28,8 @@ from volact.sealing.answers import (
     StatusMissingError,
     SuiteRefusedError,
 )
+from volact.sealing.certificates import Role
+from volact.sealing.proof import ProvenRequest
 from volact.sealing.verify import (
     ChainError,
     GroupGrantError,
@@ -68,29 +74,31 @@ class Between:
     ) -> None:
         self.host, self.descriptor, self.answer = host, descriptor, answer
 
-    def get_issuer(self, *args: object) -> str:
+    def get_issuer(self, *args: Any) -> str:
         return self.descriptor(self.host.get_issuer(*args))
 
-    def activate(self, *args: object) -> bytes:
-        return self.answer(self.host.activate(*args))
+    def activate(self, issuer: str, sealed: bytes) -> bytes:
+        return self.answer(self.host.activate(issuer, sealed))
+
+
+Change = Callable[[Licence, ProvenRequest], Licence]
 
 
 class Insider(KmsHostSimulator):
     """A host with good keys that answers with something else than it should: ``change`` is given the licence."""
 
-    def change(self, licence, proven):
-        return licence
+    change: Change
 
-    def _license(self, proven, accepted, now):
+    def _license(self, proven: ProvenRequest, accepted: Accepted, now: int) -> str:
         original = self.issuer.licence
-        self.issuer.licence = lambda licence: original(self.change(licence, proven))
+        self.issuer.licence = lambda licence: original(self.change(licence, proven))  # type: ignore[method-assign]
         try:
             return super()._license(proven, accepted, now)
         finally:
-            self.issuer.licence = original
+            self.issuer.licence = original  # type: ignore[method-assign]
 
 
-def insider(site: Site, change: Callable) -> Insider:
+def insider(site: Site, change: Change) -> Insider:
     host = Insider(site.publisher, site.definition, frozenset({101, 102}), site.clock)
     host.fill(GROUP, 30)
     host.change = change
@@ -104,7 +112,9 @@ def refuses(machine: ClientMachine, server: object, kind: type[VolactError]) -> 
     assert type(caught.value) is kind
     assert machine.evaluate().state is State.INITIAL_GRACE
     assert machine.licences() == {}
-    assert machine.store.attempt(PRODUCT).code == kind.code
+    attempt = machine.store.attempt(PRODUCT)
+    assert attempt is not None
+    assert attempt.code == kind.code
 
     honest = machine.site.kms_host()
     honest.fill(GROUP, 30)
@@ -164,7 +174,7 @@ def test_a_stored_descriptor_is_not_used_after_its_end(site, machine, host):
 class Silent(Between):
     """Gives no descriptor: what is sealed to it would be sealed to the stored one."""
 
-    def get_issuer(self, *args: object) -> str:
+    def get_issuer(self, *args: Any) -> str:
         raise ServerError(host="h", port=1688, status=503, message="no descriptor today")
 
 
@@ -205,7 +215,7 @@ def test_a_suite_changed_on_its_way(machine, host):
 @pytest.mark.parametrize("message", ["host-not-activated: no", "clock-skew", "key-blocked: gone for good"])
 def test_an_unsigned_refusal_is_only_a_word_about_the_network(machine, message):
     class Liar:
-        def get_issuer(self, *args: object) -> str:
+        def get_issuer(self, *args: Any) -> str:
             raise ServerError(host="kms", port=1688, status=403, message=message)
 
     error = refuses(machine, Liar(), ServerError)
@@ -245,7 +255,7 @@ def test_a_licence_of_something_else(site, machine, change):
 
 def test_a_stale_answer(site, machine):
     host = insider(site, lambda licence, _: dataclasses.replace(licence, issued_at=licence.issued_at - 5 * HOUR))
-    host.issuer = site.publisher.issuer(host._key(), verify.Role.KMS_HOST, "Contoso", {101})
+    host.issuer = site.publisher.issuer(host._key(), Role.KMS_HOST, "Contoso", {101})
     with pytest.raises((StaleAnswerError, ChainError)):
         machine.activate(host)
     assert machine.licences() == {}
@@ -266,12 +276,12 @@ def test_a_lease_without_an_end(site, machine):
 
 
 def test_a_group_that_the_certificate_does_not_grant(site, machine, host):
-    host.issuer = site.publisher.issuer(host._key(), verify.Role.KMS_HOST, "Contoso", {102})
+    host.issuer = site.publisher.issuer(host._key(), Role.KMS_HOST, "Contoso", {102})
     refuses(machine, host, GroupGrantError)
 
 
 def test_an_issuer_of_another_role(site, machine, host):
-    host.issuer = site.publisher.issuer(host._key(), verify.Role.PUBLISHER, "Contoso", {101})
+    host.issuer = site.publisher.issuer(host._key(), Role.PUBLISHER, "Contoso", {101})
     refuses(machine, host, RoleError)
 
 
@@ -288,7 +298,7 @@ def test_a_descriptor_signed_by_another_key_of_the_publisher(site, machine, host
     from volact.sealing import certificates, sign
 
     certificate = certificates.make_end(
-        site.publisher._ca, host.issuer.key.public_key, verify.Role.KMS_HOST, grant, "Contoso", site.clock(), 7
+        site.publisher._ca, host.issuer.key.public_key, Role.KMS_HOST, grant, "Contoso", site.clock(), 7
     )
     host.issuer = sign.Issuer(host.issuer.key, [certificate, site.publisher.issuing], site.publisher.root)
     refuses(machine, host, DescriptorSignerError)
@@ -317,7 +327,7 @@ def test_a_status_that_is_missing_or_too_old(site, machine, host):
         machine.activate(host)
     host.status = site.publisher.status_token()
     site.clock.advance(days=366)
-    host.issuer = site.publisher.issuer(host._key(), verify.Role.KMS_HOST, "Contoso", {101})
+    host.issuer = site.publisher.issuer(host._key(), Role.KMS_HOST, "Contoso", {101})
     with pytest.raises(StatusExpiredError):
         machine.activate(host)
 
@@ -331,13 +341,13 @@ def test_a_host_that_dates_its_descriptor_back_to_an_old_status(tmp_path):
     site.clock.advance(days=20)  # the status that it staples is from before it was revoked, say
 
     class Backdating:
-        def get_issuer(self, *args: object) -> str:
+        def get_issuer(self, *args: Any) -> str:
             host.clock = lambda: began + 5 * DAY
             token = host.get_issuer(*args)
             host.clock = site.clock
             return token
 
-        def activate(self, *args: object) -> bytes:
+        def activate(self, *args: Any) -> bytes:
             return host.activate(*args)
 
     with pytest.raises(StatusExpiredError):
@@ -434,7 +444,7 @@ def test_a_descriptor_of_a_file_must_not_have_ended(site, machine, host):
         answers.verify_descriptor(
             token,
             site.publisher.trust,
-            "volume",
+            Channel.VOLUME,
             now=site.clock() + 2 * DAY,
             nonce=b"",
             suites=("x25519",),

@@ -99,6 +99,7 @@ def test_a_definition_older_than_the_product_demands_is_refused(machine):
 
 def test_a_missing_folder_is_an_unlicensed_product(tmp_path, site):
     found = volact.check(PRODUCT, root=site.publisher.fingerprint, dir=tmp_path / "nowhere")
+    assert found.reason is not None
     assert (found.state, found.enforcement, found.reason.code) == (
         State.UNLICENSED,
         Enforcement.LIMIT,

@@ -48,6 +48,7 @@ def test_every_state_is_listed_with_its_number():
 
 def test_every_verb_and_alias_is_in_a_guide():
     verbs = next(action for action in build_parser("client")._actions if action.dest == "verb").choices
+    assert verbs is not None
     missing = [verb for verb in verbs if not re.search(rf"`(volact client )?{verb}\b", GUIDES)]
     assert missing == []
 

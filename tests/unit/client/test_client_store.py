@@ -4,6 +4,7 @@
 import multiprocessing
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -36,7 +37,7 @@ def machine(tmp_path, site: Site) -> ClientMachine:
     return machine
 
 
-def files(machine: ClientMachine) -> list:
+def files(machine: ClientMachine) -> list[Path]:
     return sorted(path for path in machine.folder.rglob("*") if path.is_file() and path.name != "lock")
 
 
@@ -126,7 +127,7 @@ def test_a_lock_may_be_nested(tmp_path):
     ClientStore(tmp_path, lock_seconds=0).save_latest_time(8)
 
 
-def _make_key(folder: str) -> bytes:
+def _make_key(folder: Path) -> bytes:
     from volact.sealing.sign import MachineSigner
 
     return MachineSigner(ClientStore(folder).machine_key()).machine

@@ -181,7 +181,7 @@ def test_selection_draws_as_dnspython_does():
     rng = Random(2782)
     drawn = Counter(tuple(found.target for found in selection_order(ours, rng)) for _ in range(4000))
     wanted = Counter(
-        tuple(found.target.to_text(omit_final_dot=True) for found in theirs.processing_order()) for _ in range(4000)
+        tuple(found.to_text().split()[-1].rstrip(".") for found in theirs.processing_order()) for _ in range(4000)
     )
     assert drawn.keys() == wanted.keys()
     assert all(drawn[order] == pytest.approx(wanted[order], rel=0.2) for order in wanted)

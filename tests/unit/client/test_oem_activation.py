@@ -31,6 +31,8 @@ UUID = "4c4c4544-0042-3510-8052-b4c04f4e4232"
 class OemMachine(ClientMachine):
     """Reads its firmware from a tree."""
 
+    tree: FirmwareTree
+
     @property
     def local(self):
         return LocalMachine(lambda: self.hardware, lambda: f"machine-{self.number}", self.tree.root)
@@ -91,6 +93,7 @@ def test_what_other_software_verifies_is_the_makers_own_token(site, marker, comp
     one.tree.put(token)
     one.start()
     found = loading.load_product(one.store, PRODUCT).firmware
+    assert found is not None
     assert found.token == token
     assert markers.verify_marker(token, site.publisher.trust).maker == "Contoso PCs"
 

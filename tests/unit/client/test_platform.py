@@ -201,7 +201,7 @@ def test_a_file_that_another_process_locks_is_not_locked_here_either(monkeypatch
                 raise OSError(36, "resource deadlock avoided")
             self.held = True
 
-    monkeypatch.setitem(sys.modules, "msvcrt", Msvcrt())  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "msvcrt", Msvcrt())
     assert windows.try_lock(3)
     assert not windows.try_lock(3)
 

@@ -2,6 +2,7 @@
 """The wizard without its pages: the way through its steps, what a form becomes, what is remembered."""
 
 import os
+from typing import Any
 
 import pytest
 
@@ -119,7 +120,8 @@ def test_a_definition_is_taken_only_under_the_root_that_was_told(tmp_path) -> No
 def test_a_directory_needs_a_domain_or_a_server() -> None:
     with pytest.raises(NothingGivenError):
         directory.connection_of({"user": "Administrator"})
-    state = SetupState(method=DIRECTORY, **directory.connection_of({"domain": " ad.example.com ", "user": "A@B"}))
+    given: dict[str, Any] = {**directory.connection_of({"domain": " ad.example.com ", "user": "A@B"})}
+    state = SetupState(method=DIRECTORY, **given)
     assert str(directory.plan(state)) == "volact directory prepare --domain ad.example.com --user A@B"
     kept = directory.prepare(state, schema=False)
     assert str(kept) == "volact directory prepare --yes --no-schema --domain ad.example.com --user A@B"

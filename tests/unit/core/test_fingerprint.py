@@ -4,6 +4,7 @@
 import base64
 import hashlib
 import hmac
+from collections.abc import Set
 
 import pytest
 
@@ -22,7 +23,7 @@ DESKTOP = {
 }
 
 
-def fingerprint(changes: dict[Trait, str] | None = None, *, without: set[Trait] = frozenset(), salt: bytes = SALT):
+def fingerprint(changes: dict[Trait, str] | None = None, *, without: Set[Trait] = frozenset(), salt: bytes = SALT):
     raw = {trait: value for trait, value in (DESKTOP | (changes or {})).items() if trait not in without}
     return Fingerprint.of(raw, salt)
 

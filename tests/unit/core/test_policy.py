@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Policy: the field's figures by default, each within its bounds, read back exactly as it was signed."""
 
+from typing import Any
+
 import pytest
 
 from volact.core.encoding import Fields
@@ -32,12 +34,15 @@ def test_a_policy_comes_back_as_it_was_signed():
 
 @pytest.mark.parametrize("name", BOUNDS)
 def test_a_figure_stays_within_its_bounds(name):
+    def policy(value: Any) -> Policy:
+        return Policy(**{name: value})
+
     least, most = BOUNDS[name]
-    assert getattr(Policy(**{name: least}), name) == least
-    assert getattr(Policy(**{name: most}), name) == most
+    assert getattr(policy(least), name) == least
+    assert getattr(policy(most), name) == most
     for value in (least - 1, most + 1, True, 1.5, "30", None):
         with pytest.raises(PolicyFigureError):
-            Policy(**{name: value})
+            policy(value)
         with pytest.raises(MalformedError):
             Policy.from_claim(Fields(Policy().to_claim() | {name: value}, "policy"))
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from support.site import Vendor
+from volact.core.encoding import Fields
 from volact.core.errors import VolactError
 from volact.core.exchange import AnswerFile, RequestFile
 from volact.core.fingerprint import Fingerprint
@@ -49,7 +50,8 @@ class Publisher:
 
     def activate(self, issuer: str, sealed: bytes) -> bytes:
         token = jws.parse(self.simulator._opening.open_request(sealed).decode(), "volact-request+jwt")
-        key = jws.key_of(jws.Fields(token.jwk, "key"))
+        assert token.jwk is not None
+        key = jws.key_of(Fields(token.jwk, "key"))
         claims = token.claims()
         nonce, response_key = claims.octets("nonce"), claims.octets("response_key")
         licence = self.licence(self._licence(key, jws.thumbprint(token.jwk), nonce, claims.text("product")))
@@ -170,7 +172,7 @@ def test_an_answer_from_another_time_is_refused(here, shift):
 def test_an_answer_that_was_given_before_is_refused(here):
     here.activate()
     old = here.publisher.answers[0]
-    here.publisher.activate = lambda issuer, sealed: old  # type: ignore[method-assign]
+    here.publisher.activate = lambda issuer, sealed: old
     here.fails("seal-broken")
 
 

@@ -36,7 +36,7 @@ def test_a_new_part_does_not_make_another_machine(part):
 def test_packing_is_seven_bytes_a_trait_and_in_one_order():
     packed = pack(fingerprint(1), MACHINE)
     assert len(packed) == 7 * len(simulated_traits(1))
-    backwards = dataclasses.replace(fingerprint(1), traits=dict(reversed(fingerprint(1).traits.items())))
+    backwards = dataclasses.replace(fingerprint(1), traits=dict(reversed(list(fingerprint(1).traits.items()))))
     assert pack(backwards, MACHINE) == packed
 
 

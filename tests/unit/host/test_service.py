@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from support.site import Request, Vendor, make_request
 from volact.core.count import day_of
+from volact.core.encoding import b64encode
 from volact.core.errors import StoreError, VolactError
 from volact.core.policy import DAY
 from volact.core.product_key import Channel
@@ -20,7 +21,7 @@ from volact.core.refusal import SignedRefusal
 from volact.core.request import ActivationRequest
 from volact.host import service as service_module
 from volact.host.application import load_serving, open_store
-from volact.host.issuing import Intervals
+from volact.host.issuing import Intervals, decide
 from volact.host.recording import HOST_SCOPE
 from volact.host.service import HostService
 from volact.host.store import HostStore
@@ -107,9 +108,14 @@ def test_the_same_machine_counts_once_however_often_it_asks(here):
 
 
 def test_a_hundred_at_once_are_answered_in_few_transactions_and_each_with_a_count_of_its_own(here, monkeypatch):
-    batches = []
+    batches: list[int] = []
     record = here.store.record
-    monkeypatch.setattr(here.store, "record", lambda seen, *rest: batches.append(len(seen)) or record(seen, *rest))
+
+    def counted(seen: list[Any], *rest: Any) -> Any:
+        batches.append(len(seen))
+        return record(seen, *rest)
+
+    monkeypatch.setattr(here.store, "record", counted)
     answers = here.ask(*(here.request(n) for n in range(100)))
     assert sorted(answer.licence.count for answer in answers) == list(range(1, 101))
     assert sum(batches) == 100
@@ -166,7 +172,7 @@ def test_good_and_bad_requests_of_one_batch_get_each_their_own_answer(here):
 
 
 def test_what_cannot_be_read_for_no_good_reason_takes_nobody_else_along(here, monkeypatch):
-    real = service_module.decide
+    real = decide
 
     def broken(request: ActivationRequest, **how: Any) -> Any:
         if request.name == "odd":
@@ -188,7 +194,7 @@ def test_what_cannot_be_signed_takes_nobody_else_along(here, monkeypatch):
             raise RuntimeError("a fault of ours")
         return real(key, nonce, text)
 
-    monkeypatch.setattr(service_module.envelope, "seal_answer", broken)
+    monkeypatch.setattr(envelope, "seal_answer", broken)
     good, odd = here.ask(here.request(1), here.request(2, nonce=bytes(16)))
     assert isinstance(odd, RuntimeError)
     assert good.licence.count in (1, 2)
@@ -297,8 +303,8 @@ def test_readiness_ends_with_the_certificate(here):
 
 
 def describe(here: Here, **changes: Any) -> str:
-    values = {"root": here.vendor.root, "product": "acme-cad", "group": CLIENT_GROUP, "nonce": b"n" * 16} | changes
-    return str(here.run(here.service.descriptor(**values)))
+    values: dict[str, Any] = {"root": here.vendor.root, "product": "acme-cad", "group": CLIENT_GROUP}
+    return str(here.run(here.service.descriptor(**values | {"nonce": b"n" * 16} | changes)))
 
 
 def test_a_descriptor_carries_the_nonce_and_ends_with_the_certificate(here):
@@ -307,7 +313,7 @@ def test_a_descriptor_carries_the_nonce_and_ends_with_the_certificate(here):
 
     first = claims()
     assert first["exp"] == here.clock() + DAY
-    assert jws.b64encode(b"n" * 16) in str(first)
+    assert b64encode(b"n" * 16) in str(first)
     here.clock.advance(days=364, hours=12)
     assert claims()["exp"] == here.clock.now - 364 * DAY - DAY // 2 + 365 * DAY
 

@@ -77,7 +77,8 @@ def test_any_other_text_is_no_cursor_or_a_whole_one(text) -> None:
 
 @given(st.lists(st.integers(0, 50), unique=True), st.integers(1, 7))
 def test_pages_hold_every_row_once(rows, limit) -> None:
-    found, cursor = [], None
+    found: list[int] = []
+    cursor = None
     while True:
         page = Wanted(limit, cursor).slice(rows, lambda row: (row,), int)
         found += page.items

@@ -2,6 +2,7 @@
 """Certificates: what ours look like to anyone who reads X.509, and which foreign ones are read at all."""
 
 import datetime
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -23,7 +24,7 @@ GRANT = Grant("Contoso", frozenset({102, 101}), certificates.key_thumbprint(HOST
 
 
 def host(now=NOW, **changes):
-    arguments = {"role": Role.KMS_HOST, "grant": GRANT, "common_name": "kms.contoso.test"} | changes
+    arguments: dict[str, Any] = {"role": Role.KMS_HOST, "grant": GRANT, "common_name": "kms.contoso.test"} | changes
     return certificates.make_end(CA, HOST_KEY.public_key, now=now, serial=3, **arguments)
 
 

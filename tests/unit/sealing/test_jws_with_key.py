@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from volact.core.encoding import b64decode, b64encode, dump_object
+from volact.core.encoding import Fields, b64decode, b64encode, dump_object
 from volact.core.errors import VolactError
 from volact.sealing import jws, proof
 from volact.sealing.keys import LocalKey
@@ -22,7 +22,7 @@ def with_header(members: object) -> str:
 def the_long_way(token: str) -> object:
     try:
         parsed = jws.parse(token, proof.REQUEST)
-        key = jws.key_of(jws.Fields(parsed.jwk, "machine key"))
+        key = jws.key_of(Fields(parsed.jwk, "machine key"))
     except VolactError as exc:
         return (exc.code,)
     return parsed.payload, parsed.signing_input, key.public_numbers(), jws.thumbprint(parsed.jwk or {})

@@ -59,10 +59,10 @@ def test_a_sealing_key_comes_back_from_its_file(suite):
 
 
 def test_a_file_of_other_keys_is_no_sealing_key():
-    one = keys.private_pem(x25519.X25519PrivateKey.generate(), None)
-    for pem in (b"", one + one, keys.private_pem(LocalKey.generate().private, None)):
+    one = keys.private_pem(x25519.X25519PrivateKey.generate(), PASSPHRASE)
+    for pem in (b"", one + one, keys.private_pem(LocalKey.generate().private, PASSPHRASE)):
         with pytest.raises(KeyFileError, match="suite"):
-            envelope.OpeningKey.from_pem(pem, None, "sealing.pem")
+            envelope.OpeningKey.from_pem(pem, PASSPHRASE, "sealing.pem")
 
 
 def test_a_missing_file_is_named(path):

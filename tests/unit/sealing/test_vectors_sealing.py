@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import mlkem, x25519
@@ -188,7 +189,7 @@ def test_request(vector):
 def opening_key(suite):
     given = SEAL["keys"][suite]
     if suite == envelope.X25519:
-        parts = (x25519.X25519PrivateKey.from_private_bytes(bytes.fromhex(given["private"])),)
+        parts: tuple[Any, ...] = (x25519.X25519PrivateKey.from_private_bytes(bytes.fromhex(given["private"])),)
     else:
         parts = (
             mlkem.MLKEM768PrivateKey.from_seed_bytes(bytes.fromhex(given["mlkem768_seed"])),
@@ -262,7 +263,7 @@ def test_vectors_have_names_of_their_own():
 
 
 def test_the_script_leaves_what_is_published_as_it_is_and_makes_the_same_vectors_anew(tmp_path):
-    script = [sys.executable, ROOT / "tools" / "make_sealing_vectors.py"]
+    script: list[str | Path] = [sys.executable, ROOT / "tools" / "make_sealing_vectors.py"]
     subprocess.run([*script, tmp_path], check=True)
     for name, file in (("licence", LICENCE), ("verification", VERIFICATION), ("request", REQUEST), ("seal", SEAL)):
         made = json.loads((tmp_path / f"{name}.json").read_bytes())

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rounds of the licensing service, on a clock that is set: what is due is done, and what is done is said once."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -41,12 +42,16 @@ class Serviced:
             Random(1),
             self.log,
             because=because,
-            remind=lambda _, facts: self.reminded.append(dict(facts)) or "hook",
+            remind=self._remind,
         )
 
     @property
     def log(self) -> Log:
         return Log(self.machine.folder, self.site.clock, journal=None)
+
+    def _remind(self, _: object, facts: Mapping[str, Any]) -> str:
+        self.reminded.append(dict(facts))
+        return "hook"
 
     def _activate(self, _: str) -> Any:
         self.asked += 1
@@ -172,6 +177,7 @@ def test_a_host_that_is_gone_ends_in_grace_then_in_notification_and_a_host_that_
 def test_a_round_comes_at_the_very_second_in_which_a_grace_ends(serviced: Serviced, site: Site) -> None:
     serviced.host.down = True
     until = serviced.machine.evaluate().until
+    assert until is not None
     site.clock.now = until - 100
     serviced.round()
     assert serviced.round().wake_at == until
@@ -244,6 +250,7 @@ def test_a_clock_that_went_back_gains_nothing_and_costs_nothing(serviced: Servic
     serviced.host.fill(101, 24)
     serviced.round()
     until = serviced.machine.evaluate().until
+    assert until is not None
     site.clock.advance(days=-400)
     done = serviced.round()
     assert done.licensed == 1

@@ -3,6 +3,7 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -72,7 +73,7 @@ def test_a_policy_with_extended_grace_shows_it() -> None:
 
 
 def test_the_same_seed_is_the_same_fleet_and_another_is_not() -> None:
-    changes = {"replaced_a_year": 0.5, "rollout_days": 20}
+    changes: dict[str, Any] = {"replaced_a_year": 0.5, "rollout_days": 20}
     assert run(**changes)[0] == run(**changes)[0]
     assert run(**changes)[0] != run(seed=2, **changes)[0]
 

@@ -77,7 +77,7 @@ def test_what_a_check_finds_takes_everything_back(role, tmp_path):
 
 
 def test_files_that_change_all_the_time_are_not_taken_for_a_backup(role, tmp_path, monkeypatch):
-    copy = archive.copy_database
+    copy = copy_database
 
     def changing(database, folder):
         (role / "about.json").write_text(os.urandom(8).hex())
@@ -90,7 +90,8 @@ def test_files_that_change_all_the_time_are_not_taken_for_a_backup(role, tmp_pat
 
 
 def test_a_file_that_changes_once_is_copied_again(role, tmp_path, monkeypatch):
-    copy, times = archive.copy_database, []
+    copy = copy_database
+    times: list[int] = []
 
     def changing(database, folder):
         if not times:
@@ -106,7 +107,13 @@ def test_a_file_that_changes_once_is_copied_again(role, tmp_path, monkeypatch):
 
 def members(data):
     with tarfile.open(fileobj=io.BytesIO(data)) as found:
-        return [(one, found.extractfile(one).read()) for one in found.getmembers()]
+        return [(one, read(found, one)) for one in found.getmembers()]
+
+
+def read(archived, member):
+    file = archived.extractfile(member)
+    assert file is not None
+    return file.read()
 
 
 def pack(parts):

@@ -37,7 +37,7 @@ def port() -> Iterator[int]:
         port = free.getsockname()[1]
 
     def run(program: str, *arguments: str) -> None:
-        command = [SERVERS[-1].with_name(program), "-D", folder / "data", *arguments]
+        command = [str(SERVERS[-1].with_name(program)), "-D", str(folder / "data"), *arguments]
         subprocess.run(command, check=True, user=user, cwd=folder, stdout=subprocess.DEVNULL)
 
     run("initdb", "-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C.UTF-8")

@@ -12,7 +12,8 @@ from volact.wire.gen.volact.v1.activation_pb import ActivateRequest, ActivateRes
 from volact.wire.server import ACTIVATE, BusyError, IssuerApplication, Page
 
 PROTO = (b"content-type", b"application/proto")
-WHOLE = {"type": "http.request", "body": ActivateRequest(issuer="i", sealed=b"abc").to_binary(), "more_body": False}
+BODY = ActivateRequest(issuer="i", sealed=b"abc").to_binary()
+WHOLE = {"type": "http.request", "body": BODY, "more_body": False}
 GONE = {"type": "http.disconnect"}
 
 
@@ -53,8 +54,7 @@ def answer_of(sent):
 
 
 def test_a_body_in_pieces_is_one_message():
-    body = WHOLE["body"]
-    pieces = [{"type": "http.request", "body": body[n : n + 1], "more_body": True} for n in range(len(body))]
+    pieces = [{"type": "http.request", "body": BODY[n : n + 1], "more_body": True} for n in range(len(BODY))]
     end = {"type": "http.request", "body": b"", "more_body": False}
     status, data = answer_of(run(IssuerApplication(Service(), {}), [*pieces, end]))
     assert (status, ActivateResponse.from_binary(data).sealed) == (200, b"cba")

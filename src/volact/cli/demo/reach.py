@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
 import asyncssh
 
@@ -36,7 +37,7 @@ class MachineDoor:
         self._stop: asyncio.Event | None = None
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="ssh", daemon=True)
 
-    def __enter__(self) -> "MachineDoor":
+    def __enter__(self) -> Self:
         self._thread.start()
         self._ready.wait(START_SECONDS)
         return self

@@ -139,7 +139,7 @@ def _letters_or_none(path: Path) -> frozenset[str]:
 
 def _letters(path: Path) -> frozenset[str]:
     """What a font has; nothing where it has pictures in place of outlines.  Of a collection, the first."""
-    from fontTools.ttLib import TTFont  # type: ignore[import-untyped]
+    from fontTools.ttLib import TTFont
 
     with path.open("rb") as file, TTFont(file, lazy=True, fontNumber=0) as font:
         tables: Any = font
