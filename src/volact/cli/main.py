@@ -52,10 +52,10 @@ OBJECTS_BEFORE_COLLECTING = 50_000
 DESCRIPTION = "Volume activation for any software."
 EPILOG = """\
 examples:
-  volact demo                                   see a whole site activate itself
+  volact demo                                   # see a whole site activate itself
   volact client add-product acme.volproduct --root sha256:…
-  volact client activate acme-cad               activate through the network's KMS host
-  volact host status                            count, threshold, leases of a KMS host
+  volact client activate acme-cad               # activate through the network's KMS host
+  volact host status                            # count, threshold, leases of a KMS host
 
 `volact GROUP --help` shows a group's verbs, `volact GROUP VERB --help` its options and examples.
 State lives in one folder per role: --dir, or VOLACT_CLIENT_DIR and so on, or the system's place."""

@@ -67,10 +67,10 @@ def _products_and_keys(group: Any) -> None:
         "inpkey",
         about="A typing error is located by its group; nothing is installed then.  A key replaces the one before.",
         examples=(
-            "volact client install-key acme-cad --generic                    the definition's own volume key",
-            "volact client install-key acme-cad --generic --edition server   where there are several",
-            "volact client install-key acme-cad --guest                      in a virtual machine's image",
-            "volact client install-key acme-cad - < key.txt                  a key that no process list shows",
+            "volact client install-key acme-cad --generic                    # the definition's own volume key",
+            "volact client install-key acme-cad --generic --edition server   # where there are several",
+            "volact client install-key acme-cad --guest                      # in a virtual machine's image",
+            "volact client install-key acme-cad - < key.txt                  # a key that no process list shows",
             "volact client ipk acme-cad XXXXX-XXXXX-XXXXX-XXXXX-XXXXX",
         ),
     )
@@ -127,7 +127,7 @@ def _activation(group: Any) -> None:
         "network or as a file.  If it cannot be reached, the proof is kept for the next try.",
         examples=(
             "volact client deactivate acme-cad",
-            "volact client deactivate acme-cad --file machine7.volreturn     without a network",
+            "volact client deactivate acme-cad --file machine7.volreturn     # without a network",
         ),
     )
     back.add_argument("product", metavar="PRODUCT")
@@ -153,9 +153,9 @@ def _activation(group: Any) -> None:
         "skms",
         "sethst",
         examples=(
-            "volact client set-host kms1.example.com        this host only, no DNS records",
+            "volact client set-host kms1.example.com        # this host only, no DNS records",
             "volact client skms '[2001:db8::5]:1700'",
-            "volact client set-host --domain example.com    the SRV records of this domain",
+            "volact client set-host --domain example.com    # the SRV records of this domain",
             "volact client set-host --resolver 192.0.2.53 --no-caching",
         ),
     )
@@ -212,7 +212,7 @@ def _telephone(group: Any) -> None:
             "volact client apply acme-cad",
             "volact client apply acme-cad - < confirmation.txt",
             "volact client apply acme-cad --file confirmation.txt",
-            "volact client apply acme-cad --answer answer.json     what answers `volact client request`",
+            "volact client apply acme-cad --answer answer.json     # what answers `volact client request`",
         ),
     )
     apply.add_argument("product", metavar="PRODUCT")
@@ -310,7 +310,7 @@ def _looking(group: Any) -> None:
         "Exit code: the command's, or 1 where it was not started; without a command 0 licensed, 1 not.",
         examples=(
             "volact client check acme-cad --root sha256:5f0c… && echo licensed",
-            "volact client check acme-cad --root sha256:5f0c… --wait 60         as a container's readiness probe",
+            "volact client check acme-cad --root sha256:5f0c… --wait 60         # as a container's readiness probe",
             "volact client check acme-cad --root sha256:5f0c… -- /opt/acme/cad drawing.dwg",
         ),
     )
@@ -377,7 +377,7 @@ def _images(group: Any) -> None:
         "In an image the grace period begins at the first start, which activates.",
         examples=(
             "volact client prepare answer.toml",
-            "volact client prepare answer/ --image /mnt/image      a folder with answer.toml and the definitions",
+            "volact client prepare answer/ --image /mnt/image      # a folder with answer.toml and the definitions",
         ),
     )
     prepare.add_argument("file", metavar="FILE", help="the answer file, or a folder that holds answer.toml")

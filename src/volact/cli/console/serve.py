@@ -28,10 +28,10 @@ def build(group: Any) -> None:
         "answer browsers until stopped (SIGINT, SIGTERM)",
         run,
         examples=[
-            "volact console serve                                  on http://localhost:1691; prints the first login",
+            "volact console serve                                  # on http://localhost:1691; prints the first login",
             "volact console serve --listen 192.0.2.10 --tls-certificate console.pem --tls-key console.key",
-            "volact console serve --web-logins logins.toml         people of the directory log in, too",
-            "volact console serve --trust-proxy 127.0.0.1 --name console.example.com      behind a reverse proxy",
+            "volact console serve --web-logins logins.toml         # people of the directory log in, too",
+            "volact console serve --trust-proxy 127.0.0.1 --name console.example.com      # behind a reverse proxy",
         ],
     )
     verb.add_argument("--listen", metavar="ADDRESS", default="127.0.0.1", help="the address (default: %(default)s)")

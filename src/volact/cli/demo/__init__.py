@@ -37,11 +37,11 @@ class FolderNotEmptyError(ConfigError):
 def build(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "examples:\n"
-        "  volact demo                              watch a site of 30 machines activate itself; Ctrl-C ends it\n"
-        "  volact demo --dir site                   keep the folders: site/publisher, site/host, site/machines/…;\n"
-        "                                           the same line again runs the same site again\n"
-        "  volact demo --machines 3                 a site below the threshold of 25\n"
-        "  volact demo --machines 40 --exit --json  for scripts: ends by itself, prints one JSON object"
+        "  volact demo                              # watch a site of 30 machines activate itself; Ctrl-C ends it\n"
+        "  volact demo --dir site                   # keep the folders: site/publisher, site/host, site/machines/…;\n"
+        "                                           # the same line again runs the same site again\n"
+        "  volact demo --machines 3                 # a site below the threshold of 25\n"
+        "  volact demo --machines 40 --exit --json  # for scripts: ends by itself, prints one JSON object"
     )
     machines = between(1, MOST_MACHINES)
     parser.add_argument("--machines", type=machines, default=30, metavar="N", help="how many (default: %(default)s)")

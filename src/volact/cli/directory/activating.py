@@ -74,11 +74,11 @@ def build(group: Any) -> None:
         run_request,
         aliases=["request"],
         examples=[
-            "volact directory installation-id --key-file host.key        digits: read them out …",
-            "volact directory apply                                      … and type what the desk answers",
-            "volact directory installation-id --key-file host.key -o forest.volreq       a file instead",
-            "volact publisher answer forest.volreq -o forest.volans      the publisher answers it",
-            "volact directory apply forest.volans                        and the answer is applied",
+            "volact directory installation-id --key-file host.key        # digits: read them out …",
+            "volact directory apply                                      # … and type what the desk answers",
+            "volact directory installation-id --key-file host.key -o forest.volreq       # a file instead",
+            "volact publisher answer forest.volreq -o forest.volans      # the publisher answers it",
+            "volact directory apply forest.volans                        # and the answer is applied",
         ],
     )
     form = request.add_mutually_exclusive_group()
@@ -95,9 +95,9 @@ def build(group: Any) -> None:
         "store the activation object that digits or an answer file make",
         run_apply,
         examples=[
-            "volact directory apply                                      the digits are asked for, group by group",
-            "volact directory apply 0072385-9925617-…                    or given at once; - reads them from stdin",
-            "volact directory apply forest.volans                        the answer file",
+            "volact directory apply                                      # the digits are asked for, group by group",
+            "volact directory apply 0072385-9925617-…                    # or given at once; - reads them from stdin",
+            "volact directory apply forest.volans                        # the answer file",
         ],
     )
     apply.add_argument("answer", metavar="ID|FILE", nargs="*", help="a confirmation ID, or an answer file")

@@ -48,10 +48,10 @@ def build(group: Any) -> None:
         "show or set who may read an activation object",
         run_acl,
         examples=[
-            "volact directory acl 'Head office'                            who may read it",
-            "volact directory acl 'Head office' --only 'CAD workstations'  only this group's computers",
-            "volact directory acl 'Head office' --deny Kiosks              all but these",
-            "volact directory acl 'Head office' --reset                    every computer again",
+            "volact directory acl 'Head office'                            # who may read it",
+            "volact directory acl 'Head office' --only 'CAD workstations'  # only this group's computers",
+            "volact directory acl 'Head office' --deny Kiosks              # all but these",
+            "volact directory acl 'Head office' --reset                    # every computer again",
         ],
     )
     share = add_verb(
@@ -59,7 +59,7 @@ def build(group: Any) -> None:
         "share-dns",
         "let several KMS hosts publish under one name in Active Directory's DNS",
         run_share,
-        examples=["volact directory share-dns kms2$ --domain ad.example.com     after the first host has published"],
+        examples=["volact directory share-dns kms2$ --domain ad.example.com  # after the first host has published"],
     )
     share.add_argument("names", nargs="+", metavar="NAME", help="the other hosts' accounts, or a group of them")
     share.add_argument("--zone", metavar="ZONE", help="the DNS zone (default: the forest's)")

@@ -31,12 +31,12 @@ def build(group: Any) -> None:
         "show or set how this computer reaches its directory",
         run,
         examples=[
-            "volact directory member                        what it is now",
+            "volact directory member                        # what it is now",
             "volact directory member --keytab /etc/volact/machine.keytab",
             "volact directory member --base dc=example,dc=com --server ldap.example.com --ca-file ca.pem \\",
             "    --user cn=pc1,ou=machines,dc=example,dc=com --password-file /etc/volact/ldap.secret",
-            "volact directory member --site Branch          where only a read-only domain controller is reached",
-            "volact directory member --off                  activate without the directory",
+            "volact directory member --site Branch          # where only a read-only domain controller is reached",
+            "volact directory member --off                  # activate without the directory",
         ],
     )
     verb.add_argument("--keytab", metavar="FILE", help=f"the computer's Kerberos keys (default: {SYSTEM_KEYTAB})")

@@ -19,11 +19,11 @@ def build(group: Any) -> None:
         "make room for activation objects in the directory; shows the changes first",
         run_prepare,
         examples=[
-            "volact directory prepare --domain ad.example.com          show what would be changed",
-            "volact directory prepare --domain ad.example.com --yes    and change it",
-            "volact directory prepare --no-schema --yes                use standard classes only",
+            "volact directory prepare --domain ad.example.com          # show what would be changed",
+            "volact directory prepare --domain ad.example.com --yes    # and change it",
+            "volact directory prepare --no-schema --yes                # use standard classes only",
             "volact directory prepare --base dc=example,dc=com --server ldap.example.com --ca-file ca.pem \\",
-            "    --user cn=admin,dc=example,dc=com --yes               a plain LDAP directory",
+            "    --user cn=admin,dc=example,dc=com --yes               # a plain LDAP directory",
         ],
     )
     verb.add_argument("--no-schema", action="store_true", help="leave the schema alone; objects use standard classes")

@@ -27,8 +27,8 @@ class NoProductError(ConfigError):
 def build(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "examples:\n"
-        "  volact doctor                     every product of this machine\n"
-        "  volact doctor acme-cad --json     one product, for a program"
+        "  volact doctor                     # every product of this machine\n"
+        "  volact doctor acme-cad --json     # one product, for a program"
     )
     parser.add_argument("products", metavar="PRODUCT", nargs="*", help="default: every product")
     where = "the client's folder (default: its variable, or the system's)"

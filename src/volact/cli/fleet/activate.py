@@ -18,9 +18,9 @@ def build(group: Any) -> None:
         run_activate,
         "activate machines, each product by its own way: KMS, directory, retail, MAK, proxy, backup",
         "volact fleet activate --filter 'state!=licensed'",
-        "volact fleet activate --all                                  what is licensed already is left alone",
+        "volact fleet activate --all                                  # what is licensed already is left alone",
         "volact fleet activate --kms kms1.example.com:1688 --filter 'tag=office'",
-        "volact fleet activate --mak proxy --keep --filter 'tag=plant'    machines that reach no publisher",
+        "volact fleet activate --mak proxy --keep --filter 'tag=plant'    # machines that reach no publisher",
         secret=True,
     )
     activate.add_argument("--product", metavar="PRODUCT", help="this product only")

@@ -31,7 +31,7 @@ def build(group: Any) -> None:
         run_bootstrap,
         "install volact on machines that have none, over SSH",
         "volact fleet bootstrap --artefact volact-1.0-py3-none-any.whl --filter 'result=volact-missing'",
-        "volact fleet bootstrap --artefact wheels.tar.gz --upgrade --all       nothing is fetched from anywhere",
+        "volact fleet bootstrap --artefact wheels.tar.gz --upgrade --all       # nothing is fetched from anywhere",
     )
     bring.add_argument(
         "--artefact", required=True, metavar="FILE", help="a wheel, a tar.gz of wheels, or a zip application (.pyz)"
@@ -73,7 +73,7 @@ def _jobs(group: Any) -> None:
         run_retry,
         "try the failed machines of a job again",
         "volact fleet jobs retry 7",
-        "volact fleet jobs retry 7 --uncertain      also those of which nobody knows how it went",
+        "volact fleet jobs retry 7 --uncertain      # also those of which nobody knows how it went",
         secret=True,
     )
     again.add_argument("--uncertain", action="store_true", help="also the uncertain ones")

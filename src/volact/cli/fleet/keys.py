@@ -41,8 +41,8 @@ def _key_verbs(inner: Any) -> None:
         "add",
         run_add,
         "add keys, typed or from a file; never on the command line",
-        "volact fleet keys add                    asks for one key",
-        "volact fleet keys add bought.csv         a key a line, a description behind a comma",
+        "volact fleet keys add                    # asks for one key",
+        "volact fleet keys add bought.csv         # a key a line, a description behind a comma",
         "volact fleet keys add - < bought.csv",
         secret=True,
     )
@@ -118,8 +118,8 @@ def _install(group: Any) -> None:
         "install-key",
         run_install,
         "install recommended or chosen keys on machines",
-        "volact fleet install-key --filter 'tag=office'                    the generic volume key",
-        "volact fleet install-key --prefer mak --product acme-cad ws1 ws2  the vault's best MAK",
+        "volact fleet install-key --filter 'tag=office'                    # the generic volume key",
+        "volact fleet install-key --prefer mak --product acme-cad ws1 ws2  # the vault's best MAK",
         "volact fleet install-key --key 33GJK --filter 'state=unlicensed'",
         secret=True,
     )

@@ -32,7 +32,7 @@ def _folder(group: Any) -> None:
         run_init,
         "make the fleet tool's folder, with its database",
         "volact fleet init",
-        "volact fleet init --database postgresql://volact@db.example.com/fleet      one inventory for a team",
+        "volact fleet init --database postgresql://volact@db.example.com/fleet      # one inventory for a team",
     )
     init.add_argument("--database", metavar="URL", help="a PostgreSQL database instead of a file in the folder")
     settings = verb(

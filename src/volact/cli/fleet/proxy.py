@@ -68,7 +68,7 @@ def _proxy_verbs(inner: Any) -> None:
         run_confirm,
         "have requests answered by their publishers; needs no fleet, only the publisher",
         "volact fleet proxy confirm lab.volbundle -o answers.volbundle",
-        "volact fleet proxy confirm forest.volreq -o forest.volans     a directory's or a host's request file",
+        "volact fleet proxy confirm forest.volreq -o forest.volans     # a directory's or a host's request file",
     )
     confirm.add_argument("file", metavar="FILE", help="a bundle of requests, or one request file")
     confirm.add_argument("-o", "--output", metavar="FILE", required=True, help="where the answers go")

@@ -38,10 +38,10 @@ def build(verbs: Any) -> None:
         "a report of the fleet: on the terminal, or as JSON, CSV, XLSX, HTML or PDF",
         _report,
         examples=(
-            "volact fleet report                               which there are",
+            "volact fleet report                               # which there are",
             "volact fleet report overview",
             "volact fleet report expiring --days 60 --filter 'tag=berlin'",
-            "volact fleet report consumption -o mak.pdf        the format by the file's ending",
+            "volact fleet report consumption -o mak.pdf        # the format by the file's ending",
             "volact fleet report changes --since 2026-11-01 --format csv > changes.csv",
         ),
     )
@@ -64,7 +64,7 @@ def _build_agreements(verbs: Any) -> None:
         "take agreements from a file, over those of the same names",
         _agreements_import,
         examples=(
-            "volact fleet agreements import bought.csv         agreement,group,quantity,product,publisher,starts,ends",
+            "volact fleet agreements import bought.csv    # agreement,group,quantity,product,publisher,starts,ends",
             "volact publisher agreement list --json | volact fleet agreements import -",
         ),
     )

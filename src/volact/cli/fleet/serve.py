@@ -36,7 +36,7 @@ def build(verbs: Any) -> None:
         "serve",
         _serve,
         "serve the HTTP API, run schedules, and work on jobs, until stopped",
-        "volact fleet serve                                http://127.0.0.1:1692/api/v1",
+        "volact fleet serve                                # http://127.0.0.1:1692/api/v1",
         "volact fleet serve --listen 192.0.2.10 --tls-certificate fleet.pem --tls-key fleet.key",
         secret=True,
     )

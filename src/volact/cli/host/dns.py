@@ -39,7 +39,7 @@ def build(group: Any) -> None:
         examples=[
             "volact host dns add example.com",
             "volact host dns add example.com,10,60 --server 192.0.2.53 --key-file /etc/volact/dns.key",
-            "volact host dns add ad.example.com --kerberos          Active Directory, as this computer's account",
+            "volact host dns add ad.example.com --kerberos          # Active Directory, as this computer's account",
         ],
     )
     add.add_argument("domain", metavar="DOMAIN[,PRIORITY[,WEIGHT]]")

@@ -24,7 +24,7 @@ def build(group: Any) -> None:
         run,
         examples=[
             "volact host history",
-            "volact host history --days 1                 today, hour by hour",
+            "volact host history --days 1                 # today, hour by hour",
             "volact host history --days 90 --json | jq '.groups[].days'",
         ],
     )

@@ -42,7 +42,7 @@ def build(group: Any) -> None:
         examples=[
             "volact host events --last 1h",
             "volact host events --code clock-skew --code machine-activated --limit 20",
-            "volact host events --jsonl > events.jsonl        everything, one JSON object a line",
+            "volact host events --jsonl > events.jsonl        # everything, one JSON object a line",
         ],
     )
     events.add_argument("--last", metavar="SPAN", help="only of the last 30m, 12h, 7d …")

@@ -25,11 +25,11 @@ def build(group: Any, hosting: Hosting[Any, Any]) -> None:
         partial(run, hosting),
         aliases=["ato"],
         examples=[
-            f"{command} activate                          online, at the publisher that the definition names",
+            f"{command} activate                          # online, at the publisher that the definition names",
             f"{command} activate --publisher http://activation.acme.example:1690",
-            f"{command} activate --request host1.volreq    without a network: write a request …",
-            "volact publisher answer host1.volreq -o host1.volans        … let the publisher answer it …",
-            f"{command} activate --answer host1.volans     … and apply the answer",
+            f"{command} activate --request host1.volreq    # without a network: write a request …",
+            "volact publisher answer host1.volreq -o host1.volans        # … let the publisher answer it …",
+            f"{command} activate --answer host1.volans     # … and apply the answer",
         ],
     )
     verb.add_argument("--key", metavar="LAST5", help="which key, where several are installed")

@@ -25,9 +25,9 @@ def build(group: Any, hosting: Hosting[Any, Any]) -> None:
         "show the digits to read to the publisher's desk, where there is no network",
         partial(run_installation_id, hosting),
         examples=[
-            f"{command} installation-id                 read these groups to the desk …",
-            "volact publisher phone                    … which answers with others …",
-            f"{command} apply                           … that are typed here",
+            f"{command} installation-id                 # read these groups to the desk …",
+            "volact publisher phone                    # … which answers with others …",
+            f"{command} apply                           # … that are typed here",
         ],
     )
     shown.add_argument("--new", action="store_true", help="other digits, where those shown before are not answered")
@@ -40,8 +40,8 @@ def build(group: Any, hosting: Hosting[Any, Any]) -> None:
         "activate the host with the confirmation ID that the desk read out",
         partial(run_apply, hosting),
         examples=[
-            f"{command} apply                           the digits are asked for, group by group",
-            f"{command} apply 0072385-9925617-…         or given at once; - reads them from standard input",
+            f"{command} apply                           # the digits are asked for, group by group",
+            f"{command} apply 0072385-9925617-…         # or given at once; - reads them from standard input",
         ],
     )
     applied.add_argument("confirmation", metavar="ID", nargs="*", help="the confirmation ID")

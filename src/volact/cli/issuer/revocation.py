@@ -23,8 +23,8 @@ def build(group: Any, hosting: Hosting[Any, Any]) -> None:
         "take the publisher's newest revocation status, which this host hands on to its machines",
         partial(run, hosting),
         examples=[
-            f"{command} status-update                     from the publisher",
-            f"{command} status-update acme.volstatus      carried here: `volact publisher status export -o FILE`",
+            f"{command} status-update                     # from the publisher",
+            f"{command} status-update acme.volstatus      # carried here: `volact publisher status export -o FILE`",
         ],
     )
     verb.add_argument("file", metavar="FILE", nargs="?", help="the status that was carried here (.volstatus)")

@@ -43,10 +43,10 @@ class PolicyFileError(ConfigError):
 def build(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "examples:\n"
-        "  volact simulate                                   10,000 machines over two years, a line a month\n"
-        "  volact simulate --picture fleet.svg               and as a picture\n"
-        "  volact simulate --machines 30 --outage 40-60      a small site, with one outage\n"
-        "  volact simulate --policy policy.toml --json       with other figures, for a program"
+        "  volact simulate                                   # 10,000 machines over two years, a line a month\n"
+        "  volact simulate --picture fleet.svg               # and as a picture\n"
+        "  volact simulate --machines 30 --outage 40-60      # a small site, with one outage\n"
+        "  volact simulate --policy policy.toml --json       # with other figures, for a program"
     )
     parser.add_argument("--machines", type=between(1, MOST_MACHINES), default=10_000, metavar="N", help="(10,000)")
     parser.add_argument("--days", type=between(1, MOST_DAYS), default=730, metavar="N", help="(730)")

@@ -34,8 +34,8 @@ def build(group: Any) -> None:
         "license the guests of this computer until stopped (SIGINT, SIGTERM)",
         run,
         examples=[
-            "volact vm serve --sockets /run/volact/guests                  one socket a guest, QEMU's own options",
-            "volact vm serve --sockets /var/lib/libvirt/qemu/channel/target    libvirt's channels",
+            "volact vm serve --sockets /run/volact/guests                  # one socket a guest, QEMU's own options",
+            "volact vm serve --sockets /var/lib/libvirt/qemu/channel/target    # libvirt's channels",
             "volact vm serve --vsock 1688 --metrics-listen 127.0.0.1:9688",
         ],
     )
