@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asyncssh.gss import GSSError  # type: ignore[attr-defined]  # gssapi's own where it is installed
 
 from support.fleet import Far, Kind, far_side, give_product
 from support.processes import good, volact, wait_for
@@ -54,6 +55,27 @@ def test_an_sshd_that_drops_connections_under_load_is_tried_again(far: Far, tmp_
     done = fleet("refresh", *names)
     assert "MaxStartups throttling" in far.log, "nothing was dropped, so nothing was shown"
     assert done["tasks"]["done"] == MACHINES, done["machines"]
+
+
+@pytest.mark.parametrize("far", ["1000"], indirect=True)
+def test_no_ticket_is_looked_for_unless_kerberos_is_asked_for(
+    far: Far, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The look blocks the whole program, and takes seconds where DNS does not answer at once."""
+    looked: list[str] = []
+
+    def look(host: str, store: object, delegate: bool) -> None:
+        looked.append(host)
+        raise GSSError(0, 0)
+
+    monkeypatch.setattr("asyncssh.connection.GSSClient", look)
+    fleet = office(tmp_path / "fleet", far)
+    name = far.of(Kind.GOOD)[0].name
+    assert fleet("refresh", name)["tasks"]["done"] == 1
+    assert looked == []
+    good("fleet", "set", "--gssapi", "--dir", tmp_path / "fleet")
+    assert fleet("refresh", name)["tasks"]["done"] == 1
+    assert looked == [far.of(Kind.GOOD)[0].address]
 
 
 @pytest.fixture

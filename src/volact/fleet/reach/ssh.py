@@ -163,7 +163,7 @@ class SshReach:
         account = str(options.username)
         try:
             way = await self._way(target, options)
-            async with _start(self._starts):
+            async with _start(self._starts, way.get("sock")):
                 connection = await asyncssh.connect(target.host, **self._arguments(target, seen), **way)
         except asyncssh.HostKeyNotVerifiable:
             raise self._host_key_error(target, seen) from None
@@ -204,6 +204,9 @@ class SshReach:
             "request_pty": False,
             "gss_kex": False,
             "gss_auth": settings.gssapi,
+            # asyncssh looks for a ticket even where it may not be used, and meanwhile nothing else happens: without a
+            # DNS that answers at once, one look takes seconds.
+            "gss_host": () if settings.gssapi else None,
             "password_auth": False,
             "kbdint_auth": False,
         }
@@ -324,9 +327,17 @@ def _resolve(host: str, port: int) -> list[tuple[int, Any]]:
 
 
 @asynccontextmanager
-async def _start(limit: asyncio.Semaphore) -> AsyncIterator[None]:
-    """A place among the connections that are being set up, given back early where the other side takes its time."""
-    await limit.acquire()
+async def _start(limit: asyncio.Semaphore, sock: socket.socket | None) -> AsyncIterator[None]:
+    """A place among the connections that are being set up, given back early where the other side takes its time.
+
+    Whoever gives up in the queue closes their ``sock``; later it is the connection's own.
+    """
+    try:
+        await limit.acquire()
+    except BaseException:
+        if sock is not None:
+            sock.close()
+        raise
     given_back = False
 
     def give_back() -> None:
