@@ -20,6 +20,7 @@ from volact.fleet.reports.report import BarChart, Report, Series
 from volact.fleet.store import FleetStore
 
 SCREENSHOTS = Path(__file__).resolve().parents[3] / "build" / "screenshots"
+LEAST_PIXELS = 9  # of a line of a chart's letters, on a phone too
 LOOKED_AT = ("overview", "consumption", "compliance", "failures")
 
 
@@ -71,6 +72,10 @@ def test_a_page_is_drawn_without_asking_anybody_and_can_be_read_by_everybody(
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     page.set_viewport_size({"width": 400, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    heights = "() => [...document.querySelectorAll('figure svg text')].map(text => text.getBoundingClientRect().height)"
+    letters = page.evaluate(heights)
+    assert letters
+    assert min(letters) >= LEAST_PIXELS
     page.close()
 
 
