@@ -352,7 +352,8 @@ def test_each_of_two_publishers_keys_goes_to_its_own_publisher(keyed, acme, beta
     assert first in done.json["error"]["message"]
     with served(acme) as acme_port, served(beta) as beta_port:
         keyed.good("activate", "--key", first, "--publisher", f"http://127.0.0.1:{acme_port}")
-        keyed.good("set-publisher", f"http://127.0.0.1:{beta_port}", "--key", key[-5:])
+        said = keyed.good("set-publisher", f"http://127.0.0.1:{beta_port}", "--key", key[-5:]).err
+        assert f"is asked at http://127.0.0.1:{beta_port} now" in said
         keyed.good("activate", "--key", key[-5:])
         keyed.good("activate", "--key", first)  # still at its own
     publishers = {one["publisher"]: one["activated"] for one in keyed.status()["keys"]}
@@ -440,7 +441,10 @@ def test_intervals_are_from_fifteen_minutes_to_thirty_days(host, minutes, fits):
 def test_intervals_go_back_to_the_policys(host):
     host.good("set-intervals", "--activation", 30, "--renewal", 1440)
     assert "30 minutes" in host.good("status").out
-    host.good("set-intervals", "--policy")
+    said = host.good("set-intervals", "--policy").err
+    assert "activation interval is the product's policy now (was 30 minutes)" in said
+    assert "renewal interval is the product's policy now (was 1440 minutes)" in said
+    assert "activation_minutes the product's policy, renewal_minutes the product's policy" in host.good("events").out
     settings = host.status()["settings"]
     assert (settings["activation_minutes"], settings["renewal_minutes"]) == (None, None)
     assert host.run("set-intervals").code == 2

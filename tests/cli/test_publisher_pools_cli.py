@@ -90,6 +90,9 @@ def test_retail_keys_come_as_lines_json_or_csv(shell):
     file = shell.folder / "keys.csv"
     shell.ok(*issue("retail", "clients", "--count", 4, "--activations", 2, "--csv", "-o", file))
     assert shell.out == ""
+    assert "wrote 4 keys" in shell.err
+    assert "for 2 activations each" in shell.err
+    assert "hand them over now" in shell.err
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     rows = list(csv.DictReader(io.StringIO(file.read_text())))
     assert [(row["kind"], row["activations"], row["organisation"]) for row in rows] == [

@@ -43,6 +43,8 @@ def test_the_passphrase_is_in_a_backup_only_when_asked_for(vendor, tmp_path):
             assert ("passphrase" in archive.getnames()) is wanted
         done = good("host", "restore", tmp_path / name, "--dir", tmp_path / f"{name}-host", "--json").json
         assert done["opened"] is wanted
+    said = good("host", "restore", tmp_path / "with", "--dir", tmp_path / "told").err
+    assert "with 1 host key in" in said
 
 
 def test_a_wrong_passphrase_is_said_and_nothing_is_restored(vendor, tmp_path):

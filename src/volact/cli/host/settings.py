@@ -3,10 +3,12 @@
 
 import argparse
 import dataclasses
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from volact.cli.environment import Environment
 from volact.cli.host.common import opened
+from volact.cli.host.show import interval
 from volact.cli.options import add_verb
 from volact.host.settings import HostSettings
 from volact.wire.client import Server
@@ -89,6 +91,19 @@ def _change(args: argparse.Namespace, env: Environment, **values: Any) -> int:
     if env.json:
         env.write_json(dataclasses.asdict(after))
     else:
-        for name, value in values.items():
-            env.say(f"{name} is {value} now (was {getattr(before, name)})")
+        for sentence in _sentences(before, values):
+            env.say(sentence)
     return 0
+
+
+def _sentences(before: HostSettings, values: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in values.items():
+        was = getattr(before, name)
+        if name == "publishers":
+            yield from (
+                f"the publisher {root} is asked at {url} now" for root, url in value.items() if was.get(root) != url
+            )
+        elif name.endswith("_minutes"):
+            yield f"{name.removesuffix('_minutes')} interval is {interval(value)} now (was {interval(was)})"
+        else:
+            yield f"{name} is {value} now (was {was})"

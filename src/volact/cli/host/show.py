@@ -226,8 +226,8 @@ def _show_settings(env: Environment, status: HostStatus) -> None:
         (
             ("port", settings.port),
             ("address", settings.address),
-            ("activation interval", _minutes(settings.activation_minutes)),
-            ("renewal interval", _minutes(settings.renewal_minutes)),
+            ("activation interval", interval(settings.activation_minutes)),
+            ("renewal interval", interval(settings.renewal_minutes)),
             ("DNS publishing", f"on, {domains}" if settings.dns_publishing else "off"),
             ("unproven requests", status.unproven),
         ),
@@ -240,7 +240,7 @@ def _reached(group: GroupStatus) -> str:
     return "yes" if all(reached) else "partly" if any(reached) else "no"
 
 
-def _minutes(value: int | None) -> str:
+def interval(value: int | None) -> str:
     return "the product's policy" if value is None else f"{value} minutes"
 
 
@@ -327,7 +327,8 @@ def _sentence(env: Environment, event: Event) -> str:
         return (
             f"{data.get('name') or 'a machine'}, {data.get('edition')}: count {data['count']}, was {data.get('state')}"
         )
-    return env.show_fields(data)
+    policys = {name: interval(None) for name, value in data.items() if name.endswith("_minutes") and value is None}
+    return env.show_fields({**data, **policys})
 
 
 def _short(machine: bytes | None) -> str:

@@ -79,7 +79,8 @@ def run_restore(hosting: Hosting[Any, Any], args: argparse.Namespace, env: Envir
         about = {"dir": str(path), "keys": keys, "opened": opened[0], "made_at": env.json_time(contents.made_at)}
         env.write_json(about)
         return 0
-    env.say(f"restored a {hosting.kind.noun} with {keys} host keys in {path}, as of {env.show_time(contents.made_at)}")
+    held = f"{keys} host key{'' if keys == 1 else 's'}"
+    env.say(f"restored a {hosting.kind.noun} with {held} in {path}, as of {env.show_time(contents.made_at)}")
     if not opened[0]:
         env.hint(f"its keys were not tried: put the passphrase into {path / PASSPHRASE}, or name it when you serve")
     return 0

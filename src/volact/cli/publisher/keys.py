@@ -28,6 +28,8 @@ from volact.publisher.rules.issuing import COUNTED, HOST_ROLES, POOLED, IssuedKe
 from volact.publisher.rules.pools import Activation
 
 _KEY_HELP = "the key, its last five symbols, or its key ID"
+HAND_OVER = "hand it over now: the publisher keeps only its hash and cannot show it again"
+HAND_THEM_OVER = "hand them over now: the publisher keeps only their hashes and cannot show them again"
 _KINDS = (*HOST_ROLES, *sorted(POOLED))
 
 
@@ -151,15 +153,16 @@ def _issue(args: argparse.Namespace, env: Environment) -> int:
     text = _shown(new, args, env)
     if args.output:
         write_file(args.output, text.encode(), 0o600)
-        env.say(f"wrote {len(new)} keys to {args.output}")
+        env.say(f"wrote {_counted(len(new), 'key')} to {args.output}")
     else:
         env.write(text.rstrip("\n"))
     if not args.json:
         issued = new[0].issued
         uses = _counted(issued.activations, "activation")
         hosts = f"{_counted(issued.hosts, 'host')} of {issued.organisation}, {uses} each"
-        env.hint(f"for {uses if pooled else hosts}")
-        env.hint("hand it over now: the publisher keeps only its hash and cannot show it again")
+        many = len(new) > 1
+        env.hint(f"for {uses + (' each' if many else '') if pooled else hosts}")
+        env.hint(HAND_THEM_OVER if many else HAND_OVER)
     return 0
 
 
@@ -345,7 +348,7 @@ def _supersede(args: argparse.Namespace, env: Environment) -> int:
         env.write_json({"key": str(new.key), **_as_json(new.issued, env)})
         return 0
     env.write(str(new.key))
-    env.hint("hand it over now: the publisher keeps only its hash and cannot show it again")
+    env.hint(HAND_OVER)
     return 0
 
 

@@ -70,7 +70,8 @@ def run(args: argparse.Namespace, env: Environment) -> int:
 
     def started() -> None:
         places = [*args.sockets, *([f"vsock port {args.vsock}"] if args.vsock is not None else [])]
-        env.say(f"VM host {name} serves guests on {', '.join(places)}, with {activated} activated keys")
+        keys = f"{activated} activated key{'' if activated == 1 else 's'}"
+        env.say(f"VM host {name} serves guests on {', '.join(places)}, with {keys}")
         if not activated:
             env.hint("it can license nobody yet: `volact vm activate`; it notices while it runs")
         env.stderr.flush()
