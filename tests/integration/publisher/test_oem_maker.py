@@ -100,7 +100,7 @@ def test_a_table_is_what_acpi_says_a_table_is(made, tmp_path):
         (["--group", "101"], "marker-unbound"),
         (["--group", "101", "--manufacturer", "Contoso"], "marker-options"),
         (["--group", "101", "--uuid", "00000000-0000-0000-0000-000000000000"], "device-unfit"),
-        (["--group", "999", *MODEL], "group-not-certified"),
+        (["--group", "999", *MODEL], "marker-group"),
         (["--group", "GROUP", *MODEL, "--acpi", "x", "--oem-id", "TOOLONGID"], "oem-table-id"),
     ],
 )

@@ -95,9 +95,9 @@ def _build_issue(family: Verbs) -> None:
         _issue,
         "issue a product key, or many, and print them, once",
         """
-volact publisher key issue --organisation "Example Ltd" --kind kms-host --product acme-cad --group acme-servers
+volact publisher key issue --organisation "Example Ltd" --kind kms-host --product acme-cad --group servers
 volact publisher key issue --organisation "Example Ltd" --kind kms-host --product acme-cad --group 102 --hosts 2
-volact publisher key issue --organisation "Example Ltd" --kind vm-host --product acme-cad --group acme-servers
+volact publisher key issue --organisation "Example Ltd" --kind vm-host --product acme-cad --group servers
 volact publisher key issue --organisation "Example Ltd" --kind mak --product acme-cad --group clients --activations 100
 volact publisher key issue --organisation "Shop" --kind retail --product acme-cad --group clients --count 500 --csv""",
         passphrase=True,

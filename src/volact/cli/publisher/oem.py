@@ -100,8 +100,8 @@ def _build_maker(family: Verbs) -> None:
         _marker,
         "as a maker: sign a marker, for a model or for one device",
         """
-volact publisher oem marker --dir ./oem --manufacturer Contoso --product-name "Book 14" --group 101 -o book14.volmarker
-volact publisher oem marker --dir ./oem --uuid 4c4c4544-… --group 101 --acpi device.aml --oem-id CONTSO""",
+volact publisher oem marker --dir ./oem --manufacturer Contoso --product-name "Book 14" --group 102 -o book14.volmarker
+volact publisher oem marker --dir ./oem --uuid 4c4c4544-… --group 102 --acpi device.aml --oem-id CONTSO""",
         passphrase=True,
     )
     parser.add_argument("--manufacturer", metavar="TEXT", help="SMBIOS type 1, as the computer says it")

@@ -70,6 +70,12 @@ class MakerMissingError(ConfigError):
     remedy = "`volact publisher oem list` shows those that were"
 
 
+class MarkerGroupError(InputError):
+    code = "marker-group"
+    fmt = "{maker} is certified for product groups {granted}, and not for {group}"
+    remedy = "name one of these, or have the publisher certify more: `volact publisher oem certify`"
+
+
 class MarkerTooLongError(InputError):
     code = "marker-too-long"
     fmt = "the marker has {length} characters, {most} fit into a table"
@@ -213,8 +219,12 @@ class MakerFolder:
         return _issuer(keys.read_file(self.path / "oem.pem"), self._key(passphrase))
 
     def sign(self, marker: OemMarker, passphrase: bytes) -> str:
-        """A marker, looked at as a client will.  Raises what verifying raises, and :class:`MarkerTooLongError`."""
+        """A marker, looked at as a client will.  Raises what verifying raises, and the errors of markers above."""
         issuer = self.issuer(passphrase)
+        outside = marker.groups - issuer.grant.groups
+        if outside:
+            granted = ", ".join(map(str, sorted(issuer.grant.groups)))
+            raise MarkerGroupError(maker=issuer.grant.organisation, granted=granted, group=min(outside))
         token = markers.sign_marker(issuer, marker)
         markers.verify_marker(token, Trust(issuer.root))
         if len(token) > MOST_MARKER:
