@@ -273,12 +273,37 @@ def test_a_pipe_gets_titles_aligned_columns_and_no_escape_sequence(run: Run) -> 
     ]
 
 
+SENT = "\\x1b]0;title\\x07 \\x7f \\x9b31m \\u202e é"
+HOSTILE = f"""
+import volact.cli.client.looking as looking
+from volact.wire.client import UnreachableError
+def status(args, env):
+    env.say("{SENT}")
+    raise UnreachableError(host="kms", port=1688, why="{SENT}")
+looking.status = status
+"""
+
+
+@pytest.mark.parametrize("option", [(), ("--json",)])
+def test_what_a_server_said_is_quoted_in_messages_and_json_without_what_a_terminal_obeys(
+    run: Run, option: tuple[str, ...]
+) -> None:
+    done = run("client", "status", *option, patch=HOSTILE)
+    shown = done.stdout + done.stderr
+    assert "title" in shown
+    assert "é" in shown
+    assert all(char.isprintable() for line in shown.split("\n") for char in line)
+    if option:
+        assert json.loads(done.stdout)["error"]["fields"]["why"] == "\x1b]0;title\x07 \x7f \x9b31m \u202e é"
+
+
 COLOUR = re.compile(r"\x1b\[(?:\d+;)*(?:3[0-7]|38;[\d;]+|9[0-7])m")
 HEADING = """
 import sys
 import volact.cli.client.looking as looking
 def status(args, env):
     env.write(f"colours {env.colours(env.stdout)}")
+    env.write("it said \\x1b]0;title\\x07")
     env.table(("key", "state"), [("A", "licensed")], title="Keys")
     return 0
 looking.status = status
@@ -294,6 +319,7 @@ def test_a_terminal_gets_drawn_tables_and_colours_only_where_they_are_wanted(
 ) -> None:
     text = _on_a_terminal([sys.executable, "-c", f"{HEADING}\n{CALL}", "client", "status"], tmp_path, variables)
     assert f"colours {colours}" in text
+    assert "it said �]0;title�" in text
     assert "Keys" in text
     assert "┃" in text
     assert COLOUR.search(text) is None

@@ -95,9 +95,10 @@ class Environment:
     # ---- data, on stdout
 
     def write(self, text: str) -> None:
-        """A line of data."""
+        """A line of data; what goes to a program is left as it is."""
+        shown = _clean_lines(text.expandtabs()) if self.stdout.isatty() else text
         try:
-            self.stdout.write(text + "\n")
+            self.stdout.write(shown + "\n")
         except BrokenPipeError:
             raise
         except OSError as exc:
@@ -107,7 +108,7 @@ class Environment:
     def write_json(self, value: Any, *, one_line: bool = False) -> None:
         """Indented on a terminal, unless the line itself is promised; ASCII where the output cannot carry the rest."""
         indent = 2 if self.stdout.isatty() and not one_line else None
-        self.write(json.dumps(value, indent=indent, ensure_ascii=not _is_unicode(self.stdout)))
+        self.write(_escaped(json.dumps(value, indent=indent, ensure_ascii=not _is_unicode(self.stdout))))
 
     def facts(self, pairs: Iterable[tuple[str, object]], title: str = "") -> None:
         """Label and value, a line each; a dash where there is no value."""
@@ -167,14 +168,14 @@ class Environment:
 
     def say(self, message: str) -> None:
         """Something the user may want to know; never data."""
-        self.stderr.write(f"volact: {message}\n")
+        self.stderr.write(f"volact: {_clean_lines(message)}\n")
 
     def hint(self, message: str) -> None:
-        self.stderr.write(f"volact: hint: {message}\n")
+        self.say(f"hint: {message}")
 
     def error(self, exc: VolactError) -> None:
         """The error as its two lines, and as JSON on stdout where JSON was asked for."""
-        self.stderr.write(f"volact: error: {exc}\n")
+        self.say(f"error: {exc}")
         if exc.hint:
             self.hint(exc.hint)
         if self.json and not isinstance(exc, OutputError):
@@ -267,6 +268,18 @@ def _is_unicode(stream: TextIO) -> bool:
 def _clean(text: str) -> str:
     """Names come from other machines: no control character of theirs reaches the terminal."""
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def _clean_lines(text: str) -> str:
+    """The same for sentences, which quote what a server said; theirs may have several lines."""
+    return "\n".join(map(_clean, text.split("\n")))
+
+
+def _escaped(text: str) -> str:
+    """JSON of the same value without what a terminal obeys: ``json`` leaves DEL, C1 and bidirectional marks as is."""
+    if text.isascii() and "\x7f" not in text:
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1].replace("\x7f", "\\u007f") for c in text)
 
 
 def _escape(text: str) -> str:
