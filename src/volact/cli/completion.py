@@ -12,8 +12,8 @@ from volact.cli.environment import Environment
 
 SHELLS = ("bash", "zsh")
 ABOUT = """\
-  bash   volact completion bash > /etc/bash_completion.d/volact
-  zsh    volact completion zsh > "${fpath[1]}/_volact\""""
+  volact completion bash > /etc/bash_completion.d/volact
+  volact completion zsh > "${fpath[1]}/_volact\""""
 
 
 def build(parser: argparse.ArgumentParser) -> None:
