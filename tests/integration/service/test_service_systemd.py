@@ -19,6 +19,7 @@ from volact.client.service import systemd
 
 pytestmark = pytest.mark.needs("systemd")
 PACKAGING = Path(__file__).resolve().parents[3] / "packaging" / "systemd"
+EXAMPLE = PACKAGING.parents[1] / "examples" / "vm" / "volact-vm.service"
 EXPOSURE = 30  # of 100: "OK" by systemd's own scale, for a service that runs as root
 
 
@@ -49,6 +50,13 @@ def test_a_server_s_unit_is_good_and_hardened_too(tmp_path: Path, server: str) -
     assert analyze("verify", "--man=no", unit).stderr == ""
     done = analyze("security", "--offline=true", f"--threshold={EXPOSURE}", unit)
     assert done.returncode == 0, done.stdout[-600:]
+
+
+@pytest.mark.parametrize(
+    "unit", [*sorted(PACKAGING.glob("*.service")), EXAMPLE], ids=lambda unit: unit.stem.removeprefix("volact-")
+)
+def test_a_service_that_falls_over_leaves_no_memory_with_keys_on_a_disk(unit: Path) -> None:
+    assert "LimitCORE=0" in unit.read_text(encoding="utf-8").splitlines()
 
 
 def test_the_unit_is_still_good_with_what_a_tpm_needs(units: Path) -> None:

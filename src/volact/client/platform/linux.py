@@ -112,6 +112,8 @@ StateDirectoryMode=0755
 RuntimeDirectory=volact
 RuntimeDirectoryPreserve=yes
 UMask=0022
+# Keys are in its memory: a fault leaves none of it on a disk.
+LimitCORE=0
 MemoryMax=256M
 TasksMax=96
 Nice=5
