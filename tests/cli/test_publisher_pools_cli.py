@@ -101,6 +101,14 @@ def test_retail_keys_come_as_lines_json_or_csv(shell):
     assert shell.json("key", "show", rows[0]["key"])["partial"] == rows[0]["partial"]
 
 
+def test_a_customer_s_name_in_csv_is_no_formula_of_a_spreadsheet(shell):
+    name = '=HYPERLINK("x")'
+    shell.ok("organisation", "add", name)
+    words = ["--organisation", name, "--kind", "retail", "--product", "acme-cad", "--group", "clients", "--csv"]
+    rows = list(csv.DictReader(io.StringIO(shell.ok("key", "issue", *words))))
+    assert [row["organisation"] for row in rows] == [f"'{name}"]
+
+
 @pytest.mark.parametrize(
     ("words", "code"),
     [

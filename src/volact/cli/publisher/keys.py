@@ -30,6 +30,8 @@ from volact.publisher.rules.pools import Activation
 _KEY_HELP = "the key, its last five symbols, or its key ID"
 HAND_OVER = "hand it over now: the publisher keeps only its hash and cannot show it again"
 HAND_THEM_OVER = "hand them over now: the publisher keeps only their hashes and cannot show them again"
+# A spreadsheet takes a cell that begins so for a formula (OWASP, CSV injection).
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _KINDS = (*HOST_ROLES, *sorted(POOLED))
 
 
@@ -210,8 +212,13 @@ def _shown(new: Sequence[NewKey], args: argparse.Namespace, env: Environment) ->
     columns = ("key", "key_id", "partial", "kind", "product", "group", "organisation", "agreement", "activations")
     writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
     return text.getvalue()
+
+
+def _cell(value: object) -> object:
+    """No text that a spreadsheet takes for a formula: names are what customers call themselves."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
 def _list(args: argparse.Namespace, env: Environment) -> int:
