@@ -176,6 +176,8 @@ def test_wrong_questions_are_answered_by_problem_documents(short: Path, site: Si
             "/v1/products/nope": (404, "product-not-added"),
             "/v1/products/..%2F..%2Fetc": (404, "product-not-added"),
             "/v2/products": (404, "path-unknown"),
+            "http://[": (400, "api-request"),
+            "/v1/products?" + "a=1&" * 9: (400, "api-request"),
             "/v1/products/acme-cad/licence": (404, "licence-not-stored"),
         }
         for path, expected in asked.items():

@@ -35,6 +35,7 @@ IDLE_SECONDS = 30.0  # without a caller, until the process ends
 CALLER_SECONDS = 5.0  # for each step of a caller's
 WHOLE_SECONDS = 15.0  # for all of them: one that sends a byte now and then holds a place, and there are only so many
 MOST_CALLERS = 64  # at once; the others wait in the kernel's queue
+MOST_FIELDS = 8  # of a query; two have a meaning
 VERSION = "v1"
 
 
@@ -70,8 +71,11 @@ class Asked:
 
     def get(self, target: str) -> dict[str, Any]:
         """The JSON of a path.  Raises the errors of this module and of the folder."""
-        parts = urlsplit(target)
-        query = {name: values[-1] for name, values in parse_qs(parts.query, max_num_fields=8).items()}
+        try:
+            parts = urlsplit(target)
+            query = {name: values[-1] for name, values in parse_qs(parts.query, max_num_fields=MOST_FIELDS).items()}
+        except ValueError:
+            raise RequestError(why=f"its address is malformed, or its query has over {MOST_FIELDS} fields") from None
         match [unquote(part) for part in parts.path.split("/")[1:]]:
             case ["v1", "products"]:
                 store = ClientStore(self._folder, lock_seconds=0)
