@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from volact import __version__
+from volact.cli import environment
 
 COMMAND = (sys.executable, "-m", "volact.cli.main")
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -337,3 +338,10 @@ def _on_a_terminal(command: list[str], home: Path, variables: dict[str, str]) ->
     os.close(ours)
     process.wait(30)
     return b"".join(parts).decode()
+
+
+def test_no_command_writes_a_message_past_what_cleans_it() -> None:
+    folder = Path(environment.__file__).parent
+    past = re.compile(r'stderr\.write\(f?"volact: ')
+    found = [path for path in sorted(folder.rglob("*.py")) if past.search(path.read_text(encoding="utf-8"))]
+    assert found == [folder / "environment.py"]

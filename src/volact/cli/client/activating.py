@@ -145,7 +145,7 @@ def _show_outcome(product: str, outcome: online.Outcome, env: Environment) -> No
 def _show_error(product: str, exc: VolactError, env: Environment) -> None:
     """The cause that tells most, and below it everyone who was asked."""
     said = str(exc) if str(exc).startswith(f"{product} ") else f"{product}: {exc}"
-    env.stderr.write(f"volact: error: {said}\n")
+    env.say(f"error: {said}")
     if exc.hint:
         env.hint(exc.hint)
     for attempt in exc.fields.get("attempts", ()):

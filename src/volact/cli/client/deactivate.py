@@ -64,7 +64,7 @@ def _online(given: GivenBack, store: ClientStore, route: Route, env: Environment
         given = returns.report(given, store, route.server, env.clock)
     except VolactError as exc:
         env.say(f"{given.product} is no longer activated on this machine, but the publisher has not taken it back")
-        env.stderr.write(f"volact: error: {given.product}: {exc}\n")
+        env.say(f"error: {given.product}: {exc}")
         env.hint(f"try again with `volact client deactivate {given.product}`, or carry the proof with --file FILE")
         if env.json:
             env.write_json({**_as_json(given), "error": exc.to_dict()})

@@ -179,7 +179,7 @@ def run_refresh(args: argparse.Namespace, env: Environment) -> int:
         return 1 if failed else 0
     env.table(_COLUMNS, [_row(one.key, env) for one in asked if one.error is None])
     for one in failed:
-        env.stderr.write(f"volact: error: the key ending in {one.key.partial}: {one.error}\n")
+        env.say(f"error: the key ending in {one.key.partial}: {one.error}")
         env.hint(one.error.hint if isinstance(one.error, VolactError) else "")
     return 1 if failed else 0
 

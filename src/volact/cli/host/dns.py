@@ -194,7 +194,7 @@ def _in_each(args: argparse.Namespace, env: Environment, done: str, act: Act) ->
     if env.json:
         env.write_json(_each_json(done, rows, failed))
     for error in failed.values():
-        env.stderr.write(f"volact: error: {error}\n")
+        env.say(f"error: {error}")
         env.hint(error.hint)
     _hint_at_none(env, settings)
     return 1 if failed else 0
