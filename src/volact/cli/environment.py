@@ -252,6 +252,11 @@ def _room(columns: Sequence[str], rows: list[list[str]], between: int) -> int:
     return sum(max(map(len, cells)) + between for cells in zip(columns, *rows, strict=True)) + 1
 
 
+def counted(number: int, noun: str) -> str:
+    """``1 product``, ``2 products``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def _lenient(stream: TextIO | None) -> TextIO:
     """A stream that shows a question mark for what its encoding lacks, and swallows all where it was closed."""
     if stream is None:

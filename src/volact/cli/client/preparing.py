@@ -4,8 +4,8 @@
 import argparse
 from pathlib import Path
 
-from volact.cli.client.shared import counted, open_store, say_notes
-from volact.cli.environment import Environment
+from volact.cli.client.shared import open_store, say_notes
+from volact.cli.environment import Environment, counted
 from volact.client.deployment import image
 from volact.client.folder.store import ClientStore
 from volact.core.errors import ConfigError

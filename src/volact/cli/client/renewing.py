@@ -3,8 +3,8 @@
 
 import argparse
 
-from volact.cli.client.shared import counted, machine_of, open_store, say_notes, view
-from volact.cli.environment import Environment
+from volact.cli.client.shared import machine_of, open_store, say_notes, view
+from volact.cli.environment import Environment, counted
 from volact.client.deployment import generalize as images
 from volact.client.deployment import rearm as rearming
 from volact.client.service.events import Event, Log

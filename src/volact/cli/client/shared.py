@@ -95,11 +95,6 @@ def view(product: str, store: ClientStore, machine: LocalMachine, env: Environme
     return View(loaded, evaluation, store.attempt(product), store.issuer(product), fingerprint)
 
 
-def counted(number: int, noun: str) -> str:
-    """``1 product``, ``2 products``."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def reason_json(reason: VolactError | None) -> dict[str, str] | None:
     if reason is None:
         return None

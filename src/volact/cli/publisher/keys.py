@@ -8,7 +8,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from volact.cli.environment import Environment
+from volact.cli.environment import Environment, counted
 from volact.cli.files import write_file
 from volact.cli.publisher.shared import (
     Verbs,
@@ -21,6 +21,7 @@ from volact.cli.publisher.shared import (
 )
 from volact.core.errors import ConfigError
 from volact.core.product_key import Channel
+from volact.core.spreadsheet import as_text
 from volact.publisher.administration.keys import NewKey
 from volact.publisher.administration.publisher import Publisher
 from volact.publisher.rows.records import HostActivation
@@ -30,8 +31,6 @@ from volact.publisher.rules.pools import Activation
 _KEY_HELP = "the key, its last five symbols, or its key ID"
 HAND_OVER = "hand it over now: the publisher keeps only its hash and cannot show it again"
 HAND_THEM_OVER = "hand them over now: the publisher keeps only their hashes and cannot show them again"
-# A spreadsheet takes a cell that begins so for a formula (OWASP, CSV injection).
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _KINDS = (*HOST_ROLES, *sorted(POOLED))
 
 
@@ -155,13 +154,13 @@ def _issue(args: argparse.Namespace, env: Environment) -> int:
     text = _shown(new, args, env)
     if args.output:
         write_file(args.output, text.encode(), 0o600)
-        env.say(f"wrote {_counted(len(new), 'key')} to {args.output}")
+        env.say(f"wrote {counted(len(new), 'key')} to {args.output}")
     else:
         env.write(text.rstrip("\n"))
     if not args.json:
         issued = new[0].issued
-        uses = _counted(issued.activations, "activation")
-        hosts = f"{_counted(issued.hosts, 'host')} of {issued.organisation}, {uses} each"
+        uses = counted(issued.activations, "activation")
+        hosts = f"{counted(issued.hosts, 'host')} of {issued.organisation}, {uses} each"
         many = len(new) > 1
         env.hint(f"for {uses + (' each' if many else '') if pooled else hosts}")
         env.hint(HAND_THEM_OVER if many else HAND_OVER)
@@ -212,13 +211,10 @@ def _shown(new: Sequence[NewKey], args: argparse.Namespace, env: Environment) ->
     columns = ("key", "key_id", "partial", "kind", "product", "group", "organisation", "agreement", "activations")
     writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
+    writer.writerows(
+        {name: as_text(value) if isinstance(value, str) else value for name, value in row.items()} for row in rows
+    )
     return text.getvalue()
-
-
-def _cell(value: object) -> object:
-    """No text that a spreadsheet takes for a formula: names are what customers call themselves."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
 def _list(args: argparse.Namespace, env: Environment) -> int:
@@ -414,7 +410,3 @@ def _as_json(key: IssuedKey, env: Environment) -> dict[str, object]:
         "blocked_at": env.json_time(key.blocked_at),
         "blocked_reason": key.blocked_reason,
     }
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -6,10 +6,8 @@ import io
 import json
 from typing import Any
 
+from volact.core.spreadsheet import as_text
 from volact.fleet.reports.report import BarChart, Chart, Kind, Report, Value, rfc3339, show
-
-# A spreadsheet takes a cell that begins so for a formula (OWASP, CSV injection); names come from other machines.
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def to_json(report: Report) -> bytes:
@@ -57,7 +55,7 @@ def _cell(kind: Kind, value: Value) -> str:
     if plain is None:
         return ""
     if isinstance(plain, str):
-        return f"'{plain}" if plain.startswith(FORMULA) else plain
+        return as_text(plain)
     return f"{plain:.6g}" if isinstance(plain, float) else str(plain)
 
 

@@ -6,6 +6,7 @@ from typing import Final
 from starlette.responses import Response
 
 from volact.core.errors import VolactError
+from volact.core.spreadsheet import as_text
 from volact.web.access.roles import ADMINISTER
 from volact.web.pages.form import Form
 from volact.web.pages.renderer import iso
@@ -103,8 +104,7 @@ def audit_file(visit: Visit) -> Response:
 
 def _cell(text: str) -> str:
     """RFC 4180, and no text that a spreadsheet takes for a formula."""
-    safe = "'" + text if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
-    return '"' + safe.replace('"', '""') + '"'
+    return '"' + as_text(text).replace('"', '""') + '"'
 
 
 def _show_accounts(visit: Visit, form: Form, status: int = 200) -> Response:
