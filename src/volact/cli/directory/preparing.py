@@ -5,7 +5,7 @@ import argparse
 from typing import Any
 
 from volact.cli.directory.shared import add_connection, session
-from volact.cli.environment import Environment
+from volact.cli.environment import Environment, counted
 from volact.cli.options import add_verb
 from volact.directory import prepare, schema
 
@@ -66,7 +66,7 @@ def run_schema(args: argparse.Namespace, env: Environment) -> int:
 
 
 def _conclude(env: Environment, steps: int, *, done: bool, lasting: bool) -> None:
-    changes = f"{steps} change{'' if steps == 1 else 's'}"
+    changes = counted(steps, "change")
     if not steps:
         env.say("the directory is prepared; nothing to change")
     elif done:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from volact.cli.environment import Environment
+from volact.cli.environment import Environment, counted
 from volact.cli.files import FileUnreadableError
 from volact.cli.fleet.opening import add_filter, add_selection, chosen, folder_of, open_fleet, tell, verb
 from volact.cli.options import between
@@ -199,7 +199,7 @@ def run_remove(args: argparse.Namespace, env: Environment) -> int:
 def _change(args: argparse.Namespace, env: Environment, done: str, change: Any) -> int:
     with open_fleet(args, env) as fleet:
         number = change(fleet)
-    return tell(env, {"machines": number}, f"{done} {number} machine{'' if number == 1 else 's'}")
+    return tell(env, {"machines": number}, f"{done} {counted(number, 'machine')}")
 
 
 def _found(args: argparse.Namespace, env: Environment) -> Iterator[Found]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from volact.cli.environment import Environment
+from volact.cli.environment import Environment, counted
 from volact.cli.options import Run, add_verb, between
 from volact.core.errors import ConfigError
 from volact.fleet.activation.install import INSTALL
@@ -192,7 +192,7 @@ def _heading(job: Job) -> str:
         counts = ", ".join(f"{number} {state}" for state, number in sorted(job.counts.items()))
         return f"job {job.id}: {job.kind}: {counts}"
     failed = job.counts.get(TaskState.FAILED, 0)
-    asked = f"job {job.id}: dry run of {job.kind} on {job.total} machine{'' if job.total == 1 else 's'}"
+    asked = f"job {job.id}: dry run of {job.kind} on {counted(job.total, 'machine')}"
     return f"{asked}: nothing was changed" + (f", {failed} failed" if failed else "")
 
 

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from volact.cli.environment import Environment
+from volact.cli.environment import Environment, counted
 from volact.cli.files import read_file, write_file
 from volact.cli.fleet.opening import add_machines, chosen, folder_of, open_fleet, run_job, verb
 from volact.cli.options import add_family
@@ -308,4 +308,4 @@ def _show_import(made: Imported, env: Environment, *, dry_run: bool) -> None:
 
 
 def _conflicts(number: int) -> str:
-    return f"{number} conflict{'' if number == 1 else 's'}: the file wins"
+    return f"{counted(number, 'conflict')}: the file wins"

@@ -7,7 +7,7 @@ import functools
 import os
 from typing import Any
 
-from volact.cli.environment import Environment
+from volact.cli.environment import Environment, counted
 from volact.cli.host.common import add_passphrase, fingerprint_for, full_name, opened, passphrase_file
 from volact.cli.options import add_verb
 from volact.client.service import systemd
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace, env: Environment) -> int:
 
     def started() -> None:
         companion.start()
-        keys = f"{activated} activated key{'' if activated == 1 else 's'}"
+        keys = counted(activated, "activated key")
         env.say(f"KMS host {name} listens on {listener.address}, port {listener.port}, with {keys}")
         if not activated:
             env.hint("it can answer nobody yet: `volact host activate`; it notices while it runs")

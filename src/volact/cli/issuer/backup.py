@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from volact import __version__
-from volact.cli.environment import Environment
+from volact.cli.environment import Environment, counted
 from volact.cli.issuer.common import Hosting
 from volact.cli.options import add_verb
 from volact.issuer.folder import IssuerFolder
@@ -79,7 +79,7 @@ def run_restore(hosting: Hosting[Any, Any], args: argparse.Namespace, env: Envir
         about = {"dir": str(path), "keys": keys, "opened": opened[0], "made_at": env.json_time(contents.made_at)}
         env.write_json(about)
         return 0
-    held = f"{keys} host key{'' if keys == 1 else 's'}"
+    held = counted(keys, "host key")
     env.say(f"restored a {hosting.kind.noun} with {held} in {path}, as of {env.show_time(contents.made_at)}")
     if not opened[0]:
         env.hint(f"its keys were not tried: put the passphrase into {path / PASSPHRASE}, or name it when you serve")

@@ -5,7 +5,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from volact.cli.environment import Environment
+from volact.cli.environment import Environment, counted
 from volact.cli.files import write_file
 from volact.cli.publisher.shared import (
     Verbs,
@@ -90,7 +90,7 @@ def _revoke(args: argparse.Namespace, env: Environment, act: Callable[..., Revok
 
 
 def _counted(issuers: int) -> str:
-    return "no issuer" if not issuers else f"{issuers} issuer{'' if issuers == 1 else 's'}"
+    return "no issuer" if not issuers else counted(issuers, "issuer")
 
 
 def _show(args: argparse.Namespace, env: Environment) -> int:

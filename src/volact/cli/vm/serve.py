@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from volact.cli.environment import Environment
+from volact.cli.environment import Environment, counted
 from volact.cli.issuer.common import fingerprint_for, full_name
 from volact.cli.options import add_verb, between
 from volact.cli.vm.common import HOSTING
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace, env: Environment) -> int:
 
     def started() -> None:
         places = [*args.sockets, *([f"vsock port {args.vsock}"] if args.vsock is not None else [])]
-        keys = f"{activated} activated key{'' if activated == 1 else 's'}"
+        keys = counted(activated, "activated key")
         env.say(f"VM host {name} serves guests on {', '.join(places)}, with {keys}")
         if not activated:
             env.hint("it can license nobody yet: `volact vm activate`; it notices while it runs")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The local API: what products of any language ask on a Unix socket.  It reads, and changes nothing.
+"""The local API: what products of any language ask on a Unix socket.  It only tells.
 
     GET /v1/products                                       every product and its state
     GET /v1/products/NAME                                  one of them
@@ -7,7 +7,8 @@
     GET /v1/products/NAME/licence                          the stored licence, a compact JWS
 
 Answers are JSON, errors problem documents (RFC 9457).  Everyone on the computer may ask: nothing is told that the
-folder's files do not tell.  It runs in a process of its own that ends when nobody has asked for a while.
+folder's files do not tell.  What is kept of a look is what ``volact.check()`` keeps: the time, and when a state was
+first seen.  It runs in a process of its own that ends when nobody has asked for a while.
 Reference: docs/guide/licensing-service.md.
 """
 

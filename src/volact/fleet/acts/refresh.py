@@ -15,7 +15,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from volact.core.encoding import MAX_INT
 from volact.core.states import State
-from volact.fleet.jobs.acts import Changes, Outcome, Work
+from volact.fleet.jobs.acts import Outcome, Work
 from volact.fleet.reach import Reach
 from volact.fleet.reach.errors import RemoteUnreadableError
 from volact.fleet.reach.remote import call, clean
@@ -100,12 +100,6 @@ def record(conn: Connection, machine: int, seen: Seen, now: int) -> int:
         conn.execute(delete(PRODUCTS).where(PRODUCTS.c.id == row["id"]))
         _tell(conn, machine, SeenProduct(row["product"], row["root"], REMOVED), now)
     return changes + len(gone)
-
-
-def recorder(machine: int, answer: Mapping[str, Any]) -> Changes:
-    """Keeps an answer to ``status`` that another act asked for anyway."""
-    seen = Seen.read(answer, str(machine))
-    return lambda conn, now: _record(conn, machine, seen, now)
 
 
 class RefreshAct:

@@ -36,14 +36,6 @@ def take_samples(conn: Connection, now: int) -> int:
     return len(values)
 
 
-def note_pool(conn: Connection, key_id: str, at: int, remaining: int, activations: int | None) -> None:
-    """What the publisher said of a pool: called with each answer, in its transaction."""
-    values: list[Value] = [("remaining", key_id, remaining)]
-    if activations is not None:
-        values.append(("activations", key_id, activations))
-    _replace(conn, at - at % DAY, values)
-
-
 def forget_samples(conn: Connection, before: int) -> int:
     """Drops what is older, and tells how many figures that were."""
     return conn.execute(delete(SAMPLES).where(SAMPLES.c.at < before)).rowcount
