@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What spreadsheets make of a CSV file's cells.  Pure."""
 
-# A spreadsheet takes a cell that begins so for a formula, and runs it (OWASP, CSV injection).  Full-width forms count in
-# some languages.
+# A spreadsheet takes a cell that begins so for a formula, and runs it (OWASP, CSV injection).  Full-width forms count
+# in some languages.
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
