@@ -21,6 +21,7 @@ from volact.core.errors import ConfigError
 from volact.sealing import jws
 
 PASSPHRASE_BYTES = 24
+OTHER_PASSPHRASES = 8  # all of them pass for the right one once in 10 ** 17
 
 
 class KeyFileError(ConfigError):
@@ -70,9 +71,28 @@ def load_private(data: bytes, passphrase: bytes | None, path: object = "key") ->
         why = "it is encrypted and no passphrase was given" if passphrase is None else "it is not encrypted"
         raise KeyFileError(path=str(path), why=why) from None
     except (ValueError, UnsupportedAlgorithm) as exc:
-        if passphrase is not None and b"ENCRYPTED" in data and "password" in str(exc).lower():
+        if passphrase is not None and b"ENCRYPTED" in data and (_is_refusal(exc) or _is_sealed(data)):
             raise PassphraseError(path=str(path)) from None
         raise KeyFileError(path=str(path), why="it is not a private key in PEM, or it is damaged") from None
+
+
+def _is_sealed(data: bytes) -> bool:
+    """Whether the file itself is whole, so that only what was decrypted is no key.
+
+    One wrong passphrase in 150 passes for the right one, as far as the padding of PKCS#8's cipher goes; of several
+    others, one is refused as a passphrase, unless the file is damaged.
+    """
+    for number in range(OTHER_PASSPHRASES):
+        try:
+            serialization.load_pem_private_key(data, b"another %d" % number)
+        except (ValueError, UnsupportedAlgorithm) as exc:
+            if _is_refusal(exc):
+                return True
+    return False
+
+
+def _is_refusal(exc: Exception) -> bool:
+    return "password" in str(exc).lower()
 
 
 def load_signing_key(path: Path, passphrase: bytes | None) -> LocalKey:

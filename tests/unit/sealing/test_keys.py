@@ -13,6 +13,19 @@ from volact.sealing.keys import KeyFileError, LocalKey, PassphraseError
 PASSPHRASE = b"correct horse"
 
 
+# Made with "right"; what "wrong-397" makes of it has a padding that passes, and is no key.
+SEALED = b"""\
+-----BEGIN ENCRYPTED PRIVATE KEY-----
+MIH0MF8GCSqGSIb3DQEFDTBSMDEGCSqGSIb3DQEFDDAkBBAwzVFKYEtBnz+0JZtM
+CW+LAgIIADAMBggqhkiG9w0CCQUAMB0GCWCGSAFlAwQBKgQQpx29HrAlVFaBQntQ
+Fs35agSBkB4JjTVMK1o+FNsa7upxquTVxG4AKdgn4/7iuWwMoXSK0Eyc0/fbACRa
+nw5g6g1hBfHTz5AcxtCXDP+R+OKlX4r0lvlNbVBhVxjRr52wSbb113VtCPQjichx
+riGWg7QdGkFU2xZP2vqzyzp1mlUYpNeuTIIYDXDQuEAubD65NGQ/8UbTIkc3VQv9
+X0xetNMYag==
+-----END ENCRYPTED PRIVATE KEY-----
+"""
+
+
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "key.pem"
@@ -41,6 +54,12 @@ def test_a_wrong_passphrase_is_told_from_a_damaged_file(path):
         keys.load_private(pem, None)
     with pytest.raises(KeyFileError, match="not encrypted"):
         keys.load_private(keys.private_pem(LocalKey.generate().private, None), PASSPHRASE)
+
+
+def test_a_wrong_passphrase_that_passes_by_its_padding_is_still_a_wrong_passphrase():
+    keys.load_private(SEALED, b"right")
+    with pytest.raises(PassphraseError):
+        keys.load_private(SEALED, b"wrong-397")
 
 
 @pytest.mark.parametrize("key", [ec.generate_private_key(ec.SECP384R1()), ed25519.Ed25519PrivateKey.generate()])
